@@ -1,0 +1,131 @@
+/* YAML and JSON as one tree in which every value knows its line and column, and decoding into structs by table. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+
+enum document_type {
+    DOCUMENT_NULL,
+    DOCUMENT_BOOLEAN,
+    DOCUMENT_INTEGER,
+    DOCUMENT_REAL,
+    DOCUMENT_STRING,
+    DOCUMENT_LIST,
+    DOCUMENT_MAP,
+};
+
+/* Limits on what a peer or a file may make us hold; deeper or larger is refused. */
+#define DOCUMENT_DEPTH_MAX 32
+#define DOCUMENT_NODES_MAX 200000
+
+/**
+ * struct node - one value of a document; owned by its document, valid as long as that
+ * @key: name inside a map, else NULL
+ * @line: from 1; @column: from 1
+ * @count: number of children of a list or a map
+ * @first: first child of a list or map, in the order of the text; @next: next sibling
+ * @parent: NULL for the root
+ */
+struct node {
+    enum document_type type;
+    const char *key;
+    unsigned int line, column;
+    union {
+        bool boolean;
+        int64_t integer;
+        double real;
+        const char *string;
+    };
+    size_t count;
+    struct node *first, *next, *parent;
+};
+
+struct document;
+
+/**
+ * document_parse_json() - parse strict JSON (RFC 8259)
+ * @ret: the document, owned by the caller; written only on success
+ * @name: what errors call it (a file name, or "mandate", "policy"...); copied
+ * @text: need not end in NUL; @length: in bytes
+ *
+ * Duplicate keys, NUL in strings, bad UTF-8, integers beyond 64 bits and trailing bytes are refused (jansson's
+ * JSON_REJECT_DUPLICATES; measured in facts section 5).
+ *
+ * Return: 0, -EINVAL (located), -E2BIG over the limits, -ENOMEM
+ */
+int document_parse_json(struct document **ret, const char *name, const void *text, size_t length,
+                        struct error *error);
+
+/**
+ * document_parse_yaml() - parse one YAML 1.1 document of plain data
+ *
+ * Aliases, anchors, tags, tabs as indentation, duplicate keys, merge keys and a second document are refused.
+ * Plain scalars become null (`null`, `~`, empty), boolean (`true`, `false` only), integer (decimal), real, else
+ * string. Quoted scalars are strings.
+ */
+int document_parse_yaml(struct document **ret, const char *name, const void *text, size_t length,
+                        struct error *error);
+
+/** document_load() - read @path (at most @limit_bytes) and parse it: `.json` as JSON, anything else as YAML */
+int document_load(struct document **ret, const char *path, size_t limit_bytes, struct error *error);
+
+struct document *document_free(struct document *document);
+DEFINE_CLEANUP(struct document *, document_free)
+
+const struct node *document_root(const struct document *document);
+
+/** node_get() - the child of map @node called @key, or NULL (also when @node is NULL or no map) */
+const struct node *node_get(const struct node *node, const char *key);
+
+/** node_string() - the string at @key of map @node, or NULL if there is none */
+const char *node_string(const struct node *node, const char *key);
+
+/** node_to_json() - a deep copy as a jansson value, owned by the caller; NULL when out of memory */
+json_t *node_to_json(const struct node *node);
+
+/**
+ * node_error() - `name:line:column: path.to[2].key: ` and then @format
+ * Return: -EINVAL
+ */
+int node_error(const struct document *document, const struct node *node, struct error *error,
+               const char *format, ...) _printf_(4, 5);
+
+enum field_type {
+    FIELD_BOOLEAN, /* bool */
+    FIELD_INTEGER, /* int64_t, within min..max */
+    FIELD_STRING,  /* const char *, borrowed from the document; length within min..max (max 0 = 4096) */
+    FIELD_NAME,    /* const char *: [a-z0-9][a-z0-9._-]{0,62} */
+    FIELD_UUID,    /* const char *: lower-case 8-4-4-4-12 */
+    FIELD_HASH,    /* const char *: 64 lower-case hexadecimal digits */
+    FIELD_TIME,    /* int64_t, microseconds since 1970 from an RFC 3339 string in UTC */
+    FIELD_NODE,    /* const struct node *, of any type, as it stands */
+    FIELD_LIST,    /* const struct node *, must be a list of min..max entries */
+    FIELD_MAP,     /* const struct node *, must be a map of min..max entries */
+};
+
+/**
+ * struct field - one row of the table that decodes a map into a struct
+ * @offset: where the value goes; its C type follows from @type, see above
+ * @is_required: else the struct keeps what it held before (set defaults first)
+ */
+struct field {
+    const char *key;
+    enum field_type type;
+    size_t offset;
+    bool is_required;
+    int64_t min, max;
+};
+
+/**
+ * node_decode() - decode map @node into @ret by the rows of @fields (ended by a row without key)
+ *
+ * A key that no row names is refused, as is a wrong type or a value out of range: always with the place.
+ */
+int node_decode(const struct document *document, const struct node *node, const struct field *fields, void *ret,
+                struct error *error);
+
+/** node_name_is_valid() - the FIELD_NAME rule, for names that come another way */
+bool node_name_is_valid(const char *name);

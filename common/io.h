@@ -1,0 +1,26 @@
+/* Files, whole: with limits, EINTR and short transfers handled here and nowhere else. */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+/** io_read_file() - whole file, at most @limit_bytes (-EFBIG); NUL-ended; owned by the caller */
+int io_read_file(const char *path, size_t limit_bytes, char **ret, size_t *ret_length, struct error *error);
+int io_read_fd(int fd, const char *name, size_t limit_bytes, char **ret, size_t *ret_length, struct error *error);
+int io_write_all(int fd, const void *data, size_t length);
+
+/** io_write_file() - atomically: temporary file in the same folder, fsync, rename, fsync of the folder */
+int io_write_file(const char *path, const void *data, size_t length, mode_t mode, struct error *error);
+
+/** io_memfd() - a sealed memfd (write, shrink, grow, seal) with @data. Return: fd or -errno */
+int io_memfd(const char *name, const void *data, size_t length, struct error *error);
+/** io_memfd_read() - the content of a memfd that must bear all four seals; owned by the caller, NUL-ended */
+int io_memfd_read(int fd, size_t limit_bytes, char **ret, size_t *ret_length, struct error *error);
+
+/** io_mkdir() - make @path with @mode unless it is a folder already */
+int io_mkdir(const char *path, mode_t mode, struct error *error);
+
+/** io_check_root_only() - -EPERM unless @path is a plain file of root (or of us, in test builds) that nobody else may write */
+int io_check_root_only(const char *path, struct error *error);

@@ -1,0 +1,171 @@
+/*
+ * A fault is a descriptor: one const struct in one file of this folder, named in faults/meson.build, which makes
+ * the registry. From its table of parameters come decoding with located errors, `grivet faults` and the manual.
+ *
+ * A fault runs in a holder, a process of its own whose death gives back what the fault is made of. A fault says
+ * *what*; how the kernel does it, and how that is undone, is in kernel/.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#include "common/mandate.h"
+#include "common/record.h"
+
+enum fault_flags {
+    FAULT_REVERSIBLE = 1 << 0,      /* has a rollback; without: ends at `exercised` */
+    FAULT_SELF_EXERCISED = 1 << 1,  /* can measure its own effect: not exercised is a failure */
+};
+
+enum parameter_type {
+    PARAMETER_INTEGER,  /* int64_t, min..max */
+    PARAMETER_STRING,   /* const char * */
+    PARAMETER_CHOICE,   /* int: index into @choices */
+    PARAMETER_CIDRS,    /* struct parameter_cidrs: merged, no host bits; min..max entries */
+    PARAMETER_PORTS,    /* struct parameter_ports: integers or "from-to", merged; min..max entries */
+    PARAMETER_ZONE,     /* const char *: must be in the mandate's zone map */
+    PARAMETER_REGEX,    /* const char *: a POSIX extended regular expression that compiles, at most 256 bytes */
+};
+
+struct parameter_cidrs {
+    size_t count;
+    struct cidr *cidrs;
+};
+struct port_range {
+    uint16_t from, to; /* host order, inclusive */
+};
+struct parameter_ports {
+    size_t count;
+    struct port_range *ranges;
+};
+
+/**
+ * struct fault_parameter - one row of a fault's table of parameters
+ * @unit: "ms", "%", "packets"; NULL = none
+ * @fallback: default as text in the form of the document ("both", "1"), NULL = required unless @is_optional
+ * @choices: NULL-ended names, for PARAMETER_CHOICE
+ * @offset: where it goes in the fault's own struct of parameters
+ */
+struct fault_parameter {
+    const char *name;
+    enum parameter_type type;
+    const char *unit;
+    int64_t min, max;
+    const char *fallback;
+    bool is_optional;
+    const char *const *choices;
+    const char *help;
+    size_t offset;
+};
+
+/**
+ * struct lifeline - what no network fault may cut, besides loopback, ARP, ND and DHCP
+ * @courier_uid: outbound only this user reaches the coordinators
+ * @coordinators: address and port; @resolvers, @time_servers: addresses, ports 53 and 123
+ * @management: who may reach this host by SSH (@ssh_port); @metadata: 169.254.169.254 and fd00:ec2::254
+ */
+struct lifeline {
+    uid_t courier_uid;
+    size_t n_coordinators, n_resolvers, n_time_servers, n_management;
+    struct endpoint coordinators[16];
+    struct cidr resolvers[8], time_servers[16], management[32];
+    uint16_t ssh_port;
+};
+
+/**
+ * struct fault_host - the host as the policy describes it, for plan and inject; everything borrowed
+ * @zone: the host's own zone id, NULL if it has none
+ * @protected_processes: NULL-ended names (comm or exe base name) that are never killed
+ * @protected_cidrs: never blocked
+ */
+struct fault_host {
+    const char *name, *zone;
+    const struct lifeline *lifeline;
+    const char *const *protected_processes;
+    const struct parameter_cidrs *protected_cidrs;
+};
+
+/**
+ * struct fault_plan - what would change, in words; JSON arrays of strings owned by the plan
+ * @summary: "drop what goes to 10.1.0.0/24 (TCP and UDP)"; @limits: what the fault can't reach here
+ * @is_victim: the host itself is what fails (counted by expect.max_share_of_group_percent)
+ */
+struct fault_plan {
+    json_t *summary, *limits;
+    bool is_victim;
+};
+
+struct fault;
+
+/**
+ * struct fault_run - one fault under way in a holder
+ * @order: order id; names of kernel objects derive from it (fault_object_name())
+ * @parameters: the fault's own struct; @mandate: for its zones
+ * @record: undo steps are added and written before anything without a lifetime of its own is made
+ * @state: the fault's own, made by inject()
+ */
+struct fault_run {
+    const struct fault *fault;
+    const char *order;
+    const void *parameters;
+    const struct mandate *mandate;
+    const struct fault_host *host;
+    int64_t deadline_boot_nsec;
+    struct record *record;
+    int record_folder_fd;
+    void *state;
+};
+
+/**
+ * struct fault - the descriptor
+ * @class: key of the policy's `classes`: "network", "process"
+ * @capabilities: bits (1ULL << CAP_...) that the holder keeps
+ * @supported: on this kernel? else why not (-EOPNOTSUPP with words)
+ * @check: pure, beyond the table; NULL = nothing more
+ * @plan: read-only
+ * @inject: make the effect; on failure nothing is left
+ * @verify: read the kernel back; 0 = armed
+ * @exercise: measure the effect with own traffic or by looking; adds to @effect; 0 = exercised, -EAGAIN = not (yet), else failure
+ * @measure: counters and findings so far into @effect; called before the undo and while running
+ * @revert: undo; allocates nothing that can fail and writes no disk
+ * @verify_reverted: nothing with the names of run->order exists: also called by the executor after a holder's death, with state NULL
+ * @release: free @state
+ */
+struct fault {
+    const char *name, *summary, *class;
+    unsigned int flags;
+    uint64_t capabilities;
+    const struct fault_parameter *parameters; /* ended by a row without name */
+    size_t parameters_size;
+    int (*supported)(struct error *error);
+    int (*check)(const void *parameters, const struct mandate *mandate, struct error *error);
+    int (*plan)(const void *parameters, const struct mandate *mandate, const struct fault_host *host,
+                struct fault_plan *plan, struct error *error);
+    int (*inject)(struct fault_run *run, struct error *error);
+    int (*verify)(struct fault_run *run, struct error *error);
+    int (*exercise)(struct fault_run *run, json_t *effect, struct error *error);
+    int (*measure)(struct fault_run *run, json_t *effect, struct error *error);
+    int (*revert)(struct fault_run *run, struct error *error);
+    int (*verify_reverted)(const struct fault_run *run, struct error *error);
+    void (*release)(struct fault_run *run);
+};
+
+/** fault_registry - every fault of this build, ended by NULL; made by faults/meson.build */
+extern const struct fault *const fault_registry[];
+const struct fault *fault_find(const char *name);
+
+/**
+ * fault_decode_parameters() - by the fault's table, with located errors
+ * @ret: zeroed memory of fault->parameters_size, owned by the caller; free with fault_free_parameters()
+ * @mandate: for zones; NULL = zones are not looked up
+ * Calls fault->check() too.
+ */
+int fault_decode_parameters(const struct fault *fault, const struct document *document, const struct node *node,
+                            const struct mandate *mandate, void **ret, struct error *error);
+void *fault_free_parameters(const struct fault *fault, void *parameters);
+
+#define FAULT_OBJECT_PREFIX   "grivet-"
+#define FAULT_OBJECT_NAME_MAX 24
+/** fault_object_name() - "grivet-" and the last 12 hexadecimal digits of the order's id: the reserved name of its kernel objects */
+const char *fault_object_name(const char *order, char ret[FAULT_OBJECT_NAME_MAX]);
