@@ -1,0 +1,48 @@
+/* What the parts of the coordinator share: configuration, keys, store, fleet, runs. */
+#pragma once
+
+#include "common/document.h"
+#include "common/envelope.h"
+#include "common/mandate.h"
+#include "common/roots.h"
+#include "http.h"
+#include "store.h"
+
+#define COORDINATOR_CONFIG "/etc/grivet/coordinator.yaml"
+#define COORDINATOR_FOLDER "/var/lib/grivet-coordinator"
+
+/** struct config - decoded coordinator.yaml; pointers belong to @document */
+struct config {
+    struct document *document;
+    const char *environment;
+    const struct node *listen;    /* list of "address:port" */
+    const struct node *names;     /* list of names and addresses for the server's certificate */
+    const struct node *zones;     /* map of zone id to list of CIDRs */
+    const struct node *balancers; /* list, see adapters; NULL = none */
+};
+
+struct fleet;
+struct delivery;
+struct runs;
+struct balancers;
+
+/** struct coordinator - owned by main(), passed to every handler */
+struct coordinator {
+    struct event_base *base;
+    struct config config;
+    struct store *store;
+    struct secret_key *order_key, *halt_key;
+    struct roots *roots;
+    char *roots_text;
+    struct fleet *fleet;
+    struct delivery *delivery;
+    struct runs *runs;
+    struct balancers *balancers;
+    struct http_server *server;
+};
+
+/** coordinator_seal() - @payload (reference taken) as an envelope of @kind signed by the order key */
+int coordinator_seal(struct coordinator *coordinator, enum envelope_kind kind, json_t *payload,
+                     struct envelope **ret, struct error *error);
+/** json_time() - a new JSON string with the RFC 3339 text of @usec */
+json_t *json_time(int64_t usec);

@@ -1,0 +1,35 @@
+/* Runs: from a signed mandate to a report. The agent side of the coordinator calls these when a host has said something. */
+#pragma once
+
+#include "fleet.h"
+
+/** struct event - one verified line of a host's chain; pointers belong to @document */
+struct event {
+    const struct document *document;
+    const struct node *root, *body;
+    const char *host, *kind, *run, *order, *step, *boot; /* run, order, step may be NULL */
+    int64_t sequence, at_usec;
+};
+
+/** runs_open() - load from the store what is not over and go on; runs_close() frees */
+int runs_open(struct coordinator *coordinator, struct error *error);
+void runs_close(struct coordinator *coordinator);
+
+/** runs_on_event() - @event is in the store (not yet committed) and fits the chain; called exactly once for each */
+void runs_on_event(struct coordinator *coordinator, struct fleet_host *host, const struct event *event);
+/** runs_on_answer() - @payload was signed by @host's key */
+void runs_on_answer(struct coordinator *coordinator, struct fleet_host *host, const struct document *payload);
+/** runs_on_head() - a fresh head arrived; host->head_* is set */
+void runs_on_head(struct coordinator *coordinator, struct fleet_host *host);
+/** runs_on_first_poll() - before the first poll is answered: orders for a late joiner go out with that answer */
+void runs_on_first_poll(struct coordinator *coordinator, struct fleet_host *host);
+
+/* Handlers of the operator's requests, rows of the table in main.c */
+void runs_handle_plan(void *context, struct http_request *request);
+void runs_handle_start(void *context, struct http_request *request);
+void runs_handle_list(void *context, struct http_request *request);
+void runs_handle_status(void *context, struct http_request *request);
+void runs_handle_progress(void *context, struct http_request *request);
+void runs_handle_report(void *context, struct http_request *request);
+void runs_handle_halt(void *context, struct http_request *request);
+void runs_handle_mandate(void *context, struct http_request *request);
