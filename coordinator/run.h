@@ -3,8 +3,8 @@
 
 #include "fleet.h"
 
-/** struct event - one verified line of a host's chain; pointers belong to @document */
-struct event {
+/** struct host_event - one verified line of a host's chain; pointers belong to @document */
+struct host_event {
     const struct document *document;
     const struct node *root, *body;
     const char *host, *kind, *run, *order, *step, *boot; /* run, order, step may be NULL */
@@ -16,7 +16,7 @@ int runs_open(struct coordinator *coordinator, struct error *error);
 void runs_close(struct coordinator *coordinator);
 
 /** runs_on_event() - @event is in the store (not yet committed) and fits the chain; called exactly once for each */
-void runs_on_event(struct coordinator *coordinator, struct fleet_host *host, const struct event *event);
+void runs_on_event(struct coordinator *coordinator, struct fleet_host *host, const struct host_event *event);
 /** runs_on_answer() - @payload was signed by @host's key */
 void runs_on_answer(struct coordinator *coordinator, struct fleet_host *host, const struct document *payload);
 /** runs_on_head() - a fresh head arrived; host->head_* is set */
