@@ -9,7 +9,9 @@
  * @unhealthy_after, @healthy_after: consecutive answers that make a declaration, as the balancer counts
  * @stable_msec: healthy for so long = stable
  * @is_fresh: a new connection for each request, else one is kept
- * @status_min, @status_max: which codes count; @assertions: map of JSON pointer (RFC 6901) to wanted value, or NULL
+ * @status_min, @status_max: which codes count (`status: 200` or `status: "200-399"`; 200 when nothing is
+ * said)
+ * @assertions: map of JSON pointer (RFC 6901) to wanted value, or NULL
  */
 struct probe {
     const char *name, *kind, *url;
@@ -19,8 +21,18 @@ struct probe {
     const struct node *assertions;
 };
 
-/** probe_decode() - one probe with located errors; only kind "http" (http:// or https:// URL) so far */
+/**
+ * probe_decode() - one probe of a mandate, with located errors; only kind "http" (http:// or https:// URL) so
+ * far Left out: unhealthy_after and healthy_after are 2, stable_ms 3000, connection fresh.
+ */
 int probe_decode(struct probe *ret, const struct document *document, const struct node *node,
                  struct error *error);
-/** probe_accepts() - does this answer count as success? @body may be NULL. @reason: static or into @buffer */
-bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length, char reason[96]);
+
+#define PROBE_REASON_MAX 96
+/**
+ * probe_accepts() - does this answer count as success?
+ * @status: HTTP status, 0 = no answer; @body: may be NULL
+ * @reason: why not, in words; empty on success
+ */
+bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length,
+                   char reason[PROBE_REASON_MAX]);
