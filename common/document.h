@@ -24,9 +24,9 @@ enum document_type {
 /**
  * struct node - one value of a document; owned by its document, valid as long as that
  * @key: name inside a map, else NULL
- * @line: from 1; @column: from 1
+ * @line: from 1; @column: from 1, in characters; where the key of a map's entry stands, else the value
  * @count: number of children of a list or a map
- * @first: first child of a list or map, in the order of the text; @next: next sibling
+ * @first, @last: first and last child of a list or map, in the order of the text; @next: next sibling
  * @parent: NULL for the root
  */
 struct node {
@@ -40,7 +40,7 @@ struct node {
         const char *string;
     };
     size_t count;
-    struct node *first, *next, *parent;
+    struct node *first, *last, *next, *parent;
 };
 
 struct document;

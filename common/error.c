@@ -41,7 +41,7 @@ int error_errno(struct error *error, int code, const char *format, ...)
 
 int error_wrap(struct error *error, const char *format, ...)
 {
-    char prefix[ERROR_TEXT_MAX], whole[2 * ERROR_TEXT_MAX];
+    char prefix[ERROR_TEXT_MAX], whole[2 * ERROR_TEXT_MAX + sizeof(": ")];
     va_list arguments;
 
     if (!error)

@@ -1,0 +1,239 @@
+/* Files and memfds, whole: see io.h. */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "clock-hook.h"
+
+#define SEALS_ALL (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+static ssize_t io_read_once(int fd, void *buffer, size_t length)
+{
+    ssize_t got;
+
+    do
+        got = read(fd, buffer, length);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+int io_read_fd(int fd, const char *name, size_t limit_bytes, char **ret, size_t *ret_length,
+               struct error *error)
+{
+    size_t size = limit_bytes < 4096 ? limit_bytes + 2 : 4096, length = 0;
+    _cleanup_free_ char *data = malloc(size);
+    ssize_t got;
+
+    if (!data)
+        return error_oom(error);
+    while ((got = io_read_once(fd, data + length, size - 1 - length)) > 0) {
+        length += got;
+        if (length > limit_bytes)
+            return error_set(error, EFBIG, "%s: larger than %zu bytes", name, limit_bytes);
+        if (length == size - 1) {
+            char *larger = realloc(data, size * 2);
+
+            if (!larger)
+                return error_oom(error);
+            data = larger;
+            size *= 2;
+        }
+    }
+    if (got < 0)
+        return error_errno(error, errno, "%s: can't read", name);
+    data[length] = '\0';
+    if (ret_length)
+        *ret_length = length;
+    *ret = TAKE_PTR(data);
+    return 0;
+}
+
+int io_read_file(const char *path, size_t limit_bytes, char **ret, size_t *ret_length, struct error *error)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0)
+        return error_errno(error, errno, "%s: can't open", path);
+    return io_read_fd(fd, path, limit_bytes, ret, ret_length, error);
+}
+
+int io_write_all(int fd, const void *data, size_t length)
+{
+    const char *next = data;
+
+    while (length) {
+        ssize_t wrote = write(fd, next, length);
+
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        if (wrote < 0)
+            return -errno;
+        next += wrote;
+        length -= wrote;
+    }
+    return 0;
+}
+
+/* Length of the folder's part of @path, with its slash; 0 = the current folder. */
+static int io_folder_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? (int)(slash - path + 1) : 0;
+}
+
+static int io_sync_folder(const char *path, struct error *error)
+{
+    _cleanup_close_ int fd = -1;
+    char folder[PATH_MAX];
+    int length = io_folder_length(path);
+
+    snprintf(folder, sizeof(folder), "%.*s", length ? length : 1, length ? path : ".");
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+        return error_errno(error, errno, "%s: can't make its folder durable", path);
+    return 0;
+}
+
+static int io_write_temporary(int fd, const void *data, size_t length, mode_t mode)
+{
+    int r = fchmod(fd, mode) < 0 ? -errno : io_write_all(fd, data, length);
+
+    if (r == 0 && fsync(fd) < 0)
+        r = -errno;
+    return r;
+}
+
+int io_write_file(const char *path, const void *data, size_t length, mode_t mode, struct error *error)
+{
+    _cleanup_close_ int fd = -1;
+    char temporary[PATH_MAX];
+    int r, folder = io_folder_length(path);
+
+    r = snprintf(temporary, sizeof(temporary), "%.*s.%s.XXXXXX", folder, path, path + folder);
+    if (r >= (int)sizeof(temporary))
+        return error_set(error, ENAMETOOLONG, "%s: path too long", path);
+    fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(error, errno, "%s: can't write in its folder", path);
+    r = io_write_temporary(fd, data, length, mode);
+    if (r == 0 && rename(temporary, path) < 0)
+        r = -errno;
+    if (r < 0) {
+        unlink(temporary);
+        return error_errno(error, -r, "%s: can't write", path);
+    }
+    return io_sync_folder(path, error);
+}
+
+int io_memfd(const char *name, const void *data, size_t length, struct error *error)
+{
+    _cleanup_close_ int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int r;
+
+    if (fd < 0)
+        return error_errno(error, errno, "%s: can't make a memfd", name);
+    r = io_write_all(fd, data, length);
+    if (r < 0)
+        return error_errno(error, -r, "%s: can't fill a memfd", name);
+    if (lseek(fd, 0, SEEK_SET) < 0 || fcntl(fd, F_ADD_SEALS, SEALS_ALL) < 0)
+        return error_errno(error, errno, "%s: can't seal a memfd", name);
+    return TAKE_FD(fd);
+}
+
+int io_memfd_read(int fd, size_t limit_bytes, char **ret, size_t *ret_length, struct error *error)
+{
+    _cleanup_free_ char *data = NULL;
+    int seals = fcntl(fd, F_GET_SEALS);
+    size_t length = 0;
+    struct stat stat;
+
+    if (seals < 0 || (seals & SEALS_ALL) != SEALS_ALL)
+        return error_set(error, EPERM, "memfd: not sealed against every change");
+    if (fstat(fd, &stat) < 0)
+        return error_errno(error, errno, "memfd: can't read its size");
+    if (stat.st_size < 0 || (size_t)stat.st_size > limit_bytes)
+        return error_set(error, EFBIG, "memfd: larger than %zu bytes", limit_bytes);
+    data = malloc(stat.st_size + 1);
+    if (!data)
+        return error_oom(error);
+    while (length < (size_t)stat.st_size) {
+        ssize_t got = pread(fd, data + length, stat.st_size - length, length);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return error_errno(error, got < 0 ? errno : EIO, "memfd: can't read");
+        length += got;
+    }
+    data[length] = '\0';
+    *ret = TAKE_PTR(data);
+    *ret_length = length;
+    return 0;
+}
+
+int io_mkdir(const char *path, mode_t mode, struct error *error)
+{
+    struct stat stat_is;
+
+    /* chmod after the making, because the umask has its say in mkdir(). */
+    if (mkdir(path, mode) == 0)
+        return chmod(path, mode) < 0 ? error_errno(error, errno, "%s: can't set its mode", path) : 0;
+    if (errno != EEXIST)
+        return error_errno(error, errno, "%s: can't make the folder", path);
+    if (stat(path, &stat_is) < 0 || !S_ISDIR(stat_is.st_mode))
+        return error_set(error, ENOTDIR, "%s: not a folder", path);
+    return 0;
+}
+
+static bool io_owner_is_trusted(uid_t uid)
+{
+    return uid == 0 || (clock_hook_is_test_build() && uid == geteuid());
+}
+
+/* In a folder that others may write, the file could be swapped; a sticky one (/tmp) keeps it in place. */
+static int io_check_folders(const char *path, struct error *error)
+{
+    char folder[PATH_MAX];
+    struct stat stat;
+    char *slash;
+
+    if (!realpath(path, folder))
+        return error_errno(error, errno, "%s: can't resolve", path);
+    while ((slash = strrchr(folder, '/'))) {
+        slash[slash == folder ? 1 : 0] = '\0';
+        if (lstat(folder, &stat) < 0)
+            return error_errno(error, errno, "%s: can't look at it", folder);
+        if (!io_owner_is_trusted(stat.st_uid) ||
+            (stat.st_mode & (S_IWGRP | S_IWOTH) && !(stat.st_mode & S_ISVTX)))
+            return error_set(error, EPERM,
+                             "%s: its folder %s may be written by others; only root may own and write it",
+                             path, folder);
+        if (slash == folder)
+            break;
+    }
+    return 0;
+}
+
+int io_check_root_only(const char *path, struct error *error)
+{
+    struct stat stat;
+
+    if (lstat(path, &stat) < 0)
+        return error_errno(error, errno, "%s: can't look at it", path);
+    if (!S_ISREG(stat.st_mode))
+        return error_set(error, EPERM, "%s: not a plain file", path);
+    if (!io_owner_is_trusted(stat.st_uid))
+        return error_set(error, EPERM, "%s: belongs to uid %u; only root may own it", path, stat.st_uid);
+    if (stat.st_mode & (S_IWGRP | S_IWOTH))
+        return error_set(error, EPERM, "%s: may be written by others (mode %04o); chmod go-w it", path,
+                         stat.st_mode & 07777);
+    return io_check_folders(path, error);
+}
