@@ -143,9 +143,10 @@ class Host:
         for program, folder in PROGRAMS.items():
             if (BUILD / folder / program).exists():
                 programs[program] = f"{folder}/{program}"
-        config = {"name": self.name, "users": USERS, "programs": programs,
-                  "folders": {"source": str(SOURCE), "build": str(BUILD), "logs": str(self.logs)}}
-        BUILD.mkdir(exist_ok=True)
+        folders = {"source": str(SOURCE), "logs": str(self.logs)}
+        if BUILD.is_dir():
+            folders["build"] = str(BUILD)
+        config = {"name": self.name, "users": USERS, "programs": programs, "folders": folders}
 
         def prepare():
             die_with_parent()
