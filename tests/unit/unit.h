@@ -19,6 +19,7 @@ static inline int unit_run(const char *name, const TTest *const *tests)
         tcase_add_test(tcase, *tests);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK); /* a debugger and the sanitizers see one process */
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);
