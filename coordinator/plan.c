@@ -1,0 +1,184 @@
+/*
+ * Choosing hosts and writing down everything that people will sign. A share of the hosts is taken in the
+ * order of a hash over experiment, step and host: the same every time, and not always the first zone's.
+ */
+#include "plan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator.h"
+
+bool plan_labels_match(const json_t *labels, const struct node *wanted)
+{
+    if (!wanted || !wanted->count)
+        return false;
+    for (const struct node *node = wanted->first; node; node = node->next) {
+        const char *value = json_string_value(json_object_get(labels, node->key));
+
+        if (!value || node->type != DOCUMENT_STRING || strcmp(value, node->string))
+            return false;
+    }
+    return true;
+}
+
+const char *plan_label(const json_t *labels, const char *key)
+{
+    return json_string_value(json_object_get(labels, key)) ?: "";
+}
+
+struct choice {
+    char hash[HASH_TEXT_MAX];
+    const char *id;
+};
+
+static int compare_hash(const void *a, const void *b)
+{
+    return strcmp(((const struct choice *)a)->hash, ((const struct choice *)b)->hash);
+}
+
+static int compare_id(const void *a, const void *b)
+{
+    return strcmp(((const struct choice *)a)->id, ((const struct choice *)b)->id);
+}
+
+/* The share is rounded down, but at least one host is taken. */
+static json_t *choose(const char *salt, const struct node *labels, int64_t percent,
+                      const struct candidate *candidates, size_t count)
+{
+    _cleanup_free_ struct choice *choices = calloc(count + 1, sizeof(*choices));
+    json_t *list = json_array();
+    size_t n = 0, take;
+    char text[300];
+
+    for (size_t i = 0; choices && i < count; i++) {
+        if (!candidates[i].is_in_contact || !plan_labels_match(candidates[i].labels, labels))
+            continue;
+        snprintf(text, sizeof(text), "%s/%s", salt, candidates[i].id);
+        hash_text(text, strlen(text), choices[n].hash);
+        choices[n++].id = candidates[i].id;
+    }
+    take = n * (size_t)percent / 100;
+    take = take ? take : n ? 1 : 0;
+    if (n)
+        qsort(choices, n, sizeof(*choices), compare_hash);
+    if (take)
+        qsort(choices, take, sizeof(*choices), compare_id);
+    for (size_t i = 0; i < take; i++)
+        json_array_append_new(list, json_string(choices[i].id));
+    return list;
+}
+
+/* Matching hosts that nobody hears of explain a count that is too low. */
+static void absent_hosts(const struct node *labels, const struct candidate *candidates, size_t count,
+                         char text[200])
+{
+    size_t length = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < count && length < 150; i++)
+        if (!candidates[i].is_in_contact && plan_labels_match(candidates[i].labels, labels))
+            length += (size_t)snprintf(text + length, 200 - length, "%s%.40s",
+                                       length ? ", " : "; not in contact: ", candidates[i].id);
+}
+
+static json_t *build_step(const struct experiment *experiment, const struct experiment_step *step,
+                          const struct candidate *candidates, size_t count, json_t *all, struct error *error)
+{
+    char salt[200], absent[200];
+    json_t *hosts, *host;
+    size_t i;
+
+    snprintf(salt, sizeof(salt), "%s/%s", experiment->name, step->name);
+    hosts = choose(salt, step->labels, step->percent, candidates, count);
+    if (!json_array_size(hosts)) {
+        absent_hosts(step->labels, candidates, count, absent);
+        node_error(experiment->document, step->labels, error, "no host has these labels%s", absent);
+        json_decref(hosts);
+        return NULL;
+    }
+    json_array_foreach(hosts, i, host) json_object_set_new(all, json_string_value(host), json_true());
+    return json_pack("{s:s, s:s, s:o, s:I, s:o, s:b}", "name", step->name, "fault", step->fault, "parameters",
+                     node_to_json(step->parameters), "duration_ms", (json_int_t)step->duration_sec * 1000,
+                     "hosts", hosts, "late_joiners", step->takes_late_joiners);
+}
+
+static int build_steps(const struct experiment *experiment, const struct candidate *candidates, size_t count,
+                       json_t *steps, struct error *error)
+{
+    json_t *all = json_object(), *step = all;
+    char absent[200] = "";
+    size_t n;
+
+    for (size_t i = 0; i < experiment->n_steps && step; i++) {
+        step = build_step(experiment, &experiment->steps[i], candidates, count, all, error);
+        if (step)
+            json_array_append_new(steps, step);
+        if (!*absent)
+            absent_hosts(experiment->steps[i].labels, candidates, count, absent);
+    }
+    n = json_object_size(all);
+    json_decref(all);
+    if (!step)
+        return -EINVAL;
+    if ((int64_t)n != experiment->expect_hosts)
+        return node_error(experiment->document, node_get(experiment->expect, "hosts"), error,
+                          "%zu hosts would get a fault, %lld are expected%s", n,
+                          (long long)experiment->expect_hosts, absent);
+    return 0;
+}
+
+static int set_optional(const struct experiment *experiment, const struct candidate *candidates, size_t count,
+                        json_t *payload, struct error *error)
+{
+    if (experiment->description)
+        json_object_set_new(payload, "description", json_string(experiment->description));
+    if (experiment->late_labels)
+        json_object_set_new(payload, "late_joiners",
+                            json_pack("{s:o, s:I}", "labels", node_to_json(experiment->late_labels), "max",
+                                      (json_int_t)experiment->late_max));
+    if (experiment->observer_labels) {
+        json_t *observers = choose("observers", experiment->observer_labels, 100, candidates, count);
+
+        json_object_set_new(payload, "observers", observers);
+        if (!json_array_size(observers))
+            return node_error(experiment->document, experiment->observer_labels, error,
+                              "no host in contact has these labels");
+    }
+    if (experiment->probes)
+        json_object_set_new(payload, "probes", node_to_json(experiment->probes));
+    if (experiment->objectives)
+        json_object_set_new(payload, "objectives", node_to_json(experiment->objectives));
+    return 0;
+}
+
+int plan_build(const struct experiment *experiment, const struct candidate *candidates, size_t count,
+               const struct node *zones, int64_t now_usec, json_t **ret, struct error *error)
+{
+    json_t *steps = json_array(), *payload;
+    char id[UUID_TEXT_MAX];
+    int r;
+
+    r = build_steps(experiment, candidates, count, steps, error);
+    payload = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:o, s:o}", "schema",
+        "grivet.mandate/1", "id", uuid_new(id), "experiment", experiment->name, "environment",
+        experiment->environment, "created_at", json_time(now_usec), "not_before", json_time(now_usec),
+        "not_after", json_time(now_usec + experiment->valid_for_sec * USEC_PER_SEC), "max_runs",
+        (json_int_t)experiment->max_runs, "require_percent", (json_int_t)experiment->require_percent,
+        "warmup_ms", (json_int_t)experiment->warmup_sec * 1000, "settle_ms",
+        (json_int_t)experiment->settle_sec * 1000, "expect", "hosts", (json_int_t)experiment->expect_hosts,
+        "max_share_of_group_percent", (json_int_t)experiment->max_share_percent, "zones",
+        zones ? node_to_json(zones) : json_object(), "steps", steps);
+    if (!payload)
+        return error_oom(error);
+    if (r == 0)
+        r = set_optional(experiment, candidates, count, payload, error);
+    if (r < 0) {
+        json_decref(payload);
+        return r;
+    }
+    *ret = payload;
+    return 0;
+}

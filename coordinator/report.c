@@ -1,0 +1,274 @@
+/* The report of a run, `grivet.report/1`: facts first, then what they mean. Times are as reported; clocks[]
+ * says how far to trust them. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "run-state.h"
+
+static json_t *time_or_null(int64_t usec)
+{
+    return usec ? json_time(usec) : json_null();
+}
+
+static json_t *msec_or_null(int64_t msec)
+{
+    return msec < 0 ? json_null() : json_integer(msec);
+}
+
+static json_t *text_or_null(const char *text)
+{
+    return *text ? json_string(text) : json_null();
+}
+
+static json_t *report_fault(const struct run_fault *fault, enum verdict verdict, const char *why)
+{
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:s, s:s}", "host", fault->host,
+        "fault", fault->step->fault, "step", fault->step->name, "state", run_fault_state_name(fault->state),
+        "armed_at", time_or_null(fault->armed_usec), "exercised_at", time_or_null(fault->exercised_usec),
+        "deadline", json_time(fault->deadline_usec), "reverted_at", time_or_null(fault->reverted_usec),
+        "revert_error_ms", fault->has_revert_error ? json_real(fault->revert_error_msec) : json_null(),
+        "ended_by", text_or_null(fault->ended_by), "is_interfered", fault->is_interfered, "effect",
+        fault->effect ? json_deep_copy(fault->effect) : json_null(), "verdict", verdict_name(verdict), "why",
+        why);
+}
+
+static void heavier(enum verdict *verdict, char doubt[200], enum verdict one, const char *format, ...)
+    _printf_(4, 5);
+
+static void heavier(enum verdict *verdict, char doubt[200], enum verdict one, const char *format, ...)
+{
+    va_list arguments;
+
+    if (one <= *verdict)
+        return;
+    *verdict = one;
+    va_start(arguments, format);
+    vsnprintf(doubt, 200, format, arguments);
+    va_end(arguments);
+}
+
+static json_t *report_faults(const struct run *run, enum verdict *verdict, char doubt[200])
+{
+    json_t *list = json_array();
+    char why[200];
+
+    for (size_t i = 0; i < run->n_faults; i++) {
+        const struct run_fault *fault = &run->faults[i];
+        enum verdict one;
+
+        if (!fault->step)
+            continue;
+        one = fault_verdict(fault, why);
+        json_array_append_new(list, report_fault(fault, one, why));
+        heavier(verdict, doubt, one, "%s on %s: %s", fault->step->fault, fault->host, why);
+    }
+    return list;
+}
+
+/* p50 and p99 of the requests sent in [from, until), in milliseconds. */
+static json_t *latency_between(const struct run_endpoint *endpoint, int64_t from_usec, int64_t until_usec)
+{
+    _cleanup_free_ int64_t *latencies = calloc(endpoint->n_samples + 1, sizeof(*latencies));
+    size_t n = 0;
+
+    for (size_t i = 0; latencies && i < endpoint->n_samples; i++)
+        if (endpoint->samples[i].at_usec >= from_usec && endpoint->samples[i].at_usec < until_usec)
+            latencies[n++] = endpoint->samples[i].latency_usec;
+    if (!n)
+        return json_null();
+    return json_pack("{s:f, s:f}", "p50", (double)recovery_latency(latencies, n, 50) / USEC_PER_MSEC, "p99",
+                     (double)recovery_latency(latencies, n, 99) / USEC_PER_MSEC);
+}
+
+static json_t *report_transitions(const struct recovery *recovery)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < recovery->n_transitions; i++) {
+        const struct recovery_transition *t = &recovery->transitions[i];
+
+        json_array_append_new(list,
+                              json_pack("{s:o, s:s, s:s}", "at", json_time(t->at_usec), "from",
+                                        recovery_state_name(t->from), "to", recovery_state_name(t->to)));
+    }
+    return list;
+}
+
+static json_t *report_endpoint(const struct run *run, const struct run_endpoint *endpoint)
+{
+    struct recovery recovery = endpoint->live;
+    bool has_t0 = endpoint_recovery(run, endpoint, &recovery) == 0;
+    int64_t t0_usec = has_t0 ? endpoint_t0(run, endpoint) : INT64_MAX;
+    int64_t reverted_usec = run_reverted_usec(run);
+    json_t *from_revert = json_null();
+
+    if (reverted_usec && has_t0 && recovery.healthy_usec)
+        from_revert =
+            json_integer((recovery.healthy_usec - t0_usec - (reverted_usec - run->t0_usec)) / USEC_PER_MSEC);
+    reverted_usec = reverted_usec && has_t0 ? reverted_usec - run->t0_usec + t0_usec : INT64_MAX;
+    return json_pack(
+        "{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:{s:o, s:o, s:o}, s:o}", "name",
+        endpoint->probe.name, "from", endpoint->from, "state", recovery_state_name(recovery.state),
+        "was_healthy_at_t0", has_t0 && recovery.was_healthy_at_t0, "detect_ms",
+        msec_or_null(has_t0 ? recovery_detect_msec(&recovery) : -1), "recover_ms",
+        msec_or_null(has_t0 ? recovery_recover_msec(&recovery) : -1), "recover_from_revert_ms", from_revert,
+        "stable_ms",
+        msec_or_null(has_t0 && recovery.stable_at_usec ? (recovery.stable_at_usec - t0_usec) / USEC_PER_MSEC
+                                                       : -1),
+        "requests", (json_int_t)recovery.requests, "lost", (json_int_t)recovery.lost, "latency_ms", "before",
+        latency_between(endpoint, 0, t0_usec), "during", latency_between(endpoint, t0_usec, reverted_usec),
+        "after", latency_between(endpoint, reverted_usec, INT64_MAX), "transitions",
+        report_transitions(&recovery));
+}
+
+static json_t *report_endpoints(const struct run *run)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < run->n_endpoints; i++)
+        json_array_append_new(list, report_endpoint(run, &run->endpoints[i]));
+    return list;
+}
+
+static json_t *report_balancer(const struct run *run)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < run->n_facts; i++) {
+        const struct balancer_fact *fact = &run->facts[i];
+
+        json_array_append_new(
+            list, json_pack("{s:o, s:s, s:s, s:s, s:o, s:s, s:s}", "at", json_time(fact->at_usec), "balancer",
+                            fact->balancer, "backend", fact->backend, "server", fact->server, "address",
+                            text_or_null(fact->address), "state", fact->state, "text", fact->text));
+    }
+    return list;
+}
+
+json_t *report_budget(const struct balancer_budget *budget)
+{
+    if (!budget->out_most_msec)
+        return json_pack("{s:s, s:s, s:n, s:n}", "balancer", budget->balancer, "backend", budget->backend,
+                         "take_out_ms", "return_ms");
+    return json_pack("{s:s, s:s, s:{s:I, s:I}, s:{s:I, s:I}}", "balancer", budget->balancer, "backend",
+                     budget->backend, "take_out_ms", "least", (json_int_t)budget->out_least_msec, "most",
+                     (json_int_t)budget->out_most_msec, "return_ms", "least",
+                     (json_int_t)budget->in_least_msec, "most", (json_int_t)budget->in_most_msec);
+}
+
+static json_t *report_budgets(const struct run *run)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < run->n_budgets; i++)
+        json_array_append_new(list, report_budget(&run->budgets[i]));
+    return list;
+}
+
+static void add_waiting(const struct run *run, const char *host, json_t *list)
+{
+    json_t *item, *known;
+    size_t i, k;
+
+    for (size_t f = 0; f < run->n_faults; f++) {
+        if (strcmp(run->faults[f].host, host))
+            continue;
+        json_array_foreach(json_object_get(run->faults[f].effect, "waiting"), i, item)
+        {
+            bool is_known = false;
+
+            json_array_foreach(list, k, known) is_known |= json_equal(known, item);
+            if (!is_known && json_is_string(item))
+                json_array_append(list, item);
+        }
+    }
+}
+
+json_t *report_waiting(const struct run *run, const char *host)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < run->n_hosts; i++)
+        if (host ? !strcmp(run->hosts[i].id, host)
+                 : run->hosts[i].is_replacement && !run->hosts[i].in_service_usec)
+            add_waiting(run, run->hosts[i].id, list);
+    return list;
+}
+
+static json_t *report_replacements(const struct run *run)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < run->n_hosts; i++) {
+        const struct run_host *host = &run->hosts[i];
+
+        if (!host->is_replacement)
+            continue;
+        json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:o, s:b}", "instance", host->id, "started_at",
+                                              json_time(host->started_usec), "in_service_at",
+                                              time_or_null(host->in_service_usec), "waiting_for",
+                                              report_waiting(run, host->id), "waited_for_faults",
+                                              !host->is_unready));
+    }
+    return list;
+}
+
+static json_t *report_objectives(const struct run *run, enum verdict *verdict, char doubt[200])
+{
+    json_t *list = json_array();
+    struct objective_result result;
+
+    for (const struct node *node = run->mandate->objectives ? run->mandate->objectives->first : NULL; node;
+         node = node->next) {
+        objective_judge(run, node, &result);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:o, s:o, s:s}", "name", result.name, "kind",
+                                        result.kind, "verdict", verdict_name(result.verdict), "objective",
+                                        result.objective, "measured", result.measured, "why", result.why));
+        heavier(verdict, doubt, result.verdict, "%s: %s", result.name, result.why);
+    }
+    return list;
+}
+
+static json_t *report_clocks(const struct run *run, enum verdict *verdict, char doubt[200])
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < run->n_hosts; i++) {
+        const struct run_host *host = &run->hosts[i];
+
+        json_array_append_new(list,
+                              json_pack("{s:s, s:o, s:o, s:b}", "host", host->id, "offset_usec",
+                                        host->has_clock ? json_integer(host->clock_offset_usec) : json_null(),
+                                        "bound_usec",
+                                        host->has_clock ? json_integer(host->clock_bound_usec) : json_null(),
+                                        "has_fresh_head", host->is_head_fresh));
+        if (run->state == RUN_DONE && !host->is_head_fresh)
+            heavier(verdict, doubt, VERDICT_UNKNOWN, "no fresh word from %s after the end", host->id);
+    }
+    return list;
+}
+
+json_t *report_build(struct run *run)
+{
+    enum verdict verdict = VERDICT_MET;
+    char doubt[200] = "", sentence[600];
+    json_t *faults = report_faults(run, &verdict, doubt);
+    json_t *objectives = report_objectives(run, &verdict, doubt);
+    json_t *clocks = report_clocks(run, &verdict, doubt);
+
+    if (run->state != RUN_DONE)
+        heavier(&verdict, doubt, VERDICT_UNKNOWN, "%s", run->reason);
+    run->verdict = verdict;
+    report_sentence(run, verdict, doubt, sentence);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     "schema", "grivet.report/1", "verdict", verdict_name(verdict), "sentence", sentence,
+                     "run", run->id, "experiment", run->mandate->experiment, "mandate", run->mandate->hash,
+                     "state", run_state_name(run->state), "t0", time_or_null(run->t0_usec), "start_skew_ms",
+                     run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
+                     "faults", faults, "endpoints", report_endpoints(run), "balancer", report_balancer(run),
+                     "budgets", report_budgets(run), "replacements", report_replacements(run), "objectives",
+                     objectives, "clocks", clocks);
+}

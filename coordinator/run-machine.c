@@ -1,0 +1,404 @@
+/*
+ * The states of a run: checking -> warming-up -> starting -> running -> settling -> done, or halted, or
+ * failed. Time is a parameter, the world is run->actions. run_advance() looks at what is known and takes the
+ * steps that are due; it may be called at any time, any number of times.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "plan.h"
+#include "run-state.h"
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void enter(struct run *run, enum run_state state, int64_t now_usec)
+{
+    run->state = state;
+    run->since_usec = now_usec;
+    run->actions->save(run);
+    run_say(run, now_usec, "run is %s%s%s", run_state_name(state), *run->reason ? ": " : "", run->reason);
+}
+
+static bool has_started(const struct run *run)
+{
+    return run->n_faults > 0;
+}
+
+/* Ends early: what was started is halted first, the words come after. */
+static void stop(struct run *run, enum run_state state, int64_t now_usec)
+{
+    if (has_started(run))
+        run->actions->halt(run, now_usec);
+    enter(run, state, now_usec);
+}
+
+void run_halt(struct run *run, const char *by, int64_t now_usec)
+{
+    if (run->state >= RUN_DONE)
+        return;
+    snprintf(run->reason, sizeof(run->reason), "halted by %s", by);
+    enter(run, RUN_HALTED, now_usec); /* the people's own halt goes to the hosts, not one of ours */
+}
+
+void run_begin(struct run *run, int64_t now_usec)
+{
+    run->state = RUN_CHECKING;
+    run->since_usec = now_usec;
+    for (size_t i = 0; i < run->n_hosts; i++) {
+        run->hosts[i].has_answered = run->hosts[i].is_accepted = false;
+        if (run->hosts[i].is_pinned)
+            run->actions->ask(run, &run->hosts[i], now_usec);
+    }
+    run->actions->save(run);
+    run_say(run, now_usec, "run is checking");
+}
+
+int run_check_share(const struct run *run, size_t (*group_size)(void *context, const char *group),
+                    void *context, struct error *error)
+{
+    const struct node *limit = node_get(run->mandate->expect, "max_share_of_group_percent");
+
+    for (size_t i = 0; limit && i < run->n_hosts; i++) {
+        const char *group = run->hosts[i].group;
+        size_t victims = 0, size;
+
+        for (size_t k = 0; k < run->n_hosts; k++)
+            victims +=
+                run->hosts[k].is_pinned && run->hosts[k].is_victim && !strcmp(run->hosts[k].group, group);
+        size = group_size(context, group);
+        if (victims && victims * 100 > size * (size_t)limit->integer)
+            return error_set(error, EDQUOT,
+                             "%zu of %zu hosts of group %s would fail themselves, "
+                             "expect.max_share_of_group_percent allows %d %%",
+                             victims, size, *group ? group : "(none)", (int)limit->integer);
+    }
+    return 0;
+}
+
+/* How many of the step's hosts satisfy @test, against the share that the mandate requires. */
+static bool share_is_met(struct run *run, const struct step *step,
+                         bool (*test)(struct run *, const char *host, const struct step *step))
+{
+    size_t count = 0;
+
+    for (const struct node *node = step->hosts->first; node; node = node->next)
+        count += test(run, node->string, step);
+    return count * 100 >= (size_t)run->mandate->require_percent * step->hosts->count && count > 0;
+}
+
+static bool every_share_is_met(struct run *run, bool (*test)(struct run *, const char *, const struct step *))
+{
+    for (size_t i = 0; i < run->mandate->n_steps; i++)
+        if (!share_is_met(run, &run->mandate->steps[i], test))
+            return false;
+    return true;
+}
+
+static bool has_accepted(struct run *run, const char *id, const struct step *step)
+{
+    return run_host(run, id)->is_accepted;
+}
+
+static bool may_accept(struct run *run, const char *id, const struct step *step)
+{
+    return has_accepted(run, id, step) || !run_host(run, id)->has_answered;
+}
+
+static int send_order(struct run *run, const char *host, const struct step *step, int64_t started_usec,
+                      int64_t end_usec, struct error *error)
+{
+    char id[UUID_TEXT_MAX];
+    struct run_fault *fault = run_add_fault(run, uuid_new(id), host, step, started_usec, end_usec);
+
+    return fault ? run->actions->order(run, fault, error) : error_oom(error);
+}
+
+/* The observers watch from the warm-up to the end of the settling, with room for a slow start and proofs. */
+static int order_observers(struct run *run, int64_t now_usec, struct error *error)
+{
+    int64_t longest_msec = 0, length_usec;
+    int r;
+
+    for (size_t i = 0; i < run->mandate->n_steps; i++)
+        longest_msec = later(longest_msec, run->mandate->steps[i].duration_msec);
+    length_usec = (run->mandate->warmup_msec + longest_msec + run->mandate->settle_msec) * USEC_PER_MSEC +
+                  RUN_FLOW_USEC + RUN_CHECK_USEC + 2 * RUN_PROOF_USEC;
+    for (size_t i = 0; i < run->n_hosts; i++) {
+        if (!run->hosts[i].is_observer || run_fault_of(run, run->hosts[i].id, MANDATE_OBSERVE))
+            continue;
+        r = send_order(run, run->hosts[i].id, NULL, now_usec, now_usec + length_usec, error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int order_steps(struct run *run, int64_t now_usec, struct error *error)
+{
+    int r;
+
+    if (now_usec < run->mandate->not_before_usec || now_usec > run->mandate->not_after_usec)
+        return error_set(error, EKEYEXPIRED, "the mandate's window is not open");
+    run->started_usec = now_usec;
+    for (size_t i = 0; i < run->mandate->n_steps; i++) {
+        const struct step *step = &run->mandate->steps[i];
+
+        for (const struct node *node = step->hosts->first; node; node = node->next) {
+            if (!has_accepted(run, node->string, step))
+                continue;
+            r = send_order(run, node->string, step, now_usec, now_usec + step->duration_msec * USEC_PER_MSEC,
+                           error);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+static void fail(struct run *run, int64_t now_usec, const struct error *error)
+{
+    snprintf(run->reason, sizeof(run->reason), "%.*s", (int)sizeof(run->reason) - 1, error->text);
+    stop(run, RUN_FAILED, now_usec);
+}
+
+static void start_steps(struct run *run, int64_t now_usec)
+{
+    struct error error;
+
+    if (order_steps(run, now_usec, &error) < 0)
+        fail(run, now_usec, &error);
+    else
+        enter(run, RUN_STARTING, now_usec);
+}
+
+static void check_failed(struct run *run, int64_t now_usec)
+{
+    struct error error = {};
+
+    for (size_t i = 0; i < run->n_hosts && !error.code; i++) {
+        const struct run_host *host = &run->hosts[i];
+
+        if (host->is_pinned && !host->is_accepted)
+            error_set(&error, EACCES, "%s %s%s", host->id,
+                      host->has_answered ? "would refuse: " : "did not answer", host->reason);
+    }
+    fail(run, now_usec, &error);
+}
+
+static void advance_checking(struct run *run, int64_t now_usec)
+{
+    bool is_late = now_usec >= run->since_usec + RUN_CHECK_USEC, is_complete = true;
+    struct error error;
+
+    for (size_t i = 0; i < run->n_hosts; i++)
+        is_complete &= !run->hosts[i].is_pinned || run->hosts[i].has_answered;
+    if (!every_share_is_met(run, may_accept) || (is_late && !every_share_is_met(run, has_accepted))) {
+        check_failed(run, now_usec);
+        return;
+    }
+    if (!is_complete && !is_late)
+        return;
+    if (!run->n_endpoints)
+        start_steps(run, now_usec);
+    else if (order_observers(run, now_usec, &error) < 0)
+        fail(run, now_usec, &error);
+    else
+        enter(run, RUN_WARMING_UP, now_usec);
+}
+
+/* Blind or on a sick system nothing is started. */
+static void advance_warming_up(struct run *run, int64_t now_usec)
+{
+    int64_t due_usec = run->since_usec + run->mandate->warmup_msec * USEC_PER_MSEC;
+    bool is_late = now_usec >= later(due_usec, run->loaded_usec) + RUN_FLOW_USEC, is_flowing = true;
+    struct error error = {};
+
+    if (now_usec < due_usec)
+        return;
+    for (size_t i = 0; i < run->n_endpoints; i++) {
+        const struct run_endpoint *endpoint = &run->endpoints[i];
+        const struct run_fault *watch = run_fault_of(run, endpoint->from, MANDATE_OBSERVE);
+        bool is_refused = watch && watch->state >= RUN_FAULT_FAILED;
+
+        if (is_refused || (!endpoint->n_samples && is_late))
+            error_set(&error, ENODATA, "%s does not watch %s%s%s", endpoint->from, endpoint->probe.name,
+                      is_refused ? ": " : "", is_refused ? watch->reason : "");
+        else if (endpoint->live.state == RECOVERY_UNHEALTHY)
+            error_set(&error, EAGAIN, "%s is unhealthy, seen from %s, before anything was started",
+                      endpoint->probe.name, endpoint->from);
+        is_flowing &= endpoint->n_samples > 0;
+    }
+    if (error.code)
+        fail(run, now_usec, &error);
+    else if (is_flowing)
+        start_steps(run, now_usec);
+}
+
+static bool has_armed(struct run *run, const char *id, const struct step *step)
+{
+    const struct run_fault *fault = run_fault_of(run, id, step->name);
+
+    return fault && fault->armed_usec && fault->state != RUN_FAULT_FAILED;
+}
+
+static bool may_arm(struct run *run, const char *id, const struct step *step)
+{
+    const struct run_fault *fault = run_fault_of(run, id, step->name);
+
+    return fault && fault->state < RUN_FAULT_FAILED;
+}
+
+static void start_failed(struct run *run, int64_t now_usec)
+{
+    struct error error = {};
+
+    error_set(&error, EIO, "not enough hosts armed");
+    for (size_t i = 0; i < run->n_faults; i++) {
+        const struct run_fault *fault = &run->faults[i];
+
+        if (fault->step && !fault->armed_usec)
+            error_set(&error, EIO, "%s did not arm %s in time", fault->host, fault->step->fault);
+    }
+    for (size_t i = 0; i < run->n_faults; i++) {
+        const struct run_fault *fault = &run->faults[i];
+
+        if (fault->step && fault->state >= RUN_FAULT_FAILED)
+            error_set(&error, EIO, "%s %s: %s", fault->host, run_fault_state_name(fault->state),
+                      fault->reason);
+    }
+    fail(run, now_usec, &error);
+}
+
+static void take_t0(struct run *run)
+{
+    int64_t first_usec = INT64_MAX, usec;
+
+    run->t0_usec = 0;
+    for (size_t i = 0; i < run->n_faults; i++) {
+        const struct run_fault *fault = &run->faults[i];
+
+        if (!fault->step || !fault->armed_usec || !run_host(run, fault->host)->is_pinned)
+            continue;
+        usec = run_corrected(run, fault->host, fault->armed_usec);
+        run->t0_usec = later(run->t0_usec, usec);
+        first_usec = usec < first_usec ? usec : first_usec;
+    }
+    run->start_skew_usec = run->t0_usec - first_usec;
+}
+
+static void advance_starting(struct run *run, int64_t now_usec)
+{
+    bool is_late = now_usec >= later(run->since_usec, run->loaded_usec) + RUN_CHECK_USEC, is_complete = true;
+
+    for (size_t i = 0; i < run->n_faults; i++)
+        is_complete &=
+            !run->faults[i].step || run->faults[i].armed_usec || run->faults[i].state >= RUN_FAULT_FAILED;
+    if (!every_share_is_met(run, may_arm) || (is_late && !every_share_is_met(run, has_armed))) {
+        start_failed(run, now_usec);
+    } else if (is_complete || is_late) {
+        take_t0(run);
+        enter(run, RUN_RUNNING, now_usec);
+    }
+}
+
+static bool is_anything_active(const struct run *run)
+{
+    for (size_t i = 0; i < run->n_faults; i++)
+        if (run_fault_is_active(&run->faults[i]))
+            return true;
+    return false;
+}
+
+static void advance_running(struct run *run, int64_t now_usec)
+{
+    if (!is_anything_active(run) || now_usec >= later(run_end_usec(run), run->loaded_usec) + RUN_PROOF_USEC)
+        enter(run, RUN_SETTLING, now_usec);
+}
+
+static void finish(struct run *run, int64_t now_usec)
+{
+    run->over_usec = now_usec;
+    run->actions->finish(run, now_usec);
+    run->actions->save(run);
+    run_say(run, now_usec, "run is over, the report is ready");
+}
+
+/* Everybody's last word: a head that was asked for after the end shows that nothing is withheld. */
+static bool has_every_head(const struct run *run)
+{
+    for (size_t i = 0; i < run->n_hosts; i++)
+        if (!run->hosts[i].is_head_fresh)
+            return false;
+    return true;
+}
+
+static void advance_settling(struct run *run, int64_t now_usec)
+{
+    int64_t from_usec = run_reverted_usec(run);
+
+    if (!from_usec)
+        from_usec = run_end_usec(run);
+    if (!run->finishing_usec && now_usec >= from_usec + run->mandate->settle_msec * USEC_PER_MSEC) {
+        run->finishing_usec = now_usec;
+        for (size_t i = 0; i < run->n_hosts; i++) {
+            run->hosts[i].is_head_fresh = false;
+            run->actions->nudge(run, &run->hosts[i]);
+        }
+    }
+    if (run->finishing_usec && (has_every_head(run) || now_usec >= run->finishing_usec + RUN_PROOF_USEC)) {
+        enter(run, RUN_DONE, now_usec);
+        finish(run, now_usec);
+    }
+}
+
+static void advance_stopped(struct run *run, int64_t now_usec)
+{
+    if (!is_anything_active(run) || now_usec >= later(run->since_usec, run->loaded_usec) + RUN_PROOF_USEC)
+        finish(run, now_usec);
+}
+
+void run_advance(struct run *run, int64_t now_usec)
+{
+    static void (*const advance[])(struct run * run, int64_t now_usec) = {
+        [RUN_CHECKING] = advance_checking, [RUN_WARMING_UP] = advance_warming_up,
+        [RUN_STARTING] = advance_starting, [RUN_RUNNING] = advance_running,
+        [RUN_SETTLING] = advance_settling, [RUN_DONE] = finish,
+        [RUN_HALTED] = advance_stopped,    [RUN_FAILED] = advance_stopped,
+    };
+    enum run_state before;
+
+    do {
+        before = run->state;
+        if (!run->over_usec)
+            advance[before](run, now_usec);
+    } while (run->state != before);
+}
+
+void run_order_late(struct run *run, const char *host, const json_t *labels, int64_t now_usec)
+{
+    const struct mandate *mandate = run->mandate;
+    size_t n_late = 0;
+
+    if ((run->state != RUN_STARTING && run->state != RUN_RUNNING) ||
+        !plan_labels_match(labels, mandate->late_labels))
+        return;
+    for (size_t i = 0; i < run->n_hosts; i++)
+        n_late += run->hosts[i].is_replacement && run_fault_of(run, run->hosts[i].id, mandate->steps[0].name);
+    for (size_t i = 0; i < mandate->n_steps; i++) {
+        const struct step *step = &mandate->steps[i];
+        int64_t end_usec = run->started_usec + step->duration_msec * USEC_PER_MSEC;
+        struct error error;
+
+        if (!step->takes_late_joiners || run_fault_of(run, host, step->name) || end_usec <= now_usec)
+            continue;
+        if ((int64_t)n_late >= mandate->late_max)
+            run_say(run, now_usec, "%s joined late, but %zu late joiners are all that the mandate allows",
+                    host, n_late);
+        else if (send_order(run, host, step, run->started_usec, end_usec, &error) < 0)
+            run_say(run, now_usec, "%s joined late, but can not be ordered: %s", host, error.text);
+    }
+}

@@ -1,0 +1,254 @@
+/* One run in memory: making it from its mandate, looking things up in it, freeing it. */
+#include "run-state.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const state_names[] = {
+    [RUN_CHECKING] = "checking", [RUN_WARMING_UP] = "warming-up", [RUN_STARTING] = "starting",
+    [RUN_RUNNING] = "running",   [RUN_SETTLING] = "settling",     [RUN_DONE] = "done",
+    [RUN_HALTED] = "halted",     [RUN_FAILED] = "failed",
+};
+static const char *const fault_names[] = {
+    [RUN_FAULT_ORDERED] = "ordered",     [RUN_FAULT_ACCEPTED] = "accepted", [RUN_FAULT_ARMED] = "armed",
+    [RUN_FAULT_EXERCISED] = "exercised", [RUN_FAULT_REVERTED] = "reverted", [RUN_FAULT_ENDED] = "ended",
+    [RUN_FAULT_FAILED] = "failed",       [RUN_FAULT_REFUSED] = "refused",
+};
+static const char *const verdict_names[] = {
+    [VERDICT_MET] = "met",
+    [VERDICT_UNKNOWN] = "unknown",
+    [VERDICT_MISSED] = "missed",
+};
+
+const char *run_state_name(enum run_state state)
+{
+    return state_names[state];
+}
+
+int run_state_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(state_names); i++)
+        if (!strcmp(state_names[i], name))
+            return (int)i;
+    return -1;
+}
+
+const char *run_fault_state_name(enum run_fault_state state)
+{
+    return fault_names[state];
+}
+
+const char *verdict_name(enum verdict verdict)
+{
+    return verdict_names[verdict];
+}
+
+struct run_host *run_host(struct run *run, const char *id)
+{
+    for (size_t i = 0; i < run->n_hosts; i++)
+        if (!strcmp(run->hosts[i].id, id))
+            return &run->hosts[i];
+    return NULL;
+}
+
+struct run_host *run_add_host(struct run *run, const char *id)
+{
+    struct run_host *host = run_host(run, id), *hosts;
+
+    if (host)
+        return host;
+    hosts = reallocarray(run->hosts, run->n_hosts + 1, sizeof(*hosts));
+    if (!hosts)
+        return NULL;
+    run->hosts = hosts;
+    host = &hosts[run->n_hosts++];
+    memset(host, 0, sizeof(*host));
+    snprintf(host->id, sizeof(host->id), "%s", id);
+    return host;
+}
+
+struct run_fault *run_fault_of(struct run *run, const char *host, const char *step)
+{
+    for (size_t i = 0; i < run->n_faults; i++) {
+        const char *name = run->faults[i].step ? run->faults[i].step->name : MANDATE_OBSERVE;
+
+        if (!strcmp(run->faults[i].host, host) && !strcmp(name, step))
+            return &run->faults[i];
+    }
+    return NULL;
+}
+
+struct run_fault *run_add_fault(struct run *run, const char *order, const char *host, const struct step *step,
+                                int64_t started_usec, int64_t deadline_usec)
+{
+    struct run_fault *faults = reallocarray(run->faults, run->n_faults + 1, sizeof(*faults));
+
+    if (!faults)
+        return NULL;
+    run->faults = faults;
+    faults = &faults[run->n_faults++];
+    memset(faults, 0, sizeof(*faults));
+    snprintf(faults->order, sizeof(faults->order), "%s", order);
+    snprintf(faults->host, sizeof(faults->host), "%s", host);
+    faults->step = step;
+    faults->started_usec = started_usec;
+    faults->deadline_usec = deadline_usec;
+    return faults;
+}
+
+static int add_endpoints(struct run *run, const char *from, struct error *error)
+{
+    const struct mandate *mandate = run->mandate;
+    int r;
+
+    for (const struct node *node = mandate->probes->first; node; node = node->next) {
+        struct run_endpoint *endpoints =
+            reallocarray(run->endpoints, run->n_endpoints + 1, sizeof(*endpoints));
+        struct run_endpoint *endpoint;
+
+        if (!endpoints)
+            return error_oom(error);
+        run->endpoints = endpoints;
+        endpoint = &endpoints[run->n_endpoints];
+        memset(endpoint, 0, sizeof(*endpoint));
+        r = probe_decode(&endpoint->probe, mandate->document, node, error);
+        if (r < 0)
+            return r;
+        endpoint->from = from;
+        recovery_init(&endpoint->live, 0, endpoint->probe.unhealthy_after, endpoint->probe.healthy_after,
+                      endpoint->probe.stable_msec * USEC_PER_MSEC);
+        run->n_endpoints++;
+    }
+    return 0;
+}
+
+static int add_hosts(struct run *run, struct error *error)
+{
+    const struct mandate *mandate = run->mandate;
+    struct run_host *host;
+    int r;
+
+    for (size_t i = 0; i < mandate->n_steps; i++)
+        for (const struct node *node = mandate->steps[i].hosts->first; node; node = node->next) {
+            host = run_add_host(run, node->string);
+            if (!host)
+                return error_oom(error);
+            host->is_pinned = true;
+        }
+    if (!mandate->observers || !mandate->probes)
+        return 0;
+    for (const struct node *node = mandate->observers->first; node; node = node->next) {
+        host = run_add_host(run, node->string);
+        if (!host)
+            return error_oom(error);
+        host->is_observer = true;
+        r = add_endpoints(run, node->string, error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t now_usec,
+            const struct run_actions *actions, struct coordinator *coordinator, struct error *error)
+{
+    struct run *run = calloc(1, sizeof(*run));
+    int r;
+
+    if (!run) {
+        mandate_free(mandate);
+        return error_oom(error);
+    }
+    snprintf(run->id, sizeof(run->id), "%s", id);
+    run->mandate = mandate;
+    run->created_usec = run->since_usec = run->loaded_usec = now_usec;
+    run->actions = actions;
+    run->coordinator = coordinator;
+    r = add_hosts(run, error);
+    if (r < 0) {
+        run_free(run);
+        return r;
+    }
+    *ret = run;
+    return 0;
+}
+
+struct run *run_free(struct run *run)
+{
+    if (!run)
+        return NULL;
+    for (size_t i = 0; i < run->n_faults; i++)
+        json_decref(run->faults[i].effect);
+    for (size_t i = 0; i < run->n_endpoints; i++)
+        free(run->endpoints[i].samples);
+    for (size_t i = 0; i < run->n_lines; i++)
+        free(run->lines[i].text);
+    free(run->hosts);
+    free(run->faults);
+    free(run->endpoints);
+    free(run->facts);
+    free(run->budgets);
+    free(run->lines);
+    mandate_free(run->mandate);
+    free(run);
+    return NULL;
+}
+
+bool run_is_over(const struct run *run)
+{
+    return run->over_usec != 0;
+}
+
+bool run_fault_is_active(const struct run_fault *fault)
+{
+    return fault->step && (fault->state < RUN_FAULT_REVERTED || fault->is_left_behind);
+}
+
+int64_t run_corrected(const struct run *run, const char *host, int64_t usec)
+{
+    const struct run_host *found = run_host((struct run *)run, host);
+
+    return usec - (found && found->has_clock ? found->clock_offset_usec : 0);
+}
+
+int64_t run_end_usec(const struct run *run)
+{
+    int64_t end_usec = 0;
+
+    for (size_t i = 0; i < run->n_faults; i++)
+        if (run->faults[i].step && run->faults[i].deadline_usec > end_usec)
+            end_usec = run->faults[i].deadline_usec;
+    return end_usec;
+}
+
+int64_t run_reverted_usec(const struct run *run)
+{
+    int64_t last_usec = 0, usec;
+
+    for (size_t i = 0; i < run->n_faults; i++) {
+        if (!run->faults[i].step || !run->faults[i].reverted_usec)
+            continue;
+        usec = run_corrected(run, run->faults[i].host, run->faults[i].reverted_usec);
+        if (usec > last_usec)
+            last_usec = usec;
+    }
+    return last_usec;
+}
+
+void run_say(struct run *run, int64_t at_usec, const char *format, ...)
+{
+    char text[600], when[32] = "";
+    va_list arguments;
+    size_t length;
+
+    if (run->is_replaying)
+        return;
+    if (run->started_usec)
+        snprintf(when, sizeof(when), "%+.2f s ", (double)(at_usec - run->started_usec) / USEC_PER_SEC);
+    length = (size_t)snprintf(text, sizeof(text), "%s", when);
+    va_start(arguments, format);
+    vsnprintf(text + length, sizeof(text) - length, format, arguments);
+    va_end(arguments);
+    run->actions->say(run, at_usec, text);
+}
