@@ -1,0 +1,32 @@
+"""What every test of the lab kind can ask for: a host, a lab. GRIVET_BUILD names the build folder (build/ without)."""
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from lab.host import BUILD, Host, Lab  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    if items and os.geteuid() != 0:
+        raise pytest.UsageError("these tests make namespaces: run them as root")
+
+
+@pytest.fixture(scope="session")
+def build():
+    return BUILD
+
+
+@pytest.fixture
+def lab(tmp_path):
+    with Lab(logs=tmp_path / "logs") as made:
+        yield made
+
+
+@pytest.fixture
+def host(lab):
+    yield Host("host", lab=lab)

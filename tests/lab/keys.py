@@ -1,0 +1,48 @@
+"""Ed25519 keys and signed envelopes for tests, by the openssl command: what a person, a coordinator or a thief could make."""
+
+import base64
+import json
+import pathlib
+import subprocess
+import tempfile
+
+
+def openssl(*arguments, data=None):
+    return subprocess.run(["openssl", *arguments], input=data, capture_output=True, check=True).stdout
+
+
+class Key:
+    def __init__(self, name):
+        self.name = name
+        self.der = openssl("genpkey", "-algorithm", "ed25519", "-outform", "DER")
+        self.public = openssl("pkey", "-inform", "DER", "-pubout", "-outform", "DER", data=self.der)[-32:]
+
+    @property
+    def public_text(self):
+        return base64.b64encode(self.public).decode()
+
+    def file_text(self):
+        """The key file of common/key.h, without a passphrase."""
+        return json.dumps({"schema": "grivet.key/1", "name": self.name, "public": self.public_text,
+                           "secret": base64.b64encode(self.der[-32:] + self.public).decode()})
+
+    def sign(self, message):
+        with tempfile.TemporaryDirectory(prefix="grivet-key-") as folder:
+            key, data = pathlib.Path(folder, "key"), pathlib.Path(folder, "message")
+            key.write_bytes(self.der)
+            data.write_bytes(message)
+            return openssl("pkeyutl", "-sign", "-rawin", "-keyform", "DER", "-inkey", str(key), "-in", str(data))
+
+
+def pre_authentication(kind, payload):
+    """What DSSE signs: PAE of the type and the body."""
+    name = f"application/vnd.grivet.{kind}+json".encode()
+    return b"DSSEv1 %d %s %d %s" % (len(name), name, len(payload), payload)
+
+
+def envelope(kind, payload, *keys):
+    """A DSSE envelope as a dictionary; payload is bytes, or a dictionary to be written as JSON."""
+    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    signatures = [{"sig": base64.b64encode(key.sign(pre_authentication(kind, raw))).decode()} for key in keys]
+    return {"payloadType": f"application/vnd.grivet.{kind}+json", "payload": base64.b64encode(raw).decode(),
+            "signatures": signatures}
