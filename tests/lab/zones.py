@@ -7,13 +7,13 @@
 import dataclasses
 import json
 
-from lab.host import LAB, PYTHON, SOURCE, BUILD, wait_until
+from lab.host import LAB, PYTHON, SOURCE, wait_until
 
 ZONES = {number: f"apse2-az{number}" for number in (1, 2, 3)}
 OUTSIDE = {"coordinator": 2, "client": 3, "observer": 4, "balancer": 5, "operator": 6}
 COORDINATOR_PORT, STATISTICS_PORT, SYSLOG_PORT = 8443, 9999, 5514
 SLOTS = 4
-HAPROXY = "lab/haproxy/usr/sbin/haproxy"
+HAPROXY = "build/lab/haproxy/usr/sbin/haproxy"  # in the source tree
 CUSTOMERS = 57
 
 HAPROXY_CONFIG = """global
@@ -151,8 +151,8 @@ class Zones:
                             for instance in self.instances.values())
         self.balancer.write("/run/haproxy.cfg", HAPROXY_CONFIG.format(
             coordinator="10.0.0.2", syslog=SYSLOG_PORT, statistics=STATISTICS_PORT, servers=servers, slots=SLOTS))
-        assert (BUILD / HAPROXY).exists(), f"no {HAPROXY} in {BUILD}: run scripts/unpack-haproxy.sh {BUILD}/lab/haproxy"
-        self.balancer.service("haproxy", [f"{LAB}/build/{HAPROXY}", "-db", "-f", "/run/haproxy.cfg"])
+        assert (SOURCE / HAPROXY).exists(), "no haproxy: run scripts/unpack-haproxy.sh build/lab/haproxy"
+        self.balancer.service("haproxy", [f"{LAB}/source/{HAPROXY}", "-db", "-f", "/run/haproxy.cfg"])
         self.balancer.wait_listening(STATISTICS_PORT)
 
     def wait_in_service(self, count=6, timeout=30):
