@@ -1,0 +1,59 @@
+/*
+ * The event journal (/var/lib/grivet/events): what happened here, one line of JSON an event, each with the
+ * hash of the line before. An event is on disk before anybody is told of it, and goes only when the other
+ * side has acknowledged it under its own key. Files are segments, named by the sequence of their first line;
+ * lines are consecutive, so a line's place is its number. The newest segment always stays: it holds the end
+ * of the chain.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/envelope.h"
+#include "common/times.h"
+
+#define JOURNAL_FOLDER        "/var/lib/grivet/events"
+#define JOURNAL_SEGMENT_BYTES (1024 * 1024)
+#define JOURNAL_SEGMENTS_MAX  256 /* when so many wait for their acknowledgement, the journal is full */
+#define JOURNAL_LINE_MAX      (128 * 1024)
+
+/** struct event - @run, @order, @step, @clock may be NULL; everything borrowed */
+struct event {
+    const char *kind, *run, *order, *step;
+    int64_t at_usec, boot_nsec;
+    json_t *clock, *body;
+};
+
+struct journal;
+
+/**
+ * journal_open() - check the whole chain
+ * @host: the name that events bear
+ * An unfinished last line (a crash in mid write) is cut off. Return: 0, -EBADMSG for any other damage, -errno
+ */
+int journal_open(struct journal **ret, const char *folder, const char *host, struct error *error);
+struct journal *journal_free(struct journal *journal);
+DEFINE_CLEANUP(struct journal *, journal_free)
+
+/** journal_append() - write, but don't wait for the disk. Return: 0, -ENOSPC, -errno: nothing was added */
+int journal_append(struct journal *journal, const struct event *event, struct error *error);
+/** journal_sync() - make what was appended durable; only then it may be fetched. A failure is final */
+int journal_sync(struct journal *journal, struct error *error);
+bool journal_is_writable(const struct journal *journal);
+
+/** journal_last() - sequence of the last durable event, 0 = none; @ret_hash: its line's hash, may be NULL */
+int64_t journal_last(const struct journal *journal, char ret_hash[HASH_TEXT_MAX]);
+/** journal_acknowledged() - everything up to here may have been deleted */
+int64_t journal_acknowledged(const struct journal *journal);
+
+/** journal_fetch() - whole durable lines after @after, about @limit_bytes; @ret owned by the caller, maybe
+ * empty */
+int journal_fetch(struct journal *journal, int64_t after, size_t limit_bytes, char **ret, size_t *ret_length,
+                  struct error *error);
+/**
+ * journal_acknowledge() - events up to @sequence are safe elsewhere: drop the segments that hold nothing
+ * newer Return: 0, -EKEYREJECTED when @hash is not that of our event
+ */
+int journal_acknowledge(struct journal *journal, int64_t sequence, const char *hash, struct error *error);

@@ -1,0 +1,55 @@
+/* What root allows on this host (/etc/grivet/agent.yaml): identity, labels, classes of faults, what is
+ * protected. */
+#pragma once
+
+#include "common/document.h"
+#include "faults/fault.h"
+
+#define POLICY_PATH             "/etc/grivet/agent.yaml"
+#define POLICY_CLASSES_MAX      8
+#define POLICY_COORDINATORS_MAX 16
+#define POLICY_CLASS_OBSERVE    "observe"
+
+/** struct policy_class - what one class of faults may do here; a class that is not listed may do nothing */
+struct policy_class {
+    const char *name;
+    bool is_allowed;
+    int64_t signatures; /* different people */
+    int64_t longest_duration_s, concurrency, cool_down_s;
+};
+
+/** struct policy_coordinator - host part and port of one https URL; @is_literal: @endpoint holds it */
+struct policy_coordinator {
+    char host[256];
+    uint16_t port;
+    bool is_literal;
+    struct endpoint endpoint;
+};
+
+/** struct policy - strings belong to @document; @labels is a map of strings, @zone the label of that name or
+ * NULL */
+struct policy {
+    struct document *document;
+    const char *host, *environment, *address, *zone;
+    const struct node *labels;
+    bool requires_synchronised_clock;
+    int64_t lost_contact_after_s;
+    size_t n_coordinators, n_classes;
+    struct policy_coordinator coordinators[POLICY_COORDINATORS_MAX];
+    struct policy_class classes[POLICY_CLASSES_MAX];
+    const char **protected_processes; /* NULL-ended */
+    struct parameter_cidrs protected_cidrs;
+    int64_t ssh_port;
+    size_t n_management, n_resolvers, n_time_servers;
+    struct cidr management[32], resolvers[8], time_servers[16];
+};
+
+/** policy_parse() - decode and check YAML; every error names `@name:line:column: key` */
+int policy_parse(struct policy **ret, const char *name, const char *text, size_t length, struct error *error);
+/** policy_load() - refuses a file that anybody but root may write */
+int policy_load(struct policy **ret, const char *path, struct error *error);
+struct policy *policy_free(struct policy *policy);
+DEFINE_CLEANUP(struct policy *, policy_free)
+
+/** policy_class_find() - NULL = nothing of this class is allowed */
+const struct policy_class *policy_class_find(const struct policy *policy, const char *name);

@@ -1,0 +1,50 @@
+/*
+ * What has been done already (/var/lib/grivet/replay): one line per order, durable before its holder starts.
+ * It is bound to the host's key; a memory that is lost while the key is there could let an order in twice, so
+ * the executor then refuses all of them for as long as an order may wait to be started (quarantine).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/envelope.h"
+#include "common/times.h"
+
+#define REPLAY_PATH        "/var/lib/grivet/replay"
+#define REPLAY_ENTRIES_MAX 20000
+
+/** struct replay_entry - @end_usec: when its fault ends at the latest; @until_usec: forget it no sooner */
+struct replay_entry {
+    char mandate[HASH_TEXT_MAX], run[UUID_TEXT_MAX], step[64], class[64];
+    int64_t end_usec, until_usec;
+};
+
+struct replay;
+
+/** replay_create() - an empty memory beside a new host key; -EEXIST if there is one: it would be forgotten */
+int replay_create(const char *path, const struct public_key *key, struct error *error);
+
+/**
+ * replay_open() - read the memory; a last line without an end is cut off (it never was durable)
+ * @may_forget: the clock is right, so that entries past their time may be dropped
+ * Return: 0, -ENOENT, or -EBADMSG for a memory of another key or one that does not read: see replay_replace()
+ */
+int replay_open(struct replay **ret, const char *path, const struct public_key *key, int64_t now_usec,
+                bool may_forget, struct error *error);
+/** replay_replace() - start anew where the memory is lost; quarantined until @quarantine_usec, across
+ * restarts */
+int replay_replace(const char *path, const struct public_key *key, int64_t quarantine_usec,
+                   struct error *error);
+struct replay *replay_free(struct replay *replay);
+DEFINE_CLEANUP(struct replay *, replay_free)
+
+/** replay_quarantine_usec() - REALTIME until which no order is taken; 0 = none */
+int64_t replay_quarantine_usec(const struct replay *replay);
+bool replay_has(const struct replay *replay, const char *run, const char *step);
+/** replay_count_runs() - runs of @mandate that were seen here, not counting @except_run */
+size_t replay_count_runs(const struct replay *replay, const char *mandate, const char *except_run);
+/** replay_last_end_usec() - when the last fault of @class ends or ended; 0 = none is remembered */
+int64_t replay_last_end_usec(const struct replay *replay, const char *class);
+/** replay_remember() - durable when it returns 0 */
+int replay_remember(struct replay *replay, const struct replay_entry *entry, struct error *error);

@@ -1,0 +1,244 @@
+/* The event journal: chained, durable before it is told, repaired only where a crash explains the damage. */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "agent/journal.h"
+#include "common/document.h"
+#include "common/io.h"
+
+#define FIRST_SEGMENT "00000000000000000001"
+
+static struct error error;
+static char folder[64], segment[128];
+
+static void setup(void)
+{
+    char command[128];
+
+    snprintf(folder, sizeof(folder), "/tmp/grivet-unit-journal-%d", getpid());
+    snprintf(segment, sizeof(segment), "%s/" FIRST_SEGMENT, folder);
+    snprintf(command, sizeof(command), "rm -rf %s", folder);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static struct journal *reopen(struct journal *old)
+{
+    struct journal *journal = NULL;
+
+    journal_free(old);
+    ck_assert_msg(journal_open(&journal, folder, "i-1", &error) == 0, "%s", error.text);
+    return journal;
+}
+
+static int append(struct journal *journal, size_t bytes)
+{
+    char *text = calloc(1, bytes + 1);
+    struct event event = {.kind = "test.event", .order = "x", .at_usec = 1};
+    int r;
+
+    memset(text, 'x', bytes);
+    event.body = json_pack("{s:s}", "text", text);
+    r = journal_append(journal, &event, &error);
+    json_decref(event.body);
+    free(text);
+    return r;
+}
+
+static void add(struct journal *journal, int count)
+{
+    for (int i = 0; i < count; i++)
+        ck_assert_msg(append(journal, 10) == 0, "%s", error.text);
+    ck_assert_int_eq(journal_sync(journal, &error), 0);
+}
+
+static char *fetch(struct journal *journal, int64_t after, size_t limit)
+{
+    size_t length;
+    char *text, *copy;
+
+    ck_assert_int_eq(journal_fetch(journal, after, limit, &text, &length, &error), 0);
+    copy = calloc(1, length + 1);
+    if (length)
+        memcpy(copy, text, length);
+    free(text);
+    return copy;
+}
+
+START_TEST(chain_goes_on_after_a_restart)
+{
+    struct journal *journal;
+    char before[HASH_TEXT_MAX];
+    char *line;
+
+    setup();
+    journal = reopen(NULL);
+    ck_assert_int_eq(journal_last(journal, NULL), 0);
+    add(journal, 3);
+    ck_assert_int_eq(journal_last(journal, before), 3);
+    journal = reopen(journal);
+    add(journal, 1);
+    line = fetch(journal, 3, 1000);
+    ck_assert_ptr_nonnull(strstr(line, "\"sequence\":4"));
+    ck_assert_ptr_nonnull(strstr(line, before));
+    ck_assert_ptr_null(strstr(line, "\"run\""));
+    ck_assert_ptr_eq(strchr(line, '\n') + 1, line + strlen(line));
+    free(line);
+    journal_free(journal);
+}
+END_TEST
+
+START_TEST(only_durable_events_are_told)
+{
+    struct journal *journal;
+    char *text;
+
+    setup();
+    journal = reopen(NULL);
+    add(journal, 1);
+    ck_assert_int_eq(append(journal, 10), 0);
+    ck_assert_int_eq(journal_last(journal, NULL), 1);
+    text = fetch(journal, 1, 1000);
+    ck_assert_str_eq(text, "");
+    free(text);
+    journal_free(journal);
+}
+END_TEST
+
+START_TEST(fetch_gives_whole_lines)
+{
+    struct journal *journal;
+    char *text;
+
+    setup();
+    journal = reopen(NULL);
+    add(journal, 4);
+    text = fetch(journal, 0, 700);
+    ck_assert_uint_gt(strlen(text), 0);
+    ck_assert_uint_le(strlen(text), 700);
+    ck_assert_int_eq(text[strlen(text) - 1], '\n');
+    free(text);
+    text = fetch(journal, 0, 1); /* never less than a line, or it would not go on */
+    ck_assert_ptr_nonnull(strstr(text, "\"sequence\":1"));
+    ck_assert_ptr_null(strstr(text, "\"sequence\":2"));
+    free(text);
+    journal_free(journal);
+}
+END_TEST
+
+START_TEST(unfinished_line_is_cut)
+{
+    struct journal *journal;
+    struct stat status;
+
+    setup();
+    journal = reopen(NULL);
+    add(journal, 3);
+    ck_assert_int_eq(stat(segment, &status), 0);
+    ck_assert_int_eq(truncate(segment, status.st_size - 5), 0);
+    journal = reopen(journal);
+    ck_assert_int_eq(journal_last(journal, NULL), 2);
+    add(journal, 1);
+    journal = reopen(journal);
+    ck_assert_int_eq(journal_last(journal, NULL), 3);
+    journal_free(journal);
+}
+END_TEST
+
+static void damage(const char *find, const char *replace)
+{
+    char *text, *at;
+    size_t length;
+
+    ck_assert_int_eq(io_read_file(segment, 1 << 20, &text, &length, &error), 0);
+    at = strstr(text, find);
+    ck_assert_ptr_nonnull(at);
+    memcpy(at, replace, strlen(replace));
+    ck_assert_int_eq(io_write_file(segment, text, length, 0600, &error), 0);
+    free(text);
+}
+
+START_TEST(other_damage_is_refused)
+{
+    static const struct {
+        const char *find, *replace, *words;
+    } kinds[] = {
+        {"xxxxxxxxxx", "xxxxyxxxxx", "1:2: damaged: the chain is broken"},
+        {"\"sequence\":2", "\"sequence\":3", "1:2: damaged: expected event 2"},
+        {"{\"schema\"", "[\"schema\"", "1:1: damaged: not an event"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        struct journal *journal;
+
+        setup();
+        journal = reopen(NULL);
+        add(journal, 3);
+        journal_free(journal);
+        damage(kinds[i].find, kinds[i].replace);
+        ck_assert_int_eq(journal_open(&journal, folder, "i-1", &error), -EBADMSG);
+        assert_error(error, kinds[i].words);
+    }
+}
+END_TEST
+
+START_TEST(acknowledged_segments_go)
+{
+    struct journal *journal;
+    char wrong[HASH_TEXT_MAX] = "00", hash[HASH_TEXT_MAX];
+
+    setup();
+    journal = reopen(NULL);
+    add(journal, 1);
+    journal_last(journal, hash);
+    ck_assert_int_eq(journal_acknowledge(journal, 1, wrong, &error), -EKEYREJECTED);
+    assert_error(error, "its hash is not that of our event 1");
+    ck_assert_int_eq(journal_acknowledge(journal, 2, hash, &error), -EKEYREJECTED);
+    assert_error(error, "event 2 is not in this journal");
+    for (int i = 0; i < 12; i++)
+        ck_assert_int_eq(append(journal, 100000), 0);
+    ck_assert_int_eq(journal_sync(journal, &error), 0);
+    ck_assert_int_eq(journal_acknowledge(journal, 1, hash, &error), 0);
+    ck_assert_int_eq(access(segment, F_OK), 0); /* it holds more than event 1 */
+    journal_last(journal, hash);
+    ck_assert_int_eq(journal_acknowledge(journal, 13, hash, &error), 0);
+    ck_assert_int_eq(access(segment, F_OK), -1);
+    ck_assert_int_eq(journal_acknowledged(journal), 13);
+    journal = reopen(journal);
+    ck_assert_int_eq(journal_last(journal, NULL), 13);
+    add(journal, 1);
+    journal_free(journal);
+}
+END_TEST
+
+START_TEST(missing_segment_is_damage)
+{
+    struct journal *journal;
+    char command[200];
+
+    setup();
+    journal = reopen(NULL);
+    for (int i = 0; i < 24; i++)
+        ck_assert_int_eq(append(journal, 100000), 0);
+    ck_assert_int_eq(journal_sync(journal, &error), 0);
+    journal_free(journal);
+    snprintf(command, sizeof(command), "cd %s && rm $(ls | sed -n 2p)", folder);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_int_eq(journal_open(&journal, folder, "i-1", &error), -EBADMSG);
+    assert_error(error, "are missing");
+    snprintf(command, sizeof(command), "rm -rf %s", folder);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {chain_goes_on_after_a_restart, only_durable_events_are_told,
+                                  fetch_gives_whole_lines,       unfinished_line_is_cut,
+                                  other_damage_is_refused,       acknowledged_segments_go,
+                                  missing_segment_is_damage,     NULL};
+    return unit_run("journal", tests);
+}
