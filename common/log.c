@@ -1,0 +1,123 @@
+/* Messages of a daemon in three forms: see log.h. */
+#include "log.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
+
+#include "times.h"
+
+#define LOG_TEXT_MAX 2048
+
+struct log_message {
+    enum log_level level;
+    const char *text, *id, *run, *order;
+};
+
+static void log_to_terminal(const struct log_message *message);
+
+/* Where stderr leads belongs to the whole process; set once by log_open(), before anything else runs. */
+static struct {
+    const char *program;
+    void (*write)(const struct log_message *message);
+} log_state = {"grivet", log_to_terminal};
+
+static const char *const level_names[] = {
+    [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARNING] = "warning", [LOG_LEVEL_NOTICE] = "notice",
+    [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
+};
+
+static void log_to_terminal(const struct log_message *message)
+{
+    fprintf(stderr, "%s: %s%s%s\n", log_state.program,
+            message->level <= LOG_LEVEL_WARNING ? level_names[message->level] : "",
+            message->level <= LOG_LEVEL_WARNING ? ": " : "", message->text);
+}
+
+static void log_to_json(const struct log_message *message)
+{
+    char now[TIME_TEXT_MAX], *line;
+    json_t *json;
+
+    json = json_pack("{s:s, s:s, s:s, s:s, s:s*, s:s*, s:s*}", "time", time_format(time_now_usec(), now),
+                     "level", level_names[message->level], "program", log_state.program, "message",
+                     message->text, "message_id", message->id, "run", message->run, "order", message->order);
+    line = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    /* Better a message in the wrong form than none. */
+    if (line)
+        fprintf(stderr, "%s\n", line);
+    else
+        log_to_terminal(message);
+    free(line);
+    json_decref(json);
+}
+
+static void log_to_journal(const struct log_message *message)
+{
+    if (message->id)
+        sd_journal_send("MESSAGE=%s", message->text, "PRIORITY=%d", message->level, "SYSLOG_IDENTIFIER=%s",
+                        log_state.program, "MESSAGE_ID=%s", message->id, "GRIVET_RUN=%s", message->run,
+                        "GRIVET_ORDER=%s", message->order, NULL);
+    else
+        sd_journal_send("MESSAGE=%s", message->text, "PRIORITY=%d", message->level, "SYSLOG_IDENTIFIER=%s",
+                        log_state.program, NULL);
+}
+
+/* systemd.exec(5): JOURNAL_STREAM names device and inode of the stream; stderr may have been redirected
+ * since. */
+static bool stderr_is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat stat_is;
+
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &stat_is) == 0 && stat_is.st_dev == device && stat_is.st_ino == inode;
+}
+
+void log_open(const char *program)
+{
+    log_state.program = program;
+    if (stderr_is_journal())
+        log_state.write = log_to_journal;
+    else
+        log_state.write = isatty(STDERR_FILENO) ? log_to_terminal : log_to_json;
+}
+
+static void log_vprint(struct log_message *message, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+static void log_vprint(struct log_message *message, const char *format, va_list arguments)
+{
+    char text[LOG_TEXT_MAX];
+
+    vsnprintf(text, sizeof(text), format, arguments);
+    message->text = text;
+    log_state.write(message);
+}
+
+void log_print(enum log_level level, const char *format, ...)
+{
+    struct log_message message = {.level = level};
+    va_list arguments;
+
+    va_start(arguments, format);
+    log_vprint(&message, format, arguments);
+    va_end(arguments);
+}
+
+void log_fault(const char *id, const char *run, const char *order, const char *format, ...)
+{
+    struct log_message message = {LOG_LEVEL_NOTICE, NULL, id, run, order};
+    va_list arguments;
+
+    va_start(arguments, format);
+    log_vprint(&message, format, arguments);
+    va_end(arguments);
+}

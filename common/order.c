@@ -1,0 +1,248 @@
+/* What the coordinator and halt keys sign: orders, asks, halts, acknowledgements; and whether an order keeps
+ * inside its mandate. */
+#include <errno.h>
+#include <string.h>
+
+#include "mandate.h"
+#include "payload.h"
+
+#define VALID_MAX_USEC (600 * USEC_PER_SEC) /* of asks and halts */
+
+struct order_payload {
+    struct order order;
+    const char *schema;
+};
+
+static const struct field order_fields[] = {
+    {"schema", FIELD_STRING, offsetof(struct order_payload, schema), true},
+    {"id", FIELD_UUID, offsetof(struct order_payload, order.id), true},
+    {"mandate", FIELD_HASH, offsetof(struct order_payload, order.mandate_hash), true},
+    {"step", FIELD_NAME, offsetof(struct order_payload, order.step), true},
+    {"run", FIELD_UUID, offsetof(struct order_payload, order.run), true},
+    {"host", FIELD_NAME, offsetof(struct order_payload, order.host), true},
+    {"step_started_at", FIELD_TIME, offsetof(struct order_payload, order.step_started_usec), true},
+    {"start_before", FIELD_TIME, offsetof(struct order_payload, order.start_before_usec), true},
+    {"end_at", FIELD_TIME, offsetof(struct order_payload, order.end_usec), true},
+    {},
+};
+
+struct ask_payload {
+    struct ask ask;
+    const char *schema, *purpose;
+};
+
+static const struct field ask_fields[] = {
+    {"schema", FIELD_STRING, offsetof(struct ask_payload, schema), true},
+    {"id", FIELD_UUID, offsetof(struct ask_payload, ask.id), true},
+    {"purpose", FIELD_STRING, offsetof(struct ask_payload, purpose), true},
+    {"mandate", FIELD_HASH, offsetof(struct ask_payload, ask.mandate_hash), true},
+    {"host", FIELD_NAME, offsetof(struct ask_payload, ask.host), true},
+    {"issued_at", FIELD_TIME, offsetof(struct ask_payload, ask.issued_usec), true},
+    {"expires_at", FIELD_TIME, offsetof(struct ask_payload, ask.expires_usec), true},
+    {},
+};
+
+struct halt_payload {
+    struct halt halt;
+    const char *schema;
+};
+
+static const struct field halt_fields[] = {
+    {"schema", FIELD_STRING, offsetof(struct halt_payload, schema), true},
+    {"id", FIELD_UUID, offsetof(struct halt_payload, halt.id), true},
+    {"scope", FIELD_STRING, offsetof(struct halt_payload, halt.scope), true},
+    {"run", FIELD_UUID, offsetof(struct halt_payload, halt.run)},
+    {"host", FIELD_NAME, offsetof(struct halt_payload, halt.host)},
+    {"issued_at", FIELD_TIME, offsetof(struct halt_payload, halt.issued_usec), true},
+    {"expires_at", FIELD_TIME, offsetof(struct halt_payload, halt.expires_usec), true},
+    {},
+};
+
+struct ack_payload {
+    struct ack ack;
+    const char *schema;
+    int64_t at_usec;
+};
+
+static const struct field ack_fields[] = {
+    {"schema", FIELD_STRING, offsetof(struct ack_payload, schema), true},
+    {"host", FIELD_NAME, offsetof(struct ack_payload, ack.host), true},
+    {"sequence", FIELD_INTEGER, offsetof(struct ack_payload, ack.sequence), true, 1, INT64_MAX},
+    {"hash", FIELD_HASH, offsetof(struct ack_payload, ack.hash), true},
+    {"at", FIELD_TIME, offsetof(struct ack_payload, at_usec), true},
+    {},
+};
+
+int order_parse(struct order **ret, const void *payload, size_t length, struct error *error)
+{
+    struct order_payload *decoded = calloc(1, sizeof(*decoded));
+    _cleanup_(order_freep) struct order *order = decoded ? &decoded->order : NULL;
+    int r;
+
+    if (!order)
+        return error_oom(error);
+    r = payload_decode(&order->document, "order", payload, length, order_fields, decoded, error);
+    if (r == 0)
+        *ret = TAKE_PTR(order);
+    return r;
+}
+
+struct order *order_free(struct order *order)
+{
+    if (order)
+        document_free(order->document);
+    free(order);
+    return NULL;
+}
+
+/* Asks and halts are good for minutes, so that a kept one is worth nothing. */
+static int check_validity(const struct document *document, int64_t issued_usec, int64_t expires_usec,
+                          struct error *error)
+{
+    if (expires_usec <= issued_usec || expires_usec - issued_usec > VALID_MAX_USEC)
+        return node_error(document, node_get(document_root(document), "expires_at"), error,
+                          "must come after issued_at, by 10 minutes at most");
+    return 0;
+}
+
+int ask_parse(struct ask **ret, const void *payload, size_t length, struct error *error)
+{
+    struct ask_payload *decoded = calloc(1, sizeof(*decoded));
+    _cleanup_(ask_freep) struct ask *ask = decoded ? &decoded->ask : NULL;
+    int r;
+
+    if (!ask)
+        return error_oom(error);
+    r = payload_decode(&ask->document, "ask", payload, length, ask_fields, decoded, error);
+    if (r == 0)
+        r = check_validity(ask->document, ask->issued_usec, ask->expires_usec, error);
+    if (r < 0)
+        return r;
+    ask->is_start = strcmp(decoded->purpose, "start") == 0;
+    if (!ask->is_start && strcmp(decoded->purpose, "plan") != 0)
+        return node_error(ask->document, node_get(document_root(ask->document), "purpose"), error,
+                          "expected plan or start");
+    *ret = TAKE_PTR(ask);
+    return 0;
+}
+
+struct ask *ask_free(struct ask *ask)
+{
+    if (ask)
+        document_free(ask->document);
+    free(ask);
+    return NULL;
+}
+
+/* Exactly what the scope needs: a halt of a run that also names a host would leave open what it meant. */
+static int check_scope(const struct halt *halt, struct error *error)
+{
+    bool is_run = strcmp(halt->scope, "run") == 0, is_host = strcmp(halt->scope, "host") == 0;
+    const struct node *root = document_root(halt->document);
+
+    if (!is_run && !is_host && strcmp(halt->scope, "fleet") != 0)
+        return node_error(halt->document, node_get(root, "scope"), error, "expected fleet, run or host");
+    if (is_run != !!halt->run || is_host != !!halt->host)
+        return node_error(halt->document, root, error,
+                          "scope run takes 'run', scope host takes 'host', scope fleet neither");
+    return 0;
+}
+
+int halt_parse(struct halt **ret, const void *payload, size_t length, struct error *error)
+{
+    struct halt_payload *decoded = calloc(1, sizeof(*decoded));
+    _cleanup_(halt_freep) struct halt *halt = decoded ? &decoded->halt : NULL;
+    int r;
+
+    if (!halt)
+        return error_oom(error);
+    r = payload_decode(&halt->document, "halt", payload, length, halt_fields, decoded, error);
+    if (r == 0)
+        r = check_validity(halt->document, halt->issued_usec, halt->expires_usec, error);
+    if (r == 0)
+        r = check_scope(halt, error);
+    if (r == 0)
+        *ret = TAKE_PTR(halt);
+    return r;
+}
+
+struct halt *halt_free(struct halt *halt)
+{
+    if (halt)
+        document_free(halt->document);
+    free(halt);
+    return NULL;
+}
+
+int ack_parse(struct ack **ret, const void *payload, size_t length, struct error *error)
+{
+    struct ack_payload *decoded = calloc(1, sizeof(*decoded));
+    _cleanup_(ack_freep) struct ack *ack = decoded ? &decoded->ack : NULL;
+    int r;
+
+    if (!ack)
+        return error_oom(error);
+    r = payload_decode(&ack->document, "ack", payload, length, ack_fields, decoded, error);
+    if (r == 0)
+        *ret = TAKE_PTR(ack);
+    return r;
+}
+
+struct ack *ack_free(struct ack *ack)
+{
+    if (ack)
+        document_free(ack->document);
+    free(ack);
+    return NULL;
+}
+
+static int order_error(const struct order *order, const char *key, struct error *error, const char *text)
+{
+    return node_error(order->document, node_get(document_root(order->document), key), error, "%s", text);
+}
+
+static int check_host(const struct order *order, const struct mandate *mandate, const char *host,
+                      const struct node *labels, struct error *error)
+{
+    const struct step *step = mandate_step(mandate, order->step);
+
+    if (strcmp(order->host, host) != 0)
+        return order_error(order, "host", error, "is for another host");
+    if (!step && strcmp(order->step, MANDATE_OBSERVE) != 0)
+        return order_error(order, "step", error, "is no step of the mandate");
+    if (mandate_step_has_host(mandate, order->step, host))
+        return 0;
+    if (!step || !step->takes_late_joiners)
+        return order_error(order, "host", error, "is not among the hosts that were signed for this step");
+    if (!labels_match(labels, mandate->late_labels))
+        return order_error(order, "host", error,
+                           "was not signed for this step, and its labels are not those of a late joiner");
+    return 0;
+}
+
+static int check_times(const struct order *order, const struct mandate *mandate, struct error *error)
+{
+    int64_t started = order->step_started_usec;
+
+    if (started < mandate->not_before_usec || started > mandate->not_after_usec)
+        return order_error(order, "step_started_at", error,
+                           "is outside of the mandate's not_before to not_after");
+    if (order->start_before_usec < started || order->start_before_usec - started > ORDER_START_WINDOW_USEC)
+        return order_error(order, "start_before", error, "must come after step_started_at, by 300 s at most");
+    if (order->end_usec <= started)
+        return order_error(order, "end_at", error, "must come after step_started_at");
+    if (order->end_usec - started > mandate_step_length_usec(mandate, order->step))
+        return order_error(order, "end_at", error, "is later than the duration that was signed");
+    return 0;
+}
+
+int order_check(const struct order *order, const struct mandate *mandate, const char *host,
+                const struct node *labels, struct error *error)
+{
+    int r;
+
+    if (strcmp(order->mandate_hash, mandate->hash) != 0)
+        return order_error(order, "mandate", error, "is the hash of another mandate");
+    r = check_host(order, mandate, host, labels, error);
+    return r < 0 ? r : check_times(order, mandate, error);
+}
