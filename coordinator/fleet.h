@@ -17,6 +17,7 @@ struct fleet_host {
     int64_t sequence;         /* last event in the store */
     char hash[HASH_TEXT_MAX]; /* of that event */
     int64_t head_sequence, head_usec; /* last head that verified and fits the chain: when, and what it covers */
+    int64_t head_nonce_usec; /* when the nonce that it answers was given out: it hides nothing from before */
 };
 
 struct fleet_host *fleet_find(struct coordinator *coordinator, const char *id);
@@ -30,3 +31,6 @@ bool fleet_is_in_contact(const struct fleet_host *host);
  */
 int delivery_send(struct coordinator *coordinator, const char *host, const struct envelope *envelope,
                   const char *mandate_hash, struct error *error);
+
+/** delivery_nudge() - answer the held poll of @host now, with what waits or nothing: a poll with a newer head follows */
+void delivery_nudge(struct coordinator *coordinator, const char *host);

@@ -398,7 +398,7 @@ void run_order_late(struct run *run, const char *host, const json_t *labels, int
         if ((int64_t)n_late >= mandate->late_max)
             run_say(run, now_usec, "%s joined late, but %zu late joiners are all that the mandate allows",
                     host, n_late);
-        else if (send_order(run, host, step, run->started_usec, end_usec, &error) < 0)
+        else if (send_order(run, host, step, now_usec, end_usec, &error) < 0)
             run_say(run, now_usec, "%s joined late, but can not be ordered: %s", host, error.text);
     }
 }

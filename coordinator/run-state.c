@@ -182,14 +182,11 @@ struct run *run_free(struct run *run)
         json_decref(run->faults[i].effect);
     for (size_t i = 0; i < run->n_endpoints; i++)
         free(run->endpoints[i].samples);
-    for (size_t i = 0; i < run->n_lines; i++)
-        free(run->lines[i].text);
     free(run->hosts);
     free(run->faults);
     free(run->endpoints);
     free(run->facts);
     free(run->budgets);
-    free(run->lines);
     mandate_free(run->mandate);
     free(run);
     return NULL;

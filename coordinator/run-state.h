@@ -97,11 +97,6 @@ struct balancer_budget {
     int64_t out_least_msec, out_most_msec, in_least_msec, in_most_msec; /* out_most_msec 0 = not known */
 };
 
-struct run_line {
-    int64_t at_usec;
-    char *text;
-};
-
 struct run;
 
 /** struct run_actions - what a run may do; a NULL-free table */
@@ -132,7 +127,6 @@ struct run {
     struct run_endpoint *endpoints;
     struct balancer_fact *facts;
     struct balancer_budget *budgets;
-    struct run_line *lines;
     int64_t balancer_seen_usec; /* last time a balancer answered */
     enum verdict verdict;
     const struct run_actions *actions;

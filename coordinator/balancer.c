@@ -1,0 +1,279 @@
+/*
+ * HAProxy's two mouths: the statistics socket over TCP, asked every second while somebody wants to know, and
+ * its log, which comes by syslog over UDP at any time. Nothing here changes anything in a balancer.
+ */
+#include "balancer.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ASK_USEC     USEC_PER_SEC
+#define TIMEOUT_SEC  2
+#define ANSWER_MAX   (4 << 20)
+#define DATAGRAM_MAX 8192
+#define LINES_MAX    100 /* taken from a log socket in one turn of the loop */
+
+struct balancer {
+    struct balancers *all;
+    const char *name, *kind, *statistics, *syslog, *backend;
+    const struct node *check;
+    int64_t interval_msec, timeout_msec;
+    struct sockaddr_storage address;
+    socklen_t address_length;
+    struct bufferevent *connection;
+    struct event *log_event;
+    int log_fd;
+    struct balancer_budget budget;
+};
+
+struct balancers {
+    struct event_base *base;
+    struct event *timer;
+    void (*on_server)(void *context, const struct balancer_fact *fact);
+    void (*on_line)(void *context, const struct balancer_fact *fact);
+    void *context;
+    size_t count;
+    struct balancer *items;
+};
+
+#define BALANCER_FIELD(key, type, member, is_required, min, max)                                             \
+    {                                                                                                        \
+        key, type, offsetof(struct balancer, member), is_required, min, max                                  \
+    }
+
+static const struct field balancer_fields[] = {
+    BALANCER_FIELD("name", FIELD_NAME, name, true, 0, 0),
+    BALANCER_FIELD("kind", FIELD_NAME, kind, true, 0, 0),
+    BALANCER_FIELD("statistics", FIELD_STRING, statistics, true, 1, 60),
+    BALANCER_FIELD("syslog", FIELD_STRING, syslog, false, 1, 60),
+    BALANCER_FIELD("backend", FIELD_STRING, backend, true, 1, 63),
+    BALANCER_FIELD("check", FIELD_MAP, check, true, 2, 2),
+    {0},
+};
+static const struct field check_fields[] = {
+    BALANCER_FIELD("interval_ms", FIELD_INTEGER, interval_msec, true, 1, 3600000),
+    BALANCER_FIELD("timeout_ms", FIELD_INTEGER, timeout_msec, true, 1, 3600000),
+    {0},
+};
+
+static socklen_t endpoint_to_address(const struct endpoint *endpoint, struct sockaddr_storage *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    if (endpoint->address.family == AF_INET) {
+        struct sockaddr_in *in = (struct sockaddr_in *)ret;
+
+        in->sin_family = AF_INET;
+        in->sin_port = htons(endpoint->port);
+        memcpy(&in->sin_addr, endpoint->address.address, sizeof(in->sin_addr));
+        return sizeof(*in);
+    }
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
+
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(endpoint->port);
+    memcpy(&in6->sin6_addr, endpoint->address.address, sizeof(in6->sin6_addr));
+    return sizeof(*in6);
+}
+
+static void hang_up(struct balancer *balancer)
+{
+    if (balancer->connection)
+        bufferevent_free(balancer->connection);
+    balancer->connection = NULL;
+}
+
+static void on_row(void *context, const struct balancer_fact *row, int64_t rise, int64_t fall)
+{
+    struct balancer *balancer = context;
+    struct balancer_fact fact = *row;
+
+    if (rise > 0 && fall > 0)
+        haproxy_budget(&balancer->budget, balancer->interval_msec, balancer->timeout_msec, rise, fall);
+    fact.at_usec = time_now_usec();
+    snprintf(fact.balancer, sizeof(fact.balancer), "%s", balancer->name);
+    balancer->all->on_server(balancer->all->context, &fact);
+}
+
+/* HAProxy closes after one command: the answer is whole then. A silent or broken one says nothing, which
+ * shows as such. */
+static void on_closed(struct bufferevent *connection, short what, void *context)
+{
+    struct balancer *balancer = context;
+    struct evbuffer *input = bufferevent_get_input(connection);
+    char *text;
+
+    if (what & BEV_EVENT_CONNECTED)
+        return;
+    evbuffer_add(input, "", 1);
+    text = (char *)evbuffer_pullup(input, -1);
+    if (what & BEV_EVENT_EOF && text)
+        haproxy_parse_stat(text, balancer->backend, on_row, balancer, NULL);
+    hang_up(balancer);
+}
+
+static void on_read(struct bufferevent *connection, void *context)
+{
+    if (evbuffer_get_length(bufferevent_get_input(connection)) > ANSWER_MAX)
+        hang_up(context);
+}
+
+static void ask(struct balancer *balancer)
+{
+    static const struct timeval timeout = {TIMEOUT_SEC, 0};
+    static const char command[] = "show stat\n";
+
+    if (balancer->connection)
+        return;
+    balancer->connection = bufferevent_socket_new(balancer->all->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    if (!balancer->connection)
+        return;
+    bufferevent_setcb(balancer->connection, on_read, NULL, on_closed, balancer);
+    bufferevent_set_timeouts(balancer->connection, &timeout, &timeout);
+    bufferevent_enable(balancer->connection, EV_READ | EV_WRITE);
+    if (bufferevent_write(balancer->connection, command, sizeof(command) - 1) < 0 ||
+        bufferevent_socket_connect(balancer->connection, (struct sockaddr *)&balancer->address,
+                                   (int)balancer->address_length) < 0)
+        hang_up(balancer);
+}
+
+static void ask_all(evutil_socket_t fd, short what, void *context)
+{
+    struct balancers *all = context;
+
+    for (size_t i = 0; i < all->count; i++)
+        ask(&all->items[i]);
+}
+
+void balancers_watch(struct balancers *all, bool is_wanted)
+{
+    static const struct timeval interval = {ASK_USEC / USEC_PER_SEC, ASK_USEC % USEC_PER_SEC};
+
+    if (!is_wanted) {
+        event_del(all->timer);
+    } else if (!event_pending(all->timer, EV_TIMEOUT, NULL)) {
+        event_add(all->timer, &interval);
+        ask_all(-1, 0, all);
+    }
+}
+
+static void on_log(evutil_socket_t fd, short what, void *context)
+{
+    struct balancer *balancer = context;
+    struct balancer_fact fact;
+    char line[DATAGRAM_MAX + 1];
+    ssize_t n;
+
+    for (int i = 0; i < LINES_MAX && (n = recv(fd, line, DATAGRAM_MAX, MSG_DONTWAIT)) >= 0; i++) {
+        line[n] = '\0';
+        if (!haproxy_parse_log(line, balancer->backend, &fact))
+            continue;
+        fact.at_usec = time_now_usec();
+        snprintf(fact.balancer, sizeof(fact.balancer), "%s", balancer->name);
+        balancer->all->on_line(balancer->all->context, &fact);
+        if (event_pending(balancer->all->timer, EV_TIMEOUT, NULL))
+            ask(balancer); /* which address the server has now */
+    }
+}
+
+static int listen_log(struct balancer *balancer, struct error *error)
+{
+    struct sockaddr_storage address;
+    struct endpoint endpoint;
+    socklen_t length;
+    int r;
+
+    r = endpoint_parse(&endpoint, balancer->syslog, error);
+    if (r < 0)
+        return r;
+    length = endpoint_to_address(&endpoint, &address);
+    balancer->log_fd = socket(address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (balancer->log_fd < 0 || bind(balancer->log_fd, (struct sockaddr *)&address, length) < 0)
+        return error_errno(error, errno, "listening for syslog at %s", balancer->syslog);
+    balancer->log_event =
+        event_new(balancer->all->base, balancer->log_fd, EV_READ | EV_PERSIST, on_log, balancer);
+    return balancer->log_event && event_add(balancer->log_event, NULL) == 0 ? 0 : error_oom(error);
+}
+
+static int balancer_open(struct balancer *balancer, const struct document *document, const struct node *node,
+                         struct error *error)
+{
+    struct endpoint endpoint;
+    int r;
+
+    balancer->log_fd = -1;
+    r = node_decode(document, node, balancer_fields, balancer, error);
+    if (r == 0)
+        r = node_decode(document, balancer->check, check_fields, balancer, error);
+    if (r < 0)
+        return r;
+    if (strcmp(balancer->kind, "haproxy"))
+        return node_error(document, node_get(node, "kind"), error, "expected haproxy");
+    if (endpoint_parse(&endpoint, balancer->statistics, error) < 0)
+        return node_error(document, node_get(node, "statistics"), error, "expected address:port");
+    balancer->address_length = endpoint_to_address(&endpoint, &balancer->address);
+    snprintf(balancer->budget.balancer, sizeof(balancer->budget.balancer), "%s", balancer->name);
+    snprintf(balancer->budget.backend, sizeof(balancer->budget.backend), "%s", balancer->backend);
+    return balancer->syslog ? listen_log(balancer, error) : 0;
+}
+
+int balancers_open(struct balancers **ret, struct event_base *base, const struct config *config,
+                   void (*on_server)(void *context, const struct balancer_fact *fact),
+                   void (*on_line)(void *context, const struct balancer_fact *fact), void *context,
+                   struct error *error)
+{
+    struct balancers *all = calloc(1, sizeof(*all));
+    size_t count = config->balancers ? config->balancers->count : 0;
+    int r = 0;
+
+    if (!all)
+        return error_oom(error);
+    *all = (struct balancers){.base = base, .on_server = on_server, .on_line = on_line, .context = context};
+    all->timer = event_new(base, -1, EV_PERSIST, ask_all, all);
+    all->items = calloc(count + 1, sizeof(*all->items));
+    if (!all->timer || !all->items)
+        r = error_oom(error);
+    for (const struct node *node = count ? config->balancers->first : NULL; node && r == 0;
+         node = node->next) {
+        struct balancer *balancer = &all->items[all->count++];
+
+        balancer->all = all;
+        r = balancer_open(balancer, config->document, node, error);
+    }
+    if (r < 0) {
+        balancers_free(all);
+        return r;
+    }
+    *ret = all;
+    return 0;
+}
+
+struct balancers *balancers_free(struct balancers *all)
+{
+    for (size_t i = 0; all && i < all->count; i++) {
+        hang_up(&all->items[i]);
+        if (all->items[i].log_event)
+            event_free(all->items[i].log_event);
+        if (all->items[i].log_fd >= 0)
+            close(all->items[i].log_fd);
+    }
+    if (all) {
+        if (all->timer)
+            event_free(all->timer);
+        free(all->items);
+    }
+    free(all);
+    return NULL;
+}
+
+size_t balancers_budgets(const struct balancers *all, struct balancer_budget *ret, size_t max)
+{
+    size_t n = 0;
+
+    for (; n < all->count && n < max; n++)
+        ret[n] = all->items[n].budget;
+    return n;
+}

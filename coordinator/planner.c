@@ -1,0 +1,237 @@
+/* POST /v1/plan: choose, pin, ask every host, and answer with the draft and what each of them would do. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "plan.h"
+#include "runs.h"
+
+/** struct plan_request - one operator waiting for hosts' answers; the hosts asked are those of @run, which
+ * never starts */
+struct plan_request {
+    struct plan_request *next;
+    struct runs *runs;
+    struct http_request *request;
+    struct experiment *experiment;
+    struct envelope *draft;
+    struct run *run;
+    int64_t until_usec;
+    json_t *answers, *refused;
+};
+
+static void plan_free(struct plan_request *plan)
+{
+    for (struct plan_request **at = &plan->runs->plans; *at; at = &(*at)->next)
+        if (*at == plan) {
+            *at = plan->next;
+            break;
+        }
+    experiment_free(plan->experiment);
+    envelope_free(plan->draft);
+    run_free(plan->run);
+    json_decref(plan->answers);
+    json_decref(plan->refused);
+    free(plan);
+}
+
+static void on_gone(void *context)
+{
+    plan_free(context);
+}
+
+void planner_drop(struct runs *runs)
+{
+    while (runs->plans)
+        plan_free(runs->plans);
+}
+
+static void refuse(struct plan_request *plan, const char *host, const char *reason)
+{
+    json_array_append_new(plan->refused, json_pack("{s:s, s:s}", "host", host, "reason", reason));
+}
+
+static json_t *plan_budgets(struct runs *runs)
+{
+    struct balancer_budget budgets[16];
+    size_t n = balancers_budgets(runs->coordinator->balancers, budgets, ARRAY_SIZE(budgets));
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, report_budget(&budgets[i]));
+    return list;
+}
+
+static void plan_reply(struct plan_request *plan)
+{
+    struct runs *runs = plan->runs;
+    _cleanup_free_ char *text = NULL;
+    struct error share, error;
+
+    if (run_check_share(plan->run, runs_group_size, runs->coordinator, &share) < 0) {
+        node_error(plan->experiment->document,
+                   node_get(plan->experiment->expect, "max_share_of_group_percent"), &error, "%s",
+                   share.text);
+        http_reply_error(plan->request, 422, "%s", error.text);
+        plan_free(plan);
+        return;
+    }
+    text = envelope_format(plan->draft);
+    http_reply_json(plan->request, 200,
+                    json_pack("{s:o, s:O, s:O, s:o}", "mandate",
+                              text ? json_loads(text, 0, NULL) : json_null(), "answers", plan->answers,
+                              "refused", plan->refused, "budgets", plan_budgets(runs)));
+    plan_free(plan);
+}
+
+void planner_on_answer(struct runs *runs, const char *host, const struct document *payload)
+{
+    const struct node *root = document_root(payload), *steps = node_get(root, "steps"), *is;
+    const char *ask = node_string(root, "ask"), *reason;
+
+    for (struct plan_request *plan = runs->plans; plan && ask; plan = plan->next) {
+        struct run_host *asked = run_host(plan->run, host);
+
+        if (!asked || asked->has_answered || strcmp(asked->ask, ask))
+            continue;
+        asked->has_answered = true;
+        json_array_append_new(plan->answers, node_to_json(root));
+        for (const struct node *step = steps ? steps->first : NULL; step; step = step->next) {
+            is = node_get(step, "is_victim");
+            asked->is_victim |= is && is->type == DOCUMENT_BOOLEAN && is->boolean;
+            is = node_get(step, "is_accepted");
+            reason = node_string(step, "reason");
+            if (is && is->type == DOCUMENT_BOOLEAN && !is->boolean)
+                refuse(plan, host, reason ? reason : "no reason given");
+        }
+    }
+}
+
+void planner_advance(struct runs *runs, int64_t now_usec)
+{
+    struct plan_request *next;
+
+    for (struct plan_request *plan = runs->plans; plan; plan = next) {
+        bool is_complete = true;
+
+        next = plan->next;
+        for (size_t i = 0; i < plan->run->n_hosts; i++)
+            is_complete &= plan->run->hosts[i].has_answered;
+        if (!is_complete && now_usec < plan->until_usec)
+            continue;
+        for (size_t i = 0; i < plan->run->n_hosts; i++)
+            if (!plan->run->hosts[i].has_answered)
+                refuse(plan, plan->run->hosts[i].id, "no answer within 10 s");
+        plan_reply(plan);
+    }
+}
+
+struct candidates {
+    struct candidate *items;
+    size_t count;
+};
+
+static int add_candidate(void *context, struct fleet_host *host)
+{
+    struct candidates *candidates = context;
+    struct candidate *items = reallocarray(candidates->items, candidates->count + 1, sizeof(*items));
+
+    if (!items)
+        return -ENOMEM;
+    candidates->items = items;
+    items[candidates->count++] = (struct candidate){host->id, host->labels, fleet_is_in_contact(host)};
+    return 0;
+}
+
+/* The draft: the exact bytes that people will sign. */
+static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error *error)
+{
+    struct coordinator *coordinator = plan->runs->coordinator;
+    struct candidates candidates = {};
+    _cleanup_free_ char *text = NULL;
+    struct mandate *mandate;
+    json_t *payload = NULL;
+    int r;
+
+    r = fleet_each(coordinator, add_candidate, &candidates);
+    r = r < 0 ? error_oom(error)
+              : plan_build(plan->experiment, candidates.items, candidates.count, coordinator->config.zones,
+                           now_usec, &payload, error);
+    free(candidates.items);
+    if (r < 0)
+        return r;
+    text = json_dumps(payload, JSON_COMPACT);
+    json_decref(payload);
+    if (!text)
+        return error_oom(error);
+    r = envelope_new(&plan->draft, ENVELOPE_MANDATE, text, strlen(text), error);
+    if (r == 0)
+        r = mandate_parse(&mandate, text, strlen(text), error);
+    if (r < 0)
+        return r;
+    r = run_new(&plan->run, "", mandate, now_usec, &runs_actions, coordinator, error);
+    if (r == 0)
+        r = experiment_check_faults(plan->experiment, plan->run->mandate, error);
+    return r;
+}
+
+static int plan_open(struct plan_request *plan, const char *text, size_t length, struct error *error)
+{
+    struct coordinator *coordinator = plan->runs->coordinator;
+    const struct experiment *experiment;
+    int64_t now_usec = time_now_usec();
+    int r;
+
+    r = experiment_parse(&plan->experiment, "experiment", text, length, error);
+    if (r < 0)
+        return r;
+    experiment = plan->experiment;
+    if (strcmp(experiment->environment, coordinator->config.environment))
+        return node_error(experiment->document, node_get(document_root(experiment->document), "environment"),
+                          error, "this coordinator's environment is %s", coordinator->config.environment);
+    r = plan_draft(plan, now_usec, error);
+    if (r == 0)
+        r = runs_store_mandate(coordinator, plan->draft, error);
+    if (r < 0)
+        return r;
+    plan->until_usec = now_usec + RUN_CHECK_USEC;
+    runs_fill_hosts(plan->run);
+    for (size_t i = 0; i < plan->run->n_hosts && r == 0; i++) {
+        struct run_host *host = &plan->run->hosts[i];
+
+        if (host->is_pinned)
+            r = runs_send_ask(coordinator, host->id, plan->run->mandate->hash, "plan", now_usec, host->ask,
+                              error);
+        else
+            host->has_answered = true; /* an observer is asked nothing: it refuses its order or watches */
+    }
+    return r;
+}
+
+void runs_handle_plan(void *context, struct http_request *request)
+{
+    struct coordinator *coordinator = context;
+    struct plan_request *plan = calloc(1, sizeof(*plan));
+    struct error error;
+    const char *text;
+    size_t length;
+
+    if (!plan) {
+        http_reply_error(request, 503, "out of memory");
+        return;
+    }
+    plan->runs = coordinator->runs;
+    plan->request = request;
+    plan->answers = json_array();
+    plan->refused = json_array();
+    text = http_body(request, &length);
+    if (plan_open(plan, text, length, &error) < 0) {
+        plan_free(plan);
+        http_reply_error(request, 422, "%s", error.text);
+        return;
+    }
+    plan->next = coordinator->runs->plans;
+    coordinator->runs->plans = plan;
+    http_hold(request, on_gone, plan);
+    balancers_watch(coordinator->balancers, true);
+    runs_wake(coordinator->runs);
+}

@@ -1,0 +1,65 @@
+/* The runs of this process and what connects them with store, hosts and operators. Private to the
+ * coordinator's side of people. */
+#pragma once
+
+#include "balancer.h"
+#include "run-state.h"
+
+struct plan_request;
+struct halt_request;
+struct progress_request;
+
+/** struct runs - every run that is not over, and the requests that wait for something */
+struct runs {
+    struct coordinator *coordinator;
+    size_t count;
+    struct run **items;
+    struct event *tick;
+    struct plan_request *plans;
+    struct halt_request *halts;
+    struct progress_request *progresses;
+};
+
+#define RUNS_TICK_USEC (100 * USEC_PER_MSEC) /* only while something is under way: for deadlines */
+
+extern const struct run_actions runs_actions;
+
+struct run *runs_find(struct runs *runs, const char *id);
+/** runs_add() - takes over @run */
+int runs_add(struct runs *runs, struct run *run, struct error *error);
+/** runs_wake() - look at everything now, and keep looking while something is under way */
+void runs_wake(struct runs *runs);
+/** runs_fill_hosts() - group and address of the run's hosts as the fleet knows them */
+void runs_fill_hosts(struct run *run);
+size_t runs_group_size(void *context, const char *group);
+
+/* run-documents.c: signed and queued for one host. @error: why not */
+int runs_send_ask(struct coordinator *coordinator, const char *host, const char *mandate_hash,
+                  const char *purpose, int64_t now_usec, char ret_id[UUID_TEXT_MAX], struct error *error);
+int runs_send_order(struct coordinator *coordinator, const struct run *run, const struct run_fault *fault,
+                    struct error *error);
+/** runs_seal_halt() - a halt of one run by the coordinator's own halt key */
+int runs_seal_halt(struct coordinator *coordinator, const char *run, int64_t now_usec, struct envelope **ret,
+                   struct error *error);
+
+/* run-store.c */
+int runs_store_open(struct coordinator *coordinator, struct error *error);
+int runs_store_mandate(struct coordinator *coordinator, const struct envelope *envelope, struct error *error);
+int runs_store_insert(const struct run *run, struct error *error);
+int runs_store_save(const struct run *run, struct error *error);
+int runs_store_report(const struct run *run, const char *report, struct error *error);
+int runs_store_order(const struct run *run, const struct run_fault *fault, struct error *error);
+int runs_store_fact(const struct run *run, const struct balancer_fact *fact, struct error *error);
+int runs_store_line(struct run *run, int64_t at_usec, const char *text, struct error *error);
+/** runs_store_load() - every run that is not over, with all that was said of it */
+int runs_store_load(struct runs *runs, struct error *error);
+
+/* Requests that wait: looked at by runs_wake() */
+void planner_on_answer(struct runs *runs, const char *host, const struct document *payload);
+void planner_advance(struct runs *runs, int64_t now_usec);
+void halts_advance(struct runs *runs, int64_t now_usec);
+void progress_advance(struct runs *runs, int64_t now_usec);
+/** requests_drop() - the coordinator ends: forget what waits (the server answers it) */
+void planner_drop(struct runs *runs);
+void halts_drop(struct runs *runs);
+void progress_drop(struct runs *runs);
