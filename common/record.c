@@ -43,7 +43,8 @@ int record_write(const struct record *record, int folder_fd, struct error *error
     if (r < 0)
         return error_set(error, -r, "record %s: larger than %d bytes", record->order, RECORD_BYTES_MAX);
     temporary_name(record->order, temporary);
-    fd = openat(folder_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    /* No secret, and the sweep has no capability to read what is another user's alone. */
+    fd = openat(folder_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0)
         return error_errno(error, errno, "record %s: can't write", record->order);
     r = io_write_all(fd, text, r);

@@ -1,0 +1,67 @@
+/* Capabilities and users: see privileges.h. */
+#include "privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/capability.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+static int drop_bounding(uint64_t keep)
+{
+    for (cap_value_t capability = 0; capability < cap_max_bits(); capability++)
+        if (!(keep >> capability & 1) && cap_get_bound(capability) == CAP_SET &&
+            cap_drop_bound(capability) < 0)
+            return -errno;
+    return 0;
+}
+
+/* The group first: then the folder's owner may hand it to that group without CAP_CHOWN. */
+static int become(const struct passwd *user, int folder_fd)
+{
+    if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0)
+        return -errno;
+    if (fchown(folder_fd, -1, user->pw_gid) < 0 || fchmod(folder_fd, S_ISVTX | 0775) < 0)
+        return -errno;
+    if (prctl(PR_SET_KEEPCAPS, 1) < 0 || setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
+        return -errno;
+    return prctl(PR_SET_KEEPCAPS, 0) < 0 ? -errno : 0;
+}
+
+static int set_capabilities(uint64_t keep)
+{
+    cap_t capabilities = cap_init();
+    int r = 0;
+
+    if (!capabilities)
+        return -errno;
+    for (cap_value_t capability = 0; r == 0 && capability < cap_max_bits(); capability++)
+        if ((keep >> capability & 1) &&
+            (cap_set_flag(capabilities, CAP_PERMITTED, 1, &capability, CAP_SET) < 0 ||
+             cap_set_flag(capabilities, CAP_EFFECTIVE, 1, &capability, CAP_SET) < 0))
+            r = -errno;
+    if (r == 0 && cap_set_proc(capabilities) < 0)
+        r = -errno;
+    cap_free(capabilities);
+    return r;
+}
+
+int privileges_drop(const char *user, int folder_fd, uint64_t capabilities, struct error *error)
+{
+    const struct passwd *entry = geteuid() == 0 ? getpwnam(user) : NULL;
+    int r = 0;
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || cap_reset_ambient() < 0)
+        r = -errno;
+    if (r == 0)
+        r = drop_bounding(capabilities);
+    if (r < 0)
+        return error_errno(error, -r, "can't give up capabilities (is CAP_SETPCAP missing?)");
+    if (entry)
+        r = become(entry, folder_fd);
+    if (r < 0)
+        return error_errno(error, -r, "can't become user %s", user);
+    r = set_capabilities(capabilities);
+    return r < 0 ? error_errno(error, -r, "can't keep the capabilities of this fault") : 0;
+}
