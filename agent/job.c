@@ -8,8 +8,9 @@
 
 #include "common/io.h"
 
-#define JOB_BYTES_MAX (24 << 20) /* a mandate of 8 MiB whose every second character is escaped, and change   \
-                                  */
+#define JOB_BYTES_MAX                                                                                        \
+    (24 << 20) /* a mandate of 8 MiB whose every second character is escaped, and change                     \
+                */
 #define MANDATE_MAX (8 << 20)
 #define LIST_MAX    4096
 

@@ -75,11 +75,12 @@ END_TEST
 static void refuse(const char *from, const char *to, const char *words)
 {
     char *text, *at, changed[4096];
+    size_t length;
     struct job *job = NULL;
     struct error error;
     int fd = write_good(), r;
 
-    ck_assert_int_eq(io_memfd_read(fd, sizeof(changed), &text, NULL, &error), 0);
+    ck_assert_int_eq(io_memfd_read(fd, sizeof(changed), &text, &length, &error), 0);
     close(fd);
     at = strstr(text, from);
     ck_assert_msg(at != NULL, "%s", from);
