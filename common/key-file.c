@@ -17,8 +17,7 @@
 #define KEY_PREFIX           "grivet-ed25519 "
 #define KEY_OPERATIONS_MAX   16
 #define KEY_MEMORY_BYTES_MAX (1LL << 30)
-#define KEY_SEED_BYTES       crypto_sign_SEEDBYTES
-#define KEY_SEALED_BYTES     (crypto_sign_SEEDBYTES + crypto_secretbox_MACBYTES)
+#define KEY_SEALED_BYTES     (KEY_SECRET_BYTES + crypto_secretbox_MACBYTES)
 
 struct key_file {
     const char *schema, *name, *public, *secret, *nonce, *sealed;
@@ -66,7 +65,8 @@ static int derive_key(uint8_t ret[crypto_secretbox_KEYBYTES], const char *passph
 }
 
 /* Adds kdf, nonce and sealed to @file. */
-static int seal_seed(json_t *file, const struct secret_key *key, const char *passphrase, struct error *error)
+static int seal_secret(json_t *file, const struct secret_key *key, const char *passphrase,
+                       struct error *error)
 {
     uint8_t salt[crypto_pwhash_SALTBYTES], nonce[crypto_secretbox_NONCEBYTES], sealed[KEY_SEALED_BYTES];
     uint8_t derived[crypto_secretbox_KEYBYTES];
@@ -78,7 +78,7 @@ static int seal_seed(json_t *file, const struct secret_key *key, const char *pas
                    crypto_pwhash_MEMLIMIT_INTERACTIVE, error);
     if (r < 0)
         return r;
-    crypto_secretbox_easy(sealed, key->bytes, KEY_SEED_BYTES, nonce, derived);
+    crypto_secretbox_easy(sealed, key->bytes, KEY_SECRET_BYTES, nonce, derived);
     sodium_memzero(derived, sizeof(derived));
     r = json_object_set_new(file, "kdf",
                             json_pack("{s:s, s:o, s:I, s:I}", "algorithm", "argon2id", "salt",
@@ -103,9 +103,9 @@ static char *format_file(const struct secret_key *key, const char *name, const c
     if (!file)
         r = error_set(error, EINVAL, "'%.60s' can't name a key: not UTF-8", name);
     else if (passphrase && *passphrase)
-        r = seal_seed(file, key, passphrase, error);
+        r = seal_secret(file, key, passphrase, error);
     else
-        r = json_object_set_new(file, "secret", json_base64(key->bytes, KEY_SEED_BYTES)) < 0
+        r = json_object_set_new(file, "secret", json_base64(key->bytes, KEY_SECRET_BYTES)) < 0
                 ? error_oom(error)
                 : 0;
     if (r == 0 && !(formatted = json_dumps(file, JSON_INDENT(2))))
@@ -190,8 +190,8 @@ int secret_key_is_sealed(const char *path, struct error *error)
     return r < 0 ? r : !file.secret;
 }
 
-static int unseal_seed(const char *path, const struct document *document, const struct key_file *file,
-                       const char *passphrase, uint8_t seed[KEY_SEED_BYTES], struct error *error)
+static int unseal_secret(const char *path, const struct document *document, const struct key_file *file,
+                         const char *passphrase, uint8_t secret[KEY_SECRET_BYTES], struct error *error)
 {
     uint8_t salt[crypto_pwhash_SALTBYTES], nonce[crypto_secretbox_NONCEBYTES], sealed[KEY_SEALED_BYTES];
     uint8_t derived[crypto_secretbox_KEYBYTES];
@@ -206,7 +206,7 @@ static int unseal_seed(const char *path, const struct document *document, const 
         base64_decode_exactly(file->sealed, sealed, sizeof(sealed)) < 0)
         return node_error(document, file->kdf, error, "not the form of a sealed key");
     r = derive_key(derived, passphrase ? passphrase : "", salt, kdf.operations, kdf.memory_bytes, error);
-    if (r == 0 && crypto_secretbox_open_easy(seed, sealed, sizeof(sealed), nonce, derived) < 0)
+    if (r == 0 && crypto_secretbox_open_easy(secret, sealed, sizeof(sealed), nonce, derived) < 0)
         r = error_set(error, EKEYREJECTED, "%s: wrong passphrase", path);
     sodium_memzero(derived, sizeof(derived));
     return r;
@@ -217,7 +217,7 @@ int secret_key_load(struct secret_key **ret, const char *path, const char *passp
     _cleanup_(secret_key_freep) struct secret_key *key = NULL;
     _cleanup_(document_freep) struct document *document = NULL;
     struct public_key public, derived;
-    uint8_t seed[KEY_SEED_BYTES];
+    uint8_t secret[KEY_SECRET_BYTES];
     struct key_file file = {0};
     int r;
 
@@ -227,13 +227,14 @@ int secret_key_load(struct secret_key **ret, const char *path, const char *passp
     if (r < 0)
         return r;
     if (!file.secret)
-        r = unseal_seed(path, document, &file, passphrase, seed, error);
-    else if (base64_decode_exactly(file.secret, seed, sizeof(seed)) < 0)
-        r = node_error(document, document_root(document), error, "'secret' is no key of 32 bytes");
+        r = unseal_secret(path, document, &file, passphrase, secret, error);
+    else if (base64_decode_exactly(file.secret, secret, sizeof(secret)) < 0)
+        r = node_error(document, document_root(document), error, "'secret' is no key of 64 bytes");
     if (r < 0)
         return r;
-    crypto_sign_seed_keypair(derived.bytes, key->bytes, seed);
-    sodium_memzero(seed, sizeof(seed));
+    /* The seed is the first half; the second, the public key, must not be taken on trust. */
+    crypto_sign_seed_keypair(derived.bytes, key->bytes, secret);
+    sodium_memzero(secret, sizeof(secret));
     if (public_key_parse(&public, file.public) < 0 || memcmp(&public, &derived, sizeof(public)) != 0)
         return node_error(document, document_root(document), error,
                           "'public' does not belong to the secret key");

@@ -30,7 +30,7 @@ void secret_key_sign(const struct secret_key *key, const void *message, size_t l
  * secret_key_save() - write a key file, mode 0600, that did not exist before
  * @passphrase: NULL or empty = not encrypted
  *
- * JSON: {"schema": "grivet.key/1", "name", "public", and either "secret" or "kdf": {…}, "nonce", "sealed"}:
+ * JSON: {"schema": "grivet.key/1", "name", "public", and either "secret" (64 bytes: seed and public key) or "kdf": {…}, "nonce", "sealed"}:
  * Argon2id (interactive limits) and XSalsa20-Poly1305, both by libsodium.
  * Return: 0, -EEXIST, -errno
  */
