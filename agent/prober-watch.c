@@ -1,0 +1,261 @@
+/*
+ * See prober-watch.h. The kernel keeps the schedule: a periodic timerfd per probe, so that neither a slow
+ * answer nor a slow loop moves the requests after it. Slots missed altogether are not made up for; they show
+ * as a gap.
+ */
+#include "prober-watch.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/timerfd.h>
+
+#include "common/document.h"
+#include "common/times.h"
+#include "prober-samples.h"
+#include "probes/probe.h"
+
+#define PROBE_BODY_MAX 65536
+
+/* One request under way. */
+struct asking {
+    LIST_ENTRY(asking) entry;
+    struct watched *watched;
+    struct web_request *request;
+    uint64_t ticket;
+    int64_t sent_boot_nsec;
+};
+
+/* One probe of a watch. */
+struct watched {
+    struct watch *watch;
+    struct probe probe;
+    int timer_fd;
+    struct event *tick;
+    LIST_HEAD(, asking) askings;
+    size_t n_askings, askings_max;
+    struct samples samples;
+};
+
+struct watch {
+    struct document *document;
+    struct web *web;
+    const char *order, *run;
+    int64_t until_usec;
+    const struct node *list;
+    size_t n_probes;
+    struct watched *probes;
+};
+
+static const struct field watch_fields[] = {
+    {"order", FIELD_UUID, offsetof(struct watch, order), true, 0, 0},
+    {"run", FIELD_UUID, offsetof(struct watch, run), true, 0, 0},
+    {"until_usec", FIELD_INTEGER, offsetof(struct watch, until_usec), true, 1, INT64_MAX},
+    {"probes", FIELD_LIST, offsetof(struct watch, list), true, 1, WATCH_PROBES_MAX},
+    {0},
+};
+
+static void asking_free(struct asking *asking)
+{
+    LIST_REMOVE(asking, entry);
+    asking->watched->n_askings--;
+    web_request_free(asking->request);
+    free(asking);
+}
+
+static void asking_on_answer(struct web_request *request, CURLcode code, void *context)
+{
+    struct asking *asking = context;
+    struct watched *watched = asking->watched;
+    const char *body = request->is_too_long ? NULL : request->body ? request->body : "";
+    char reason[PROBE_REASON_MAX];
+    bool is_ok = (code == CURLE_OK || request->is_too_long) &&
+                 probe_accepts(&watched->probe, web_status(request), body, request->length, reason);
+
+    samples_end(&watched->samples, asking->ticket,
+                (time_boot_nsec() - asking->sent_boot_nsec) / NSEC_PER_USEC, web_status(request), is_ok);
+    asking_free(asking);
+}
+
+static int watched_make_request(struct watched *watched, struct asking *asking)
+{
+    struct web_request *request;
+    int r;
+
+    r = web_request_new(&request, watched->probe.url, PROBE_BODY_MAX, watched->probe.timeout_msec,
+                        asking_on_answer, asking, NULL);
+    if (r < 0)
+        return r;
+    asking->request = request;
+    if (watched->probe.is_fresh) {
+        curl_easy_setopt(request->easy, CURLOPT_FRESH_CONNECT, 1L);
+        curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
+        curl_easy_setopt(request->easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+    }
+    asking->sent_boot_nsec = time_boot_nsec();
+    asking->ticket = samples_begin(&watched->samples, time_now_usec());
+    r = web_start(watched->watch->web, request, NULL);
+    if (r < 0)
+        samples_end(&watched->samples, asking->ticket, 0, 0, false);
+    return r;
+}
+
+static void watched_ask(struct watched *watched)
+{
+    struct asking *asking = calloc(1, sizeof(*asking));
+
+    /* Without memory for it no request is made, and the gap says so. */
+    if (!asking)
+        return;
+    asking->watched = watched;
+    LIST_INSERT_HEAD(&watched->askings, asking, entry);
+    watched->n_askings++;
+    if (watched_make_request(watched, asking) < 0)
+        asking_free(asking);
+}
+
+static void watched_on_tick(evutil_socket_t fd, short what, void *context)
+{
+    struct watched *watched = context;
+    uint64_t expirations;
+
+    if (read(fd, &expirations, sizeof(expirations)) != sizeof(expirations))
+        return;
+    if (time_now_usec() >= watched->watch->until_usec)
+        watch_stop(watched->watch);
+    else if (watched->n_askings < watched->askings_max)
+        watched_ask(watched);
+}
+
+static int watched_start(struct watched *watched, struct event_base *base, int64_t start_nsec,
+                         struct error *error)
+{
+    int64_t interval_nsec = watched->probe.interval_msec * NSEC_PER_MSEC;
+    struct itimerspec schedule = {
+        .it_value = {.tv_sec = start_nsec / NSEC_PER_SEC, .tv_nsec = start_nsec % NSEC_PER_SEC},
+        .it_interval = {.tv_sec = interval_nsec / NSEC_PER_SEC, .tv_nsec = interval_nsec % NSEC_PER_SEC},
+    };
+
+    watched->askings_max = (size_t)(watched->probe.timeout_msec / watched->probe.interval_msec + 1);
+    watched->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (watched->timer_fd < 0 || timerfd_settime(watched->timer_fd, TFD_TIMER_ABSTIME, &schedule, NULL) < 0)
+        return error_errno(error, errno, "probe %s: can't make a timer", watched->probe.name);
+    watched->tick = event_new(base, watched->timer_fd, EV_READ | EV_PERSIST, watched_on_tick, watched);
+    if (!watched->tick || event_add(watched->tick, NULL) < 0)
+        return error_oom(error);
+    return 0;
+}
+
+static void watched_stop(struct watched *watched)
+{
+    if (watched->tick)
+        event_free(TAKE_PTR(watched->tick));
+    if (watched->timer_fd >= 0)
+        close(TAKE_FD(watched->timer_fd));
+}
+
+static int watch_decode(struct watch *watch, struct error *error)
+{
+    int r;
+
+    r = node_decode(watch->document, document_root(watch->document), watch_fields, watch, error);
+    if (r < 0)
+        return r;
+    watch->probes = calloc(watch->list->count, sizeof(*watch->probes));
+    if (!watch->probes)
+        return error_oom(error);
+    for (const struct node *i = watch->list->first; i; i = i->next) {
+        struct watched *watched = &watch->probes[watch->n_probes];
+
+        watched->watch = watch;
+        watched->timer_fd = -1;
+        r = probe_decode(&watched->probe, watch->document, i, error);
+        if (r < 0)
+            return r;
+        watch->n_probes++;
+    }
+    return 0;
+}
+
+int watch_start(struct watch **ret, struct event_base *base, struct web *web, const char *text, size_t length,
+                struct error *error)
+{
+    _cleanup_(watch_freep) struct watch *watch = calloc(1, sizeof(*watch));
+    int64_t start_nsec;
+    int r;
+
+    if (!watch)
+        return error_oom(error);
+    watch->web = web;
+    r = document_parse_json(&watch->document, "watch", text, length, error);
+    if (r < 0)
+        return r;
+    r = watch_decode(watch, error);
+    if (r < 0)
+        return r;
+    start_nsec = time_boot_nsec();
+    for (size_t i = 0; i < watch->n_probes; i++) {
+        r = watched_start(&watch->probes[i], base, start_nsec, error);
+        if (r < 0)
+            return r;
+    }
+    *ret = TAKE_PTR(watch);
+    return 0;
+}
+
+struct watch *watch_free(struct watch *watch)
+{
+    if (!watch)
+        return NULL;
+    for (size_t i = 0; i < watch->n_probes; i++) {
+        watched_stop(&watch->probes[i]);
+        while (!LIST_EMPTY(&watch->probes[i].askings))
+            asking_free(LIST_FIRST(&watch->probes[i].askings));
+    }
+    free(watch->probes);
+    document_free(watch->document);
+    free(watch);
+    return NULL;
+}
+
+const char *watch_order(const struct watch *watch)
+{
+    return watch->order;
+}
+
+void watch_stop(struct watch *watch)
+{
+    for (size_t i = 0; i < watch->n_probes; i++)
+        watched_stop(&watch->probes[i]);
+}
+
+int watch_flush(struct watch *watch, struct link *link)
+{
+    char body[CHANNEL_BODY_MAX];
+
+    for (size_t i = 0; i < watch->n_probes; i++) {
+        struct watched *watched = &watch->probes[i];
+        size_t count;
+
+        while ((count = samples_format(&watched->samples, watch->order, watched->probe.name, body,
+                                       sizeof(body)))) {
+            int r = link_send(link, CHANNEL_SAMPLES, body, -1);
+
+            if (r < 0)
+                return r;
+            samples_drop(&watched->samples, count);
+        }
+    }
+    return 0;
+}
+
+bool watch_is_over(const struct watch *watch)
+{
+    for (size_t i = 0; i < watch->n_probes; i++) {
+        const struct watched *watched = &watch->probes[i];
+
+        if (watched->tick || watched->n_askings || watched->samples.first != watched->samples.next)
+            return false;
+    }
+    return true;
+}
