@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "faults/fault.h"
 #include "probes/probe.h"
 #include "run-state.h"
 
@@ -229,25 +228,4 @@ struct experiment *experiment_free(struct experiment *experiment)
     document_free(experiment->document);
     free(experiment);
     return NULL;
-}
-
-int experiment_check_faults(const struct experiment *experiment, const struct mandate *mandate,
-                            struct error *error)
-{
-    for (size_t i = 0; i < experiment->n_steps; i++) {
-        const struct experiment_step *step = &experiment->steps[i];
-        const struct fault *fault = fault_find(step->fault);
-        void *parameters = NULL;
-        int r;
-
-        if (!fault)
-            return node_error(experiment->document, node_get(step->node, "fault"), error,
-                              "there is no fault %s", step->fault);
-        r = fault_decode_parameters(fault, experiment->document, step->parameters, mandate, &parameters,
-                                    error);
-        if (r < 0)
-            return r;
-        fault_free_parameters(fault, parameters);
-    }
-    return 0;
 }

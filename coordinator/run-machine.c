@@ -175,17 +175,21 @@ static void start_steps(struct run *run, int64_t now_usec)
         enter(run, RUN_STARTING, now_usec);
 }
 
+/* A refusal says more than a silence. */
 static void check_failed(struct run *run, int64_t now_usec)
 {
-    struct error error = {};
+    const struct run_host *culprit = NULL;
+    struct error error;
 
-    for (size_t i = 0; i < run->n_hosts && !error.code; i++) {
+    for (size_t i = 0; i < run->n_hosts; i++) {
         const struct run_host *host = &run->hosts[i];
 
-        if (host->is_pinned && !host->is_accepted)
-            error_set(&error, EACCES, "%s %s%s", host->id,
-                      host->has_answered ? "would refuse: " : "did not answer", host->reason);
+        if (host->is_pinned && !host->is_accepted &&
+            (!culprit || (host->has_answered && !culprit->has_answered)))
+            culprit = host;
     }
+    error_set(&error, EACCES, "%s %s%s", culprit->id,
+              culprit->has_answered ? "would refuse: " : "did not answer", culprit->reason);
     fail(run, now_usec, &error);
 }
 

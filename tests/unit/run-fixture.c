@@ -1,0 +1,214 @@
+/* See run-fixture.h. */
+#include "run-fixture.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct seen seen;
+const char *const fixture_hosts[HOSTS] = {"a1", "a2", "b1"};
+
+static void on_ask(struct run *run, struct run_host *host, int64_t now_usec)
+{
+    seen.asks++;
+}
+static int on_order(struct run *run, struct run_fault *fault, struct error *error)
+{
+    seen.orders++;
+    return seen.refuses_orders ? error_set(error, EIO, "the queue is full") : 0;
+}
+static void on_halt(struct run *run, int64_t now_usec)
+{
+    seen.halts++;
+}
+static void on_nudge(struct run *run, struct run_host *host)
+{
+    seen.nudges++;
+}
+static void on_save(struct run *run)
+{
+}
+static void on_say(struct run *run, int64_t at_usec, const char *text)
+{
+    size_t length = strlen(seen.lines);
+
+    snprintf(seen.lines + length, sizeof(seen.lines) - length, "%s\n", text);
+}
+static void on_finish(struct run *run, int64_t now_usec)
+{
+    seen.finishes++;
+}
+
+static const struct run_actions actions = {on_ask, on_order, on_halt, on_nudge, on_save, on_say, on_finish};
+
+static const char mandate_format[] =
+    "{\"schema\": \"grivet.mandate/1\", \"id\": \"01900000-0000-7000-8000-000000000001\","
+    " \"experiment\": \"zone-outage\", \"environment\": \"lab\", \"created_at\": "
+    "\"2027-01-15T08:00:00.000000Z\","
+    " \"not_before\": \"2027-01-15T08:00:00.000000Z\", \"not_after\": \"2027-01-15T09:00:00.000000Z\","
+    " \"max_runs\": 1, \"require_percent\": %d, \"warmup_ms\": 3000, \"settle_ms\": 15000,"
+    " \"expect\": {\"hosts\": 3, \"max_share_of_group_percent\": 67},"
+    " \"zones\": {\"apse2-az1\": [\"10.1.0.0/24\"]},"
+    " \"steps\": [{\"name\": \"lose-az1\", \"fault\": \"zone.block\", \"parameters\": {\"zone\": "
+    "\"apse2-az1\"},"
+    "   \"duration_ms\": 20000, \"hosts\": [\"a1\", \"a2\", \"b1\"], \"late_joiners\": true}],"
+    " \"late_joiners\": {\"labels\": {\"group\": \"web\"}, \"max\": 2}, \"observers\": [\"obs\"],"
+    " \"probes\": [{\"name\": \"shop\", \"kind\": \"http\", \"url\": \"http://10.0.0.5/health\","
+    "   \"interval_ms\": 200, \"timeout_ms\": 500, \"unhealthy_after\": 2, \"healthy_after\": 2,"
+    "   \"stable_ms\": 3000}],"
+    " \"objectives\": %s}";
+
+struct run *fixture_run(const char *objectives, int require_percent)
+{
+    char text[8192];
+    struct mandate *mandate;
+    struct error error = {};
+    struct run *run;
+    int n = snprintf(text, sizeof(text), mandate_format, require_percent, objectives);
+
+    memset(&seen, 0, sizeof(seen));
+    ck_assert_msg(mandate_parse(&mandate, text, (size_t)n, &error) == 0, "%s", error.text);
+    ck_assert_msg(run_new(&run, "01900000-0000-7000-8000-00000000000a", mandate, T, &actions, NULL, &error) ==
+                      0,
+                  "%s", error.text);
+    for (size_t i = 0; i < HOSTS; i++)
+        strcpy(run_host(run, fixture_hosts[i])->group, "web");
+    return run;
+}
+
+void fixture_says(struct run *run, const char *host, const char *kind, const char *step, const char *body,
+                  int64_t at_usec)
+{
+    _cleanup_(document_freep) struct document *document = NULL;
+    const struct run_fault *fault = step ? run_fault_of(run, host, step) : NULL;
+    struct host_event event = {.host = host, .kind = kind, .run = step ? run->id : NULL, .at_usec = at_usec};
+    struct error error = {};
+    size_t size = strlen(body) + 64;
+    char *text = malloc(size);
+    int n;
+
+    n = snprintf(text, size, "{\"body\": %s}", body);
+    ck_assert_msg(document_parse_json(&document, "event", text, (size_t)n, &error) == 0, "%s", error.text);
+    free(text);
+    event.document = document;
+    event.root = document_root(document);
+    event.body = node_get(event.root, "body");
+    event.order = fault ? fault->order : NULL;
+    run_take_event(run, &event);
+}
+
+void fixture_answer(struct run *run, const char *host, bool is_accepted, const char *reason)
+{
+    struct run_host *found = run_host(run, host);
+
+    found->has_answered = true;
+    found->is_accepted = is_accepted;
+    strcpy(found->reason, reason);
+}
+
+void fixture_samples(struct run *run, int64_t from_usec, int64_t until_usec, int64_t bad_from_usec,
+                     int64_t bad_until_usec)
+{
+    char body[65536];
+    size_t length = (size_t)snprintf(body, sizeof(body), "{\"probe\": \"shop\", \"samples\": [");
+    const char *comma = "";
+
+    for (int64_t at = from_usec; at < until_usec; at += MSEC(200)) {
+        bool is_bad = at >= bad_from_usec && at < bad_until_usec;
+
+        length += (size_t)snprintf(body + length, sizeof(body) - length, "%s[%lld, 2000, %d, %d]", comma,
+                                   (long long)at, is_bad ? 503 : 200, !is_bad);
+        comma = ", ";
+    }
+    snprintf(body + length, sizeof(body) - length, "]}");
+    fixture_says(run, "obs", "probe.samples", MANDATE_OBSERVE, body, until_usec);
+}
+
+static void says_fault(struct run *run, const char *host, const char *kind, const char *time_key,
+                       int64_t at_usec, const char *more)
+{
+    char body[600], when[TIME_TEXT_MAX];
+
+    snprintf(body, sizeof(body), "{\"fault\": \"zone.block\", \"%s\": \"%s\"%s}", time_key,
+             time_format(at_usec, when), more);
+    fixture_says(run, host, kind, "lose-az1", body, at_usec);
+}
+
+void fixture_arm(struct run *run, const char *host, int64_t at_usec)
+{
+    says_fault(run, host, "fault.armed", "armed_at", at_usec, "");
+}
+
+void fixture_exercise(struct run *run, const char *host, int64_t at_usec)
+{
+    says_fault(run, host, "fault.exercised", "exercised_at", at_usec,
+               ", \"effect\": {\"view\": \"outside\"}");
+}
+
+void fixture_revert(struct run *run, const char *host, int64_t at_usec, double late_msec)
+{
+    char more[300];
+
+    snprintf(more, sizeof(more),
+             ", \"revert_error_ms\": %.1f, \"ended_by\": \"deadline\", \"is_interfered\": false,"
+             " \"effect\": {\"out_packets\": 7, \"waiting\": [\"10.1.0.9:80\"]}",
+             late_msec);
+    says_fault(run, host, "fault.reverted", "reverted_at", at_usec, more);
+}
+
+void fixture_clocks(struct run *run, int64_t bound_usec)
+{
+    for (size_t i = 0; i < run->n_hosts; i++) {
+        run->hosts[i].has_clock = true;
+        run->hosts[i].clock_bound_usec = bound_usec;
+    }
+}
+
+struct run *fixture_start(const char *objectives)
+{
+    struct run *run = fixture_run(objectives, 100);
+
+    run_begin(run, T);
+    for (size_t i = 0; i < HOSTS; i++)
+        fixture_answer(run, fixture_hosts[i], true, "");
+    run_advance(run, T);
+    fixture_clocks(run, MSEC(1));
+    fixture_samples(run, T, STEPS_AT, 0, 0);
+    run_advance(run, STEPS_AT);
+    for (size_t i = 0; i < HOSTS; i++) {
+        fixture_arm(run, fixture_hosts[i], STEPS_AT + MSEC(50) * ((int64_t)i > 1 ? 2 : (int64_t)i));
+        fixture_exercise(run, fixture_hosts[i], T0 + MSEC(10));
+    }
+    run_advance(run, T0 + MSEC(20));
+    ck_assert_str_eq(run_state_name(run->state), "running");
+    return run;
+}
+
+void fixture_finish(struct run *run, int64_t bad_msec, bool has_heads)
+{
+    int64_t end_usec = STEPS_AT + DURATION, settled_usec;
+
+    for (size_t i = 0; i < run->n_faults; i++)
+        if (run->faults[i].step && run->faults[i].armed_usec && run->faults[i].state < RUN_FAULT_REVERTED)
+            fixture_revert(run, run->faults[i].host, end_usec + MSEC(3), 3);
+    settled_usec = run_reverted_usec(run) + SEC(15);
+    fixture_samples(run, STEPS_AT, settled_usec, T0 + MSEC(100), T0 + MSEC(100 + bad_msec));
+    run_advance(run, end_usec + SEC(6));
+    run->balancer_seen_usec = settled_usec;
+    run_advance(run, settled_usec);
+    for (size_t i = 0; i < run->n_hosts; i++)
+        run->hosts[i].is_head_fresh = has_heads;
+    run_advance(run, settled_usec + (has_heads ? MSEC(200) : SEC(5)));
+    ck_assert_str_eq(run_state_name(run->state), "done");
+}
+
+void fixture_server(struct run *run, const char *address, const char *state, int64_t at_usec)
+{
+    struct balancer_fact fact = {.at_usec = at_usec, .balancer = "shop", .backend = "web"};
+
+    snprintf(fact.server, sizeof(fact.server), "s-%.40s", address);
+    snprintf(fact.address, sizeof(fact.address), "%s", address);
+    snprintf(fact.state, sizeof(fact.state), "%s", state);
+    run_take_server(run, &fact);
+}

@@ -1,0 +1,44 @@
+/* A run without the world: its actions are counted, its time is made up, its hosts say what the test says. */
+#pragma once
+
+#include "coordinator/run-state.h"
+
+#define T        (1800000000LL * USEC_PER_SEC) /* when the run is created */
+#define MSEC(n)  ((n)*USEC_PER_MSEC)
+#define SEC(n)   ((n)*USEC_PER_SEC)
+#define HOSTS    3
+#define DURATION SEC(20)
+
+/** struct seen - what the run did so far */
+struct seen {
+    int asks, orders, halts, nudges, finishes;
+    bool refuses_orders;
+    char lines[16384];
+};
+extern struct seen seen;
+extern const char *const fixture_hosts[HOSTS]; /* a1, a2, b1 of group web; the observer is obs */
+
+/** fixture_run() - a new run at T; @objectives: JSON list */
+struct run *fixture_run(const char *objectives, int require_percent);
+/** fixture_says() - an event of @host; @step NULL = none; @body: JSON */
+void fixture_says(struct run *run, const char *host, const char *kind, const char *step, const char *body,
+                  int64_t at_usec);
+void fixture_answer(struct run *run, const char *host, bool is_accepted, const char *reason);
+/** fixture_samples() - the observer's samples of `shop` from..until every 200 ms, failing within
+ * bad_from..bad_until */
+void fixture_samples(struct run *run, int64_t from_usec, int64_t until_usec, int64_t bad_from_usec,
+                     int64_t bad_until_usec);
+void fixture_arm(struct run *run, const char *host, int64_t at_usec);
+void fixture_exercise(struct run *run, const char *host, int64_t at_usec);
+void fixture_revert(struct run *run, const char *host, int64_t at_usec, double late_msec);
+/** fixture_start() - up to `running`: steps start at T + 3 s, t0 is 100 ms later, all exercised */
+struct run *fixture_start(const char *objectives);
+/** fixture_finish() - from there to `done` with fresh heads, if @has_heads; users lose @bad_msec from t0 +
+ * 200 ms on */
+void fixture_finish(struct run *run, int64_t bad_msec, bool has_heads);
+void fixture_clocks(struct run *run, int64_t bound_usec);
+/** fixture_server() - what the balancer says of the slot with @address */
+void fixture_server(struct run *run, const char *address, const char *state, int64_t at_usec);
+
+#define STEPS_AT (T + SEC(3))
+#define T0       (STEPS_AT + MSEC(100))

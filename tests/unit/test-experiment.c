@@ -1,0 +1,240 @@
+/* Experiments: what is accepted, what is refused and at which place, and which hosts a plan chooses. */
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator/plan.h"
+
+#define HEAD                                                                                                 \
+    "schema: grivet.experiment/1\n"                                                                          \
+    "name: zone-outage\n"                                                                                    \
+    "environment: lab\n"
+#define STEPS                                                                                                \
+    "steps:\n"                                                                                               \
+    "  - name: lose-az1\n"                                                                                   \
+    "    fault: zone.block\n"                                                                                \
+    "    parameters: {zone: apse2-az1}\n"                                                                    \
+    "    hosts: {labels: {group: web}, percent: 50}\n"                                                       \
+    "    duration_s: 20\n"
+#define EXPECT "expect: {hosts: 2, max_share_of_group_percent: 34}\n"
+#define PROBE                                                                                                \
+    "observers: {labels: {role: observer}}\n"                                                                \
+    "probes:\n"                                                                                              \
+    "  - name: shop\n"                                                                                       \
+    "    kind: http\n"                                                                                       \
+    "    url: http://10.0.0.5/health\n"                                                                      \
+    "    interval_ms: 200\n"                                                                                 \
+    "    timeout_ms: 500\n"
+
+static struct experiment *parse(const char *text)
+{
+    struct experiment *experiment;
+    struct error error = {};
+
+    ck_assert_msg(experiment_parse(&experiment, "e.yaml", text, strlen(text), &error) == 0, "%s", error.text);
+    return experiment;
+}
+
+static void check_refused(const char *text, const char *where, const char *words)
+{
+    struct experiment *experiment;
+    struct error error = {};
+
+    ck_assert_msg(experiment_parse(&experiment, "e.yaml", text, strlen(text), &error) < 0, "accepted: %s",
+                  text);
+    ck_assert_msg(!strncmp(error.text, where, strlen(where)), "not at %s: %s", where, error.text);
+    ck_assert_msg(strstr(error.text, words) != NULL, "no \"%s\": %s", words, error.text);
+}
+
+START_TEST(test_accepted)
+{
+    struct experiment *experiment = parse(HEAD EXPECT STEPS PROBE "    stable_s: 3\n");
+
+    ck_assert_int_eq(experiment->expect_hosts, 2);
+    ck_assert_int_eq(experiment->max_runs, 1);
+    ck_assert_int_eq(experiment->require_percent, 100);
+    ck_assert_int_eq(experiment->steps[0].percent, 50);
+    ck_assert_int_eq(experiment->steps[0].duration_sec, 20);
+    ck_assert_int_eq(node_get(experiment->probes->first, "stable_ms")->integer, 3000);
+    experiment_free(experiment);
+}
+END_TEST
+
+START_TEST(test_refused)
+{
+    check_refused(HEAD EXPECT STEPS "colour: red\n", "e.yaml:11:", "colour");
+    check_refused(HEAD EXPECT "name: twice\n" STEPS, "e.yaml:5:", "name");
+    check_refused(HEAD STEPS, "e.yaml:", "expect");
+    check_refused("schema: grivet.experiment/2\nname: x\nenvironment: lab\n" EXPECT STEPS,
+                  "e.yaml:1:1: schema", "grivet.experiment/1");
+    check_refused(HEAD EXPECT "steps: []\n", "e.yaml:5:", "steps");
+    check_refused(HEAD EXPECT STEPS "    late_joiners: true\n",
+                  "e.yaml:11:", "the experiment has no late_joiners");
+    check_refused(HEAD EXPECT STEPS "\tmax_runs: 1\n", "e.yaml:", "");
+    check_refused(HEAD EXPECT STEPS "max_runs: 0\n", "e.yaml:11:1: max_runs", "");
+    check_refused(HEAD EXPECT STEPS "observers: {labels: {role: 1}}\n", "e.yaml:11:", "expected a string");
+    check_refused(HEAD EXPECT STEPS "objectives:\n  - {name: a, kind: recover, probe: till, within_s: 3}\n",
+                  "e.yaml:12:", "no probe till");
+}
+END_TEST
+
+static void check_duration(const char *value)
+{
+    char text[1000];
+
+    snprintf(text, sizeof(text),
+             HEAD EXPECT "steps:\n  - name: a\n    fault: zone.block\n    parameters: {}\n"
+                         "    hosts: {labels: {group: web}}\n    duration_s: %s\n",
+             value);
+    check_refused(text, "e.yaml:10:5: steps[0].duration_s", "86400");
+}
+
+START_TEST(test_durations)
+{
+    check_duration("0");
+    check_duration("-5");
+    check_duration("86401");
+    check_duration("9223372036854775807");
+}
+END_TEST
+
+START_TEST(test_two_of_a_name)
+{
+    check_refused(HEAD EXPECT STEPS "  - {name: lose-az1, fault: zone.block, parameters: {}, hosts: {labels: "
+                                    "{group: web}}, duration_s: 1}\n",
+                  "e.yaml:11:", "two steps are called lose-az1");
+    check_refused(
+        HEAD EXPECT
+        "steps:\n  - {name: observe, fault: f, parameters: {}, hosts: {labels: {a: b}}, duration_s: 1}\n",
+        "e.yaml:6:", "reserved");
+}
+END_TEST
+
+START_TEST(test_probes)
+{
+    check_refused(HEAD EXPECT STEPS "probes: [{name: shop}]\n", "e.yaml:11:", "observers are missing");
+    check_refused(HEAD EXPECT STEPS PROBE "    stable_ms: 3\n", "e.yaml:18:", "expected stable_s");
+    check_refused(HEAD EXPECT STEPS PROBE "    stable_s: 0\n", "e.yaml:18:", "from 1 to 3600");
+    check_refused(HEAD EXPECT STEPS PROBE "    stable_s: 3\n    colour: red\n", "e.yaml:19:", "colour");
+    check_refused(
+        HEAD EXPECT STEPS PROBE
+        "  - {name: shop, kind: http, url: http://10.0.0.5/test, interval_ms: 200, timeout_ms: 500}\n",
+        "e.yaml:18:", "two probes are called shop");
+    check_refused(HEAD EXPECT STEPS PROBE "    expect: {status: 99}\n",
+                  "e.yaml:18:", "probes[0].expect.status");
+}
+END_TEST
+
+struct hosts {
+    struct candidate items[5];
+    json_t *labels[5];
+};
+
+static void make_hosts(struct hosts *hosts)
+{
+    static const char *const ids[] = {"a1", "a2", "b1", "b2", "obs"};
+
+    for (size_t i = 0; i < 5; i++) {
+        hosts->labels[i] =
+            json_pack("{s:s, s:s}", "group", i < 4 ? "web" : "other", "role", i < 4 ? "shop" : "observer");
+        hosts->items[i] = (struct candidate){ids[i], hosts->labels[i], true};
+    }
+}
+
+static int build(const char *text, struct hosts *hosts, json_t **ret, struct error *error)
+{
+    struct experiment *experiment = parse(text);
+    _cleanup_(document_freep) struct document *zones = NULL;
+    const char *map = "{\"apse2-az1\": [\"10.1.0.0/24\"]}";
+    int r;
+
+    ck_assert_int_eq(document_parse_json(&zones, "zones", map, strlen(map), NULL), 0);
+    r = plan_build(experiment, hosts->items, 5, document_root(zones), 1800000000LL * USEC_PER_SEC, ret,
+                   error);
+    experiment_free(experiment);
+    return r;
+}
+
+static void drop_hosts(struct hosts *hosts)
+{
+    for (size_t i = 0; i < 5; i++)
+        json_decref(hosts->labels[i]);
+}
+
+START_TEST(test_plan)
+{
+    struct hosts hosts;
+    json_t *first = NULL, *second = NULL, *steps;
+    struct error error = {};
+    struct mandate *mandate;
+    char *text;
+
+    make_hosts(&hosts);
+    ck_assert_msg(build(HEAD EXPECT STEPS PROBE "    stable_s: 3\n", &hosts, &first, &error) == 0, "%s",
+                  error.text);
+    ck_assert_int_eq(build(HEAD EXPECT STEPS PROBE, &hosts, &second, &error), 0);
+    steps = json_object_get(first, "steps");
+    ck_assert_uint_eq(json_array_size(json_object_get(json_array_get(steps, 0), "hosts")), 2);
+    ck_assert(json_equal(steps, json_object_get(second, "steps"))); /* the same hosts each time */
+    text = json_dumps(first, 0);
+    ck_assert_msg(mandate_parse(&mandate, text, strlen(text), &error) == 0, "%s", error.text);
+    ck_assert_int_eq(mandate->steps[0].duration_msec, 20000);
+    ck_assert(mandate_step_has_host(mandate, "observe", "obs"));
+    ck_assert_ptr_nonnull(mandate_zone(mandate, "apse2-az1"));
+    mandate_free(mandate);
+    free(text);
+    json_decref(first);
+    json_decref(second);
+    drop_hosts(&hosts);
+}
+END_TEST
+
+static void check_plan_refused(struct hosts *hosts, const char *text, const char *whole)
+{
+    json_t *payload;
+    struct error error = {};
+
+    ck_assert_int_lt(build(text, hosts, &payload, &error), 0);
+    ck_assert_str_eq(error.text, whole);
+}
+
+START_TEST(test_plan_refused)
+{
+    struct hosts hosts;
+
+    make_hosts(&hosts);
+    check_plan_refused(&hosts, HEAD "expect: {hosts: 1}\n" STEPS,
+                       "e.yaml:4:10: expect.hosts: 2 hosts would get a fault, 1 are expected");
+    hosts.items[1].is_in_contact = hosts.items[2].is_in_contact = false;
+    check_plan_refused(
+        &hosts, HEAD EXPECT STEPS,
+        "e.yaml:4:10: expect.hosts: 1 hosts would get a fault, 2 are expected; not in contact: a2, b1");
+    hosts.items[0].is_in_contact = hosts.items[3].is_in_contact = false;
+    check_plan_refused(
+        &hosts, HEAD EXPECT STEPS,
+        "e.yaml:9:13: steps[0].hosts.labels: no host has these labels; not in contact: a1, a2, b1, b2");
+    drop_hosts(&hosts);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("experiment");
+    TCase *tests = tcase_create("experiment");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_test(tests, test_accepted);
+    tcase_add_test(tests, test_refused);
+    tcase_add_test(tests, test_durations);
+    tcase_add_test(tests, test_two_of_a_name);
+    tcase_add_test(tests, test_probes);
+    tcase_add_test(tests, test_plan);
+    tcase_add_test(tests, test_plan_refused);
+    suite_add_tcase(suite, tests);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

@@ -1,0 +1,224 @@
+/* The report: its fields, its verdict and its sentence, from made-up facts. */
+#include <check.h>
+#include <string.h>
+
+#include "run-fixture.h"
+
+#define OBJECTIVES                                                                                           \
+    "[{\"name\": \"users are served\", \"kind\": \"recover\", \"probe\": \"shop\", \"within_s\": 10},"       \
+    " {\"name\": \"capacity\", \"kind\": \"replacements\"}]"
+
+static struct run *run;
+static json_t *report;
+
+static const char *text(const char *key)
+{
+    return json_string_value(json_object_get(report, key));
+}
+
+static json_t *item(const char *list, size_t index, const char *key)
+{
+    return json_object_get(json_array_get(json_object_get(report, list), index), key);
+}
+
+static const char *item_text(const char *list, size_t index, const char *key)
+{
+    return json_string_value(item(list, index, key));
+}
+
+static void build(void)
+{
+    report = report_build(run);
+    ck_assert_ptr_nonnull(report);
+}
+
+static void drop(void)
+{
+    json_decref(report);
+    report = NULL;
+    run = run_free(run);
+}
+
+static void replace(const char *id, const char *address, const char *state)
+{
+    run_note_newborn(run, id, "web", address, T0 + SEC(4));
+    run_add_fault(run, id, id, &run->mandate->steps[0], T0 + SEC(4), STEPS_AT + DURATION);
+    fixture_arm(run, id, T0 + SEC(4));
+    fixture_exercise(run, id, T0 + SEC(4));
+    fixture_server(run, address, "DOWN", T0 + SEC(5));
+    fixture_server(run, address, state, T0 + SEC(8));
+}
+
+START_TEST(test_met)
+{
+    run = fixture_start(OBJECTIVES);
+    replace("n1", "10.2.0.13", "UP");
+    replace("n2", "10.3.0.13", "UP");
+    fixture_finish(run, 400, true);
+    build();
+    ck_assert_str_eq(text("schema"), "grivet.report/1");
+    ck_assert_str_eq(text("verdict"), "met");
+    ck_assert_str_eq(
+        text("sentence"),
+        "Zone apse2-az1 was lost for 20.0 s: users noticed 0.4 s of failures, service recovered after "
+        "0.7 s, 2 of 2 replacements came into service.");
+    ck_assert_str_eq(text("t0"), "2027-01-15T08:00:03.100000Z");
+    ck_assert_str_eq(text("state"), "done");
+    ck_assert_uint_eq(json_array_size(json_object_get(report, "faults")), 5);
+    ck_assert_str_eq(item_text("faults", 0, "host"), "a1");
+    ck_assert_str_eq(item_text("faults", 0, "state"), "reverted");
+    ck_assert_str_eq(item_text("faults", 0, "verdict"), "met");
+    ck_assert_str_eq(item_text("faults", 0, "deadline"), "2027-01-15T08:00:23.000000Z");
+    ck_assert_str_eq(item_text("faults", 0, "reverted_at"), "2027-01-15T08:00:23.003000Z");
+    ck_assert(json_real_value(item("faults", 0, "revert_error_ms")) == 3.0);
+    ck_assert_str_eq(json_string_value(json_object_get(item("faults", 0, "effect"), "view")), "outside");
+    ck_assert_int_eq(json_integer_value(json_object_get(item("faults", 0, "effect"), "out_packets")), 7);
+    ck_assert_str_eq(item_text("endpoints", 0, "name"), "shop");
+    ck_assert_int_eq(json_integer_value(item("endpoints", 0, "lost")), 2);
+    ck_assert_int_gt(json_integer_value(item("endpoints", 0, "detect_ms")), 0);
+    ck_assert_int_lt(json_integer_value(item("endpoints", 0, "recover_from_revert_ms")), 0);
+    ck_assert(json_is_object(json_object_get(item("endpoints", 0, "latency_ms"), "during")));
+    ck_assert_uint_ge(json_array_size(item("endpoints", 0, "transitions")), 2);
+    ck_assert_str_eq(item_text("replacements", 0, "in_service_at"), "2027-01-15T08:00:11.100000Z");
+    ck_assert_str_eq(item_text("balancer", 0, "state"), "DOWN");
+    ck_assert_str_eq(item_text("objectives", 1, "verdict"), "met");
+    ck_assert(json_is_true(item("clocks", 0, "has_fresh_head")));
+    drop();
+}
+END_TEST
+
+START_TEST(test_missed)
+{
+    run = fixture_start(OBJECTIVES);
+    replace("n1", "10.2.0.13", "DOWN");
+    replace("n2", "10.3.0.13", "DOWN");
+    fixture_finish(run, 400, true);
+    build();
+    ck_assert_str_eq(text("verdict"), "missed");
+    ck_assert_ptr_nonnull(
+        strstr(text("sentence"), "2 replacements started, 0 in service, waiting for 10.1.0.9:80"));
+    ck_assert(!strncmp(text("sentence"), "Zone apse2-az1 was lost for 20.0 s: users", 41));
+    ck_assert(json_is_null(item("replacements", 1, "in_service_at")));
+    ck_assert_uint_eq(json_array_size(item("replacements", 1, "waiting_for")), 1);
+    drop();
+}
+END_TEST
+
+START_TEST(test_missed_outweighs_unknown)
+{
+    run = fixture_start(OBJECTIVES);
+    replace("n1", "10.2.0.13", "DOWN");
+    fixture_finish(run, 400, false);
+    build();
+    ck_assert_str_eq(item_text("objectives", 0, "verdict"), "unknown");
+    ck_assert_str_eq(text("verdict"), "missed");
+    drop();
+}
+END_TEST
+
+START_TEST(test_no_fresh_head)
+{
+    run = fixture_start("[]");
+    fixture_finish(run, 0, true);
+    run_host(run, "a2")->is_head_fresh = false;
+    build();
+    ck_assert_str_eq(text("verdict"), "unknown");
+    ck_assert_ptr_nonnull(strstr(text("sentence"), "no fresh word from a2"));
+    drop();
+}
+END_TEST
+
+START_TEST(test_no_objectives)
+{
+    run = fixture_start("[]");
+    fixture_finish(run, 0, true);
+    build();
+    ck_assert_str_eq(text("verdict"), "met");
+    ck_assert_str_eq(text("sentence"), "Zone apse2-az1 was lost for 20.0 s: users noticed nothing.");
+    drop();
+}
+END_TEST
+
+static void check_fault(const char *kind, const char *body, const char *verdict, const char *why)
+{
+    char said[200];
+    struct run_fault *fault;
+
+    run = fixture_start("[]");
+    fixture_says(run, "a1", kind, "lose-az1", body, T0 + SEC(2));
+    fault = run_fault_of(run, "a1", "lose-az1");
+    ck_assert_str_eq(verdict_name(fault_verdict(fault, said)), verdict);
+    ck_assert_str_eq(said, why);
+    run = run_free(run);
+}
+
+START_TEST(test_fault_verdicts)
+{
+    char why[200];
+
+    check_fault("fault.reverted", "{\"revert_error_ms\": 2, \"ended_by\": \"deadline\"}", "met", "");
+    check_fault("fault.ended", "{}", "met", "");
+    check_fault("fault.reverted", "{\"revert_error_ms\": 2, \"ended_by\": \"halt\"}", "unknown",
+                "it ended early");
+    check_fault("fault.failed", "{\"reason\": \"EPERM\", \"is_reverted\": true}", "missed", "EPERM");
+    check_fault("contact.lost", "{}", "unknown", "there is no proof of its end");
+    run = fixture_run("[]", 100);
+    run_add_fault(run, "o", "a1", &run->mandate->steps[0], STEPS_AT, STEPS_AT + DURATION);
+    fixture_arm(run, "a1", STEPS_AT);
+    fixture_revert(run, "a1", STEPS_AT + DURATION, 1);
+    ck_assert_str_eq(verdict_name(fault_verdict(&run->faults[0], why)), "unknown");
+    ck_assert_str_eq(why, "its effect was not shown");
+    run = run_free(run);
+}
+END_TEST
+
+START_TEST(test_halted)
+{
+    run = fixture_start(OBJECTIVES);
+    run_halt(run, "alice", T0 + SEC(2));
+    for (size_t i = 0; i < HOSTS; i++)
+        fixture_revert(run, fixture_hosts[i], T0 + SEC(2), 1);
+    build();
+    ck_assert_str_eq(text("verdict"), "unknown");
+    ck_assert_str_eq(text("state"), "halted");
+    ck_assert_ptr_nonnull(strstr(text("sentence"), "the run was halted by alice."));
+    drop();
+}
+END_TEST
+
+START_TEST(test_failed)
+{
+    run = fixture_run(OBJECTIVES, 100);
+    run_begin(run, T);
+    fixture_answer(run, "a1", false, "cool-down");
+    run_advance(run, T);
+    build();
+    ck_assert_str_eq(text("verdict"), "unknown");
+    ck_assert_str_eq(text("sentence"), "Nothing was rehearsed: the run failed: a1 would refuse: cool-down.");
+    ck_assert(json_is_null(json_object_get(report, "t0")));
+    drop();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("report");
+    TCase *tests = tcase_create("report");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_test(tests, test_met);
+    tcase_add_test(tests, test_missed);
+    tcase_add_test(tests, test_missed_outweighs_unknown);
+    tcase_add_test(tests, test_no_fresh_head);
+    tcase_add_test(tests, test_no_objectives);
+    tcase_add_test(tests, test_fault_verdicts);
+    tcase_add_test(tests, test_halted);
+    tcase_add_test(tests, test_failed);
+    suite_add_tcase(suite, tests);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

@@ -1,0 +1,359 @@
+/* The states of a run, with made-up time and hosts: what starts it, what stops it, what it waits for. */
+#include <check.h>
+#include <string.h>
+
+#include "run-fixture.h"
+
+static struct run *run;
+
+static void drop(void)
+{
+    run = run_free(run);
+}
+
+static void check_state(const char *name)
+{
+    ck_assert_str_eq(run_state_name(run->state), name);
+}
+
+static void check_failed(const char *words)
+{
+    check_state("failed");
+    ck_assert_msg(strstr(run->reason, words) != NULL, "no \"%s\": %s", words, run->reason);
+}
+
+static void accept_all(void)
+{
+    run_begin(run, T);
+    for (size_t i = 0; i < HOSTS; i++)
+        fixture_answer(run, fixture_hosts[i], true, "");
+}
+
+static void start_steps(void)
+{
+    accept_all();
+    run_advance(run, T);
+    fixture_samples(run, T, STEPS_AT, 0, 0);
+    run_advance(run, STEPS_AT);
+    check_state("starting");
+}
+
+START_TEST(test_whole)
+{
+    run = fixture_run("[]", 100);
+    run_begin(run, T);
+    ck_assert_int_eq(seen.asks, HOSTS);
+    run_advance(run, T + SEC(1));
+    check_state("checking");
+    ck_assert_int_eq(seen.orders, 0);
+    start_steps();
+    ck_assert_int_eq(seen.orders, 1 + HOSTS);
+    ck_assert_int_eq(run->started_usec, STEPS_AT);
+    fixture_arm(run, "a1", STEPS_AT + MSEC(40));
+    fixture_arm(run, "a2", STEPS_AT + MSEC(90));
+    run_advance(run, STEPS_AT + MSEC(100));
+    check_state("starting");
+    fixture_arm(run, "b1", STEPS_AT + MSEC(60));
+    run_advance(run, STEPS_AT + MSEC(120));
+    check_state("running");
+    ck_assert_int_eq(run->t0_usec, STEPS_AT + MSEC(90));
+    ck_assert_int_eq(run->start_skew_usec, MSEC(50));
+    for (size_t i = 0; i < HOSTS; i++) {
+        run_advance(run, STEPS_AT + DURATION + MSEC(5));
+        check_state("running");
+        fixture_revert(run, fixture_hosts[i], STEPS_AT + DURATION + MSEC(2 * (int64_t)i), 2);
+    }
+    run_advance(run, STEPS_AT + DURATION + MSEC(10));
+    check_state("settling");
+    run_advance(run, STEPS_AT + DURATION + SEC(15));
+    ck_assert_int_eq(seen.nudges, 0);
+    run_advance(run, STEPS_AT + DURATION + SEC(15) + MSEC(4));
+    ck_assert_int_eq(seen.nudges, HOSTS + 1);
+    check_state("settling");
+    for (size_t i = 0; i < run->n_hosts; i++)
+        run->hosts[i].is_head_fresh = true;
+    run_advance(run, STEPS_AT + DURATION + SEC(16));
+    check_state("done");
+    ck_assert_int_eq(seen.finishes, 1);
+    run_advance(run, STEPS_AT + DURATION + SEC(17));
+    ck_assert_int_eq(seen.finishes, 1);
+    ck_assert_int_eq(seen.halts, 0);
+    ck_assert_ptr_nonnull(strstr(seen.lines, "+0.04 s a1 zone.block armed\n"));
+    drop();
+}
+END_TEST
+
+START_TEST(test_one_would_refuse)
+{
+    run = fixture_run("[]", 100);
+    run_begin(run, T);
+    fixture_answer(run, "a2", false, "cool-down");
+    run_advance(run, T + MSEC(1));
+    check_failed("a2 would refuse: cool-down");
+    ck_assert_int_eq(seen.orders, 0);
+    ck_assert_int_eq(seen.halts, 0);
+    ck_assert_int_eq(seen.finishes, 1);
+    drop();
+}
+END_TEST
+
+START_TEST(test_one_is_silent)
+{
+    run = fixture_run("[]", 100);
+    run_begin(run, T);
+    fixture_answer(run, "a1", true, "");
+    fixture_answer(run, "b1", true, "");
+    run_advance(run, T + SEC(10) - 1);
+    check_state("checking");
+    run_advance(run, T + SEC(10));
+    check_failed("a2 did not answer");
+    ck_assert_int_eq(seen.orders, 0);
+    drop();
+}
+END_TEST
+
+START_TEST(test_share_is_enough)
+{
+    run = fixture_run("[]", 60);
+    run_begin(run, T);
+    fixture_answer(run, "a1", true, "");
+    fixture_answer(run, "a2", false, "cool-down");
+    fixture_answer(run, "b1", true, "");
+    run_advance(run, T);
+    check_state("warming-up");
+    fixture_samples(run, T, STEPS_AT, 0, 0);
+    run_advance(run, STEPS_AT);
+    check_state("starting");
+    ck_assert_int_eq(seen.orders, 3); /* the observer's, and not a2's */
+    drop();
+}
+END_TEST
+
+START_TEST(test_one_does_not_arm)
+{
+    run = fixture_run("[]", 100);
+    start_steps();
+    fixture_arm(run, "a1", STEPS_AT + MSEC(40));
+    fixture_arm(run, "b1", STEPS_AT + MSEC(40));
+    run_advance(run, STEPS_AT + SEC(10) - 1);
+    check_state("starting");
+    run_advance(run, STEPS_AT + SEC(10));
+    check_failed("a2 did not arm zone.block in time");
+    ck_assert_int_eq(seen.halts, 1);
+    ck_assert_int_eq(seen.finishes, 0);
+    fixture_revert(run, "a1", STEPS_AT + SEC(11), 1);
+    fixture_revert(run, "b1", STEPS_AT + SEC(11), 1);
+    run_advance(run, STEPS_AT + SEC(11));
+    ck_assert_int_eq(seen.finishes, 0); /* nobody knows of a2 */
+    run_advance(run, STEPS_AT + SEC(15));
+    ck_assert_int_eq(seen.finishes, 1);
+    ck_assert_int_eq(run->t0_usec, 0);
+    drop();
+}
+END_TEST
+
+START_TEST(test_one_refuses_its_order)
+{
+    run = fixture_run("[]", 100);
+    start_steps();
+    fixture_arm(run, "a1", STEPS_AT + MSEC(40));
+    fixture_says(run, "a2", "order.refused", "lose-az1", "{\"reason\": \"not pinned\"}", STEPS_AT + MSEC(50));
+    run_advance(run, STEPS_AT + MSEC(60));
+    check_failed("a2 refused: not pinned");
+    ck_assert_int_eq(seen.halts, 1);
+    drop();
+}
+END_TEST
+
+START_TEST(test_blind)
+{
+    run = fixture_run("[]", 100);
+    accept_all();
+    run_advance(run, T);
+    run_advance(run, T + SEC(7));
+    check_state("warming-up");
+    run_advance(run, T + SEC(8));
+    check_failed("obs does not watch shop");
+    ck_assert_int_eq(run->started_usec, 0);
+    drop();
+}
+END_TEST
+
+START_TEST(test_sick_before)
+{
+    run = fixture_run("[]", 100);
+    accept_all();
+    run_advance(run, T);
+    fixture_samples(run, T, STEPS_AT, T, STEPS_AT);
+    run_advance(run, STEPS_AT);
+    check_failed("shop is unhealthy, seen from obs, before anything was started");
+    ck_assert_int_eq(seen.orders, 1);
+    drop();
+}
+END_TEST
+
+START_TEST(test_window_is_closed)
+{
+    run = fixture_run("[]", 100);
+    run_begin(run, T + SEC(3598));
+    for (size_t i = 0; i < HOSTS; i++)
+        fixture_answer(run, fixture_hosts[i], true, "");
+    run_advance(run, T + SEC(3598));
+    fixture_samples(run, T + SEC(3598), T + SEC(3601), 0, 0);
+    run_advance(run, T + SEC(3601));
+    check_failed("window");
+    ck_assert_int_eq(seen.orders, 1);
+    drop();
+}
+END_TEST
+
+START_TEST(test_order_can_not_be_queued)
+{
+    run = fixture_run("[]", 100);
+    accept_all();
+    seen.refuses_orders = true;
+    run_advance(run, T);
+    check_failed("the queue is full");
+    ck_assert_int_eq(seen.halts, 1);
+    drop();
+}
+END_TEST
+
+START_TEST(test_no_heads)
+{
+    run = fixture_start("[]");
+    fixture_finish(run, 400, false);
+    ck_assert_int_eq(seen.finishes, 1);
+    drop();
+}
+END_TEST
+
+START_TEST(test_halted)
+{
+    run = fixture_start("[]");
+    run_halt(run, "alice", T0 + SEC(2));
+    run_advance(run, T0 + SEC(2));
+    check_state("halted");
+    ck_assert_int_eq(seen.finishes, 0);
+    for (size_t i = 0; i < HOSTS; i++)
+        fixture_revert(run, fixture_hosts[i], T0 + SEC(2) + MSEC(5), 5);
+    run_advance(run, T0 + SEC(2) + MSEC(9));
+    ck_assert_int_eq(seen.finishes, 1);
+    ck_assert_str_eq(run->reason, "halted by alice");
+    run_halt(run, "bob", T0 + SEC(3));
+    ck_assert_str_eq(run->reason, "halted by alice");
+    drop();
+}
+END_TEST
+
+START_TEST(test_no_proof_of_the_end)
+{
+    run = fixture_start("[]");
+    fixture_revert(run, "a1", STEPS_AT + DURATION, 0);
+    fixture_revert(run, "a2", STEPS_AT + DURATION, 0);
+    run_advance(run, STEPS_AT + DURATION + SEC(5) - 1);
+    check_state("running");
+    run_advance(run, STEPS_AT + DURATION + SEC(5));
+    check_state("settling");
+    drop();
+}
+END_TEST
+
+static void join(const char *id, const char *labels, int64_t at_usec)
+{
+    json_t *json = json_loads(labels, 0, NULL);
+    const char *group = json_string_value(json_object_get(json, "group"));
+
+    run_note_newborn(run, id, group ? group : "", "10.2.0.13", at_usec);
+    run_order_late(run, id, json, at_usec + MSEC(10));
+    json_decref(json);
+}
+
+START_TEST(test_late_joiners)
+{
+    run = fixture_start("[]");
+    ck_assert_int_eq(seen.orders, 4);
+    join("n1", "{\"group\": \"web\", \"zone\": \"apse2-az2\"}", T0 + SEC(5));
+    ck_assert_int_eq(seen.orders, 5);
+    ck_assert_int_eq(run_fault_of(run, "n1", "lose-az1")->deadline_usec, STEPS_AT + DURATION);
+    join("n1", "{\"group\": \"web\"}", T0 + SEC(5));
+    join("db", "{\"group\": \"data\"}", T0 + SEC(6));
+    ck_assert_int_eq(seen.orders, 5);
+    ck_assert_ptr_null(run_host(run, "db"));
+    join("n2", "{\"group\": \"web\"}", T0 + SEC(6));
+    ck_assert_int_eq(seen.orders, 6);
+    join("n3", "{\"group\": \"web\"}", T0 + SEC(7));
+    ck_assert_int_eq(seen.orders, 6); /* two are all that the mandate allows */
+    ck_assert(run_host(run, "n3")->is_replacement);
+    join("n4", "{\"group\": \"web\"}", STEPS_AT + DURATION);
+    ck_assert_int_eq(seen.orders, 6);
+    ck_assert_int_eq(run->t0_usec, T0);
+    drop();
+}
+END_TEST
+
+START_TEST(test_clock_is_corrected)
+{
+    run = fixture_run("[]", 100);
+    start_steps();
+    for (size_t i = 0; i < HOSTS; i++)
+        fixture_arm(run, fixture_hosts[i], STEPS_AT + MSEC(10) + (i == 1 ? SEC(7) : 0));
+    run_host(run, "a2")->has_clock = true;
+    run_host(run, "a2")->clock_offset_usec = SEC(7);
+    run_advance(run, STEPS_AT + MSEC(50));
+    ck_assert_int_eq(run->t0_usec, STEPS_AT + MSEC(10));
+    ck_assert_int_eq(run->start_skew_usec, 0);
+    drop();
+}
+END_TEST
+
+static size_t three(void *context, const char *group)
+{
+    return 3;
+}
+
+START_TEST(test_share_of_group)
+{
+    struct error error;
+
+    run = fixture_run("[]", 100);
+    run_host(run, "a1")->is_victim = run_host(run, "a2")->is_victim = true;
+    ck_assert_int_eq(run_check_share(run, three, NULL, NULL), 0); /* 66.7 of 67 % */
+    run_host(run, "b1")->is_victim = true;
+    ck_assert_int_lt(run_check_share(run, three, NULL, &error), 0);
+    ck_assert_str_eq(error.text, "3 of 3 hosts of group web would fail themselves, "
+                                 "expect.max_share_of_group_percent allows 67 %");
+    drop();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("run");
+    TCase *tests = tcase_create("run");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_test(tests, test_whole);
+    tcase_add_test(tests, test_one_would_refuse);
+    tcase_add_test(tests, test_one_is_silent);
+    tcase_add_test(tests, test_share_is_enough);
+    tcase_add_test(tests, test_one_does_not_arm);
+    tcase_add_test(tests, test_one_refuses_its_order);
+    tcase_add_test(tests, test_blind);
+    tcase_add_test(tests, test_sick_before);
+    tcase_add_test(tests, test_window_is_closed);
+    tcase_add_test(tests, test_order_can_not_be_queued);
+    tcase_add_test(tests, test_no_heads);
+    tcase_add_test(tests, test_halted);
+    tcase_add_test(tests, test_no_proof_of_the_end);
+    tcase_add_test(tests, test_late_joiners);
+    tcase_add_test(tests, test_clock_is_corrected);
+    tcase_add_test(tests, test_share_of_group);
+    suite_add_tcase(suite, tests);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
