@@ -12,6 +12,8 @@
 #include "common/bundle.h"
 #include "courier.h"
 
+#define ITEMS_MAX 64 /* handed over and not confirmed; as many as a poll may report */
+
 struct items {
     struct courier *courier;
     void (*done)(void *context, bool is_complete);
@@ -128,6 +130,8 @@ static int items_take(struct items *items, json_t *json, bool wants_halts, struc
         return wants_halts ? r : 0; /* said with the halts */
     if (wants_halts != !kind->has_mandate || items_is_handed(items, item.id))
         return 0;
+    if (json_array_size(items->handed) == ITEMS_MAX)
+        return error_set(error, ENOBUFS, "more than %d items at once: the others wait", ITEMS_MAX);
     if (kind->has_mandate && (!items->mandate || strcmp(items->mandate_hash, item.mandate_hash))) {
         r = items_fetch(items, item.mandate_hash, error);
         return r < 0 ? r : 1;

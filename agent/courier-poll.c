@@ -116,12 +116,13 @@ static void poll_on_answer(struct web_request *request, CURLcode code, void *con
     if (courier_answer(poll->courier, request, code, &answer, &error) < 0 ||
         poll_take_answer(poll, answer, &items, &error) < 0) {
         poll->request = web_request_free(request);
+        /* It may be the head that is not wanted; the next nonce brings a new one. */
+        json_decref(TAKE_PTR(poll->head));
         poll_fail(poll, &error);
     } else {
         poll->is_first = false;
         json_array_clear(poll->received);
-        json_decref(poll->head);
-        poll->head = NULL;
+        json_decref(TAKE_PTR(poll->head));
         poll->state = POLL_ITEMS;
         items_start(poll->items, items);
     }
