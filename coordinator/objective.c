@@ -227,7 +227,7 @@ static void judge_replacements(const struct run *run, const struct objective *ob
         const struct run_host *host = &run->hosts[i];
 
         n_started += host->is_replacement;
-        n_served += host->is_replacement && host->in_service_usec;
+        n_served += run_host_replaced(run, host);
         n_unready += host->is_replacement && host->is_unready;
     }
     json_object_set_new(result->measured, "started", json_integer((json_int_t)n_started));

@@ -120,7 +120,7 @@ static void add_replacements(struct sentence *sentence, const struct run *run)
 
     for (size_t i = 0; i < run->n_hosts; i++) {
         n_started += run->hosts[i].is_replacement;
-        n_served += run->hosts[i].is_replacement && run->hosts[i].in_service_usec;
+        n_served += run_host_replaced(run, &run->hosts[i]);
     }
     if (!n_started)
         return;

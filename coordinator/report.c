@@ -192,7 +192,7 @@ json_t *report_waiting(const struct run *run, const char *host)
 
     for (size_t i = 0; i < run->n_hosts; i++)
         if (host ? !strcmp(run->hosts[i].id, host)
-                 : run->hosts[i].is_replacement && !run->hosts[i].in_service_usec)
+                 : run->hosts[i].is_replacement && !run_host_replaced(run, &run->hosts[i]))
             add_waiting(run, run->hosts[i].id, list);
     return list;
 }

@@ -233,6 +233,14 @@ int64_t run_reverted_usec(const struct run *run)
     return last_usec;
 }
 
+bool run_host_replaced(const struct run *run, const struct run_host *host)
+{
+    int64_t reverted_usec = run_reverted_usec(run);
+
+    return host->is_replacement && host->in_service_usec &&
+           (!reverted_usec || host->in_service_usec < reverted_usec);
+}
+
 void run_say(struct run *run, int64_t at_usec, const char *format, ...)
 {
     char text[600], when[32] = "";

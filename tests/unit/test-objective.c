@@ -106,6 +106,12 @@ START_TEST(test_replacements)
     check_verdict("missed", "0 of 1");
 
     run = fixture_start(REPLACEMENTS);
+    run_note_newborn(run, "n1", "web", "10.2.0.13", T0 + SEC(4));
+    fixture_finish(run, 0, true);
+    run_host(run, "n1")->in_service_usec = run_reverted_usec(run) + SEC(1); /* when the zone was back already */
+    check_verdict("missed", "0 of 1");
+
+    run = fixture_start(REPLACEMENTS);
     fixture_finish(run, 0, true);
     check_verdict("unknown", "no replacement started");
 
