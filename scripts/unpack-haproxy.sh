@@ -12,7 +12,12 @@ cd "$folder.new"
 rm -rf ./*
 echo "Unpacking haproxy into $folder"
 download="apt-get download -qq -o APT::Sandbox::User=root haproxy" # _apt may not reach this folder
-$download || { [ "$(id -u)" = 0 ] && apt-get update -qq || sudo apt-get update -qq; $download; }
+if ! $download; then
+    as_root=""
+    [ "$(id -u)" = 0 ] || as_root="sudo"
+    $as_root apt-get update -qq
+    $download
+fi
 dpkg-deb -x haproxy_*.deb .
 rm haproxy_*.deb
 cd ..

@@ -1,4 +1,4 @@
-"""What an instance does at boot: fetch its release from the first deployment server that answers, and try until one does.
+"""What an instance does at boot: fetch its release from the first deployment server that answers; try until one does.
 
 Usage: fetch.py FOLDER ADDRESS...
 """

@@ -64,6 +64,20 @@ def find_cgroup():
     return None
 
 
+def enter_words(init_pid, user=None, is_inside=True):
+    words = ["nsenter", "--target", str(init_pid), "--net"]
+    if is_inside:
+        words += ["--mount", "--uts", "--ipc", "--pid", "--cgroup", "--wd=/"]
+    if user and user != "root":
+        words += ["--setuid", str(USERS[user]), "--setgid", str(USERS[user])]
+    return [*words, "--"]
+
+
+def host_variables():
+    return {"PATH": f"{LAB}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",
+            "TERM": os.environ.get("TERM", "dumb")}
+
+
 class Lab:
     """Some hosts that live and die together.
 
@@ -99,6 +113,11 @@ class Lab:
     def host(self, name):
         return Host(name, lab=self)
 
+    def list_hosts(self):
+        """logs/hosts.json: for whoever wants to enter a host from outside."""
+        pids = {name: host.init_pid for name, host in self.hosts.items()}
+        (self.logs / "hosts.json").write_text(json.dumps(pids))
+
     def wire(self, first, first_interface, second, second_interface):
         """A cable: a pair of veths born inside the two hosts."""
         first.run(["ip", "link", "add", first_interface, "type", "veth", "peer", "name", second_interface,
@@ -109,6 +128,7 @@ class Lab:
     def close(self):
         for host in list(self.hosts.values()):
             host.close()
+        (self.logs / "hosts.json").unlink(missing_ok=True)
         if self.janitor:
             self.janitor.stdin.close()
             self.janitor.wait()
@@ -142,6 +162,7 @@ class Host:
         except Exception:
             self.close()
             raise
+        self.lab.list_hosts()
 
     def start_init(self, cgroup, control):
         programs = {}
@@ -267,16 +288,10 @@ class Host:
 
     def enter(self, user=None, is_inside=True):
         """The words that put a command into this host; is_inside False = only into its network."""
-        words = ["nsenter", "--target", str(self.init_pid), "--net"]
-        if is_inside:
-            words += ["--mount", "--uts", "--ipc", "--pid", "--cgroup", "--wd=/"]
-        if user and user != "root":
-            words += ["--setuid", str(USERS[user]), "--setgid", str(USERS[user])]
-        return [*words, "--"]
+        return enter_words(self.init_pid, user, is_inside)
 
     def variables(self):
-        return {"PATH": f"{LAB}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",
-                "TERM": os.environ.get("TERM", "dumb"), **self.environment}
+        return {**host_variables(), **self.environment}
 
     def popen(self, argv, user=None, is_inside=True, **options):
         return subprocess.Popen([*self.enter(user, is_inside), *map(str, argv)], env=self.variables(),

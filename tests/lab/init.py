@@ -45,7 +45,7 @@ def write(path, text, mode=0o644):
 
 
 def build_etc(config, machine_etc):
-    """An /etc of our own: the machine's files as links to a read-only view, and what makes a host a host written here."""
+    """An /etc of our own: links to a read-only view of the machine's, but our own of what makes a host a host."""
     original = LAB + "/etc"
     bind(machine_etc, original, is_read_only=True)
     mount("tmpfs", "/etc", "tmpfs", data="mode=755")

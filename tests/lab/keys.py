@@ -1,4 +1,4 @@
-"""Ed25519 keys and signed envelopes for tests, by the openssl command: what a person, a coordinator or a thief could make."""
+"""Ed25519 keys and signed envelopes for tests, by the openssl command: what a person or a thief could make."""
 
 import base64
 import json

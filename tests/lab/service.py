@@ -45,7 +45,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self):
-        handler = {"/health": self.get_health, "/test": self.get_test, "/statistics": self.get_statistics}.get(self.path)
+        handlers = {"/health": self.get_health, "/test": self.get_test, "/statistics": self.get_statistics}
+        handler = handlers.get(self.path)
         status, body = handler() if handler else (404, {"Error": "not found"})
         data = json.dumps(body).encode()
         self.send_response(status)
@@ -62,7 +63,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         health = self.server.health()
         tests = [
             self.server.smoke_test("customers", "customers can be read", "/statistics", self.server.count_customers),
-            self.server.smoke_test("release", "the release on disk is the one that runs", "/health", self.check_release),
+            self.server.smoke_test("release", "what runs is the release on disk", "/health", self.check_release),
         ]
         is_good = health["DatabaseConnectivity"] and all(test["Success"] for test in tests)
         return 200 if is_good else 503, {"Health": health, "Tests": tests}

@@ -17,6 +17,7 @@ def get(host, url):
 
 def lose_zone(zones):
     """Cuts zone 1 off at its router until two replacements are there; returns them."""
+    zones.start()
     zones.wait_in_service()
     zones.routers[1].run(["nft", CUT])
     replacer = Replacer(zones, grace_s=0.5)
@@ -30,6 +31,7 @@ def lose_zone(zones):
 
 def test_service_answers_as_operators_expect(lab):
     zones = Zones(lab)
+    zones.start()
     zones.wait_in_service()
     assert get(zones.client, "http://10.0.0.5/health") == {
         "BuildVersion": "1.0.0", "DatabaseConnectivity": True, "MaintenanceMode": False}

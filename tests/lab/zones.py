@@ -63,15 +63,11 @@ class Instance:
 
 
 class Zones:
-    """Builds the network and its plain machines; agents are put on it by whoever passes `boot`.
+    """Builds the network and its plain machines; start() adds what runs on it."""
 
-    boot(instance) is called for each instance, new or from the beginning, when its network is there; it returns the
-    names of services that have to be active before the instance fetches its release.
-    """
-
-    def __init__(self, lab, deployment_zones=(1, 2), boot=None):
+    def __init__(self, lab, deployment_zones=(1, 2)):
         self.lab = lab
-        self.boot = boot or (lambda instance: [])
+        self.boot = None
         self.deployment = [f"10.{zone}.0.9" for zone in deployment_zones]
         self.instances = {}
         self.core = lab.host("core")
@@ -81,6 +77,14 @@ class Zones:
             setattr(self, name, self.add_outside(name, number))
         for zone in deployment_zones:
             self.add_deployment(zone)
+
+    def start(self, boot=lambda instance: []):
+        """Two instances in each zone, then the balancer in front of them.
+
+        boot(instance) is called for each instance, now and later, when its network is there; it returns the names of
+        the services that have to be active before the instance fetches its release.
+        """
+        self.boot = boot
         for zone in ZONES:
             for _ in range(2):
                 self.add_instance(zone)
