@@ -32,13 +32,25 @@ void haproxy_budget(struct balancer_budget *budget, int64_t interval_msec, int64
     budget->in_most_msec = rise * interval_msec + timeout_msec;
 }
 
+/* The next cell of a line of CSV: what holds a comma stands in quotes (RFC 4180). */
+static char *next_cell(char **line)
+{
+    char *cell = *line, *end;
+
+    if (!cell || *cell != '"')
+        return strsep(line, ",");
+    end = strstr(cell, "\",");
+    *line = end ? end + 2 : NULL;
+    return cell;
+}
+
 static int find_columns(char *line, int index[COLUMNS], struct error *error)
 {
     char *cell;
     int n = 0;
 
     memset(index, -1, COLUMNS * sizeof(*index));
-    while ((cell = strsep(&line, ","))) {
+    while ((cell = next_cell(&line))) {
         for (int i = 0; i < COLUMNS; i++)
             if (!strcmp(cell, column_names[i]))
                 index[i] = n;
@@ -70,7 +82,7 @@ static void take_row(char *line, const int index[COLUMNS], const char *backend,
     struct balancer_fact fact = {};
     char *cell;
 
-    for (int n = 0; (cell = strsep(&line, ",")); n++)
+    for (int n = 0; (cell = next_cell(&line)); n++)
         for (int i = 0; i < COLUMNS; i++)
             if (index[i] == n)
                 cells[i] = cell;

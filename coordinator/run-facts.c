@@ -5,6 +5,8 @@
 
 #include "run-state.h"
 
+#define LOGGED_USEC (3 * USEC_PER_SEC)
+
 static int64_t node_time(const struct node *map, const char *key, int64_t fallback)
 {
     const char *text = node_string(map, key);
@@ -313,6 +315,16 @@ void run_add_fact(struct run *run, const struct balancer_fact *fact)
     note_service(run, fact);
 }
 
+/* Its log has said so already, a moment ago. */
+static bool was_logged(const struct run *run, const struct balancer_fact *fact)
+{
+    for (size_t i = run->n_facts; i-- > 0 && run->facts[i].at_usec + LOGGED_USEC >= fact->at_usec;)
+        if (!*run->facts[i].address && !strcmp(run->facts[i].server, fact->server) &&
+            !strcmp(run->facts[i].state, fact->state))
+            return true;
+    return false;
+}
+
 bool run_take_server(struct run *run, const struct balancer_fact *fact)
 {
     const struct balancer_fact *last = NULL;
@@ -324,7 +336,7 @@ bool run_take_server(struct run *run, const struct balancer_fact *fact)
             last = &run->facts[i];
     if (last && !strcmp(last->state, fact->state) && !strcmp(last->address, fact->address))
         return false;
-    if (last)
+    if (last && !was_logged(run, fact))
         run_say(run, fact->at_usec, "%s has %s/%s (%s) %s", fact->balancer, fact->backend, fact->server,
                 fact->address, fact->state);
     run_add_fact(run, fact);

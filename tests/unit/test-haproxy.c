@@ -23,7 +23,7 @@ START_TEST(test_stat)
     char text[] = HEADER "front,FRONTEND,OPEN,,,,,\n"
                          "web,s1,UP,L7OK,2,3,10.1.0.11:8080,\n"
                          "web,s2,DOWN 1/2,L4TOUT,2,3,[fd00:1::11]:8080,\n"
-                         "web,s3,MAINT,,2,3,0.0.0.0:80,\n"
+                         "web,s3,MAINT,\"a, \"\"b\"\"\",2,3,0.0.0.0:80,\n"
                          "other,s1,UP,L7OK,2,3,10.9.0.1:80,\n"
                          "web,BACKEND,UP,,,,,\n\n";
 
@@ -36,6 +36,7 @@ START_TEST(test_stat)
     ck_assert_str_eq(facts[1].state, "DOWN");
     ck_assert_str_eq(facts[1].address, "fd00:1::11");
     ck_assert_str_eq(facts[2].state, "MAINT");
+    ck_assert_str_eq(facts[2].address, "0.0.0.0");
     ck_assert_int_eq(last_rise, 2);
     ck_assert_int_eq(last_fall, 3);
 }
