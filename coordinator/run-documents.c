@@ -4,20 +4,14 @@
 
 #include "runs.h"
 
-/* With the coordinator's order key, into the host's queue. */
+/* With the coordinator's order key, into the host's queue; takes over @payload. */
 static int send_sealed(struct coordinator *coordinator, const char *host, enum envelope_kind kind,
                        json_t *payload, const char *mandate_hash, struct error *error)
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
-    int r;
+    int r = coordinator_seal(coordinator, kind, payload, &envelope, error);
 
-    if (!payload)
-        return error_oom(error);
-    r = coordinator_seal(coordinator, kind, payload, &envelope, error);
-    json_decref(payload);
-    if (r < 0)
-        return r;
-    return delivery_send(coordinator, host, envelope, mandate_hash, error);
+    return r < 0 ? r : delivery_send(coordinator, host, envelope, mandate_hash, error);
 }
 
 int runs_send_ask(struct coordinator *coordinator, const char *host, const char *mandate_hash,
