@@ -1,0 +1,391 @@
+/* See admission.h. Decisions only: nothing here changes anything. */
+#include "admission.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EARLY_TOLERANCE_USEC (5 * USEC_PER_SEC) /* clocks differ; the deadline never moves for it */
+
+/* One step, judged. @run: NULL for an ask. @extra: steps of the same class that an ask has let through
+ * before. */
+struct question {
+    const struct admission *admission;
+    const struct mandate *mandate;
+    const struct envelope *signed_by; /* NULL: a draft */
+    const char *step_name, *run;
+    size_t extra;
+    const char *document;
+    const struct step *step;
+    const struct fault *fault;
+    const struct policy_class *class;
+    void *parameters;
+};
+
+void admitted_clear(struct admitted *admitted)
+{
+    order_free(admitted->order);
+    mandate_free(admitted->mandate);
+    *admitted = (struct admitted){0};
+}
+
+static void question_clear(struct question *question)
+{
+    if (question->fault)
+        fault_free_parameters(question->fault, question->parameters);
+}
+
+static int check_environment(struct question *question, struct error *error)
+{
+    const char *ours = question->admission->policy->environment;
+
+    question->document = "mandate";
+    if (strcmp(question->mandate->environment, ours))
+        return error_set(error, EACCES, "mandate: environment: '%s', but this host is in '%s'",
+                         question->mandate->environment, ours);
+    return 0;
+}
+
+static int check_fault(struct question *question, struct error *error)
+{
+    question->document = "mandate";
+    if (!strcmp(question->step_name, MANDATE_OBSERVE))
+        return 0;
+    question->step = mandate_step(question->mandate, question->step_name);
+    if (!question->step)
+        return error_set(error, EINVAL, "mandate: has no step '%s'", question->step_name);
+    question->fault = fault_find(question->step->fault);
+    if (!question->fault)
+        return error_set(error, EINVAL, "mandate: step %s: fault '%s' is unknown on this host",
+                         question->step_name, question->step->fault);
+    return 0;
+}
+
+static int check_class(struct question *question, struct error *error)
+{
+    const char *name = question->fault ? question->fault->class : POLICY_CLASS_OBSERVE;
+
+    question->document = "policy";
+    question->class = policy_class_find(question->admission->policy, name);
+    if (!question->class || !question->class->is_allowed)
+        return error_set(error, EACCES, "policy: classes.%s: not allowed on this host", name);
+    return 0;
+}
+
+static int check_signatures(struct question *question, struct error *error)
+{
+    question->document = "mandate";
+    if (!question->signed_by)
+        return 0;
+    return roots_require(question->admission->roots, question->signed_by, ROOTS_APPROVE,
+                         question->class->signatures, question->admission->now_usec, error);
+}
+
+static int check_duration(struct question *question, struct error *error)
+{
+    int64_t msec = mandate_step_length_usec(question->mandate, question->step_name) / USEC_PER_MSEC;
+    int64_t longest_msec = question->class->longest_duration_s * 1000;
+
+    question->document = "policy";
+    if (msec > longest_msec)
+        return error_set(error, EACCES,
+                         "policy: classes.%s.longest_duration_s: step %s takes %" PRId64 " ms, %" PRId64
+                         " are allowed",
+                         question->class->name, question->step_name, msec, longest_msec);
+    return 0;
+}
+
+static int check_parameters(struct question *question, struct error *error)
+{
+    int r;
+
+    question->document = "mandate";
+    if (!question->fault)
+        return 0;
+    r = fault_decode_parameters(question->fault, question->mandate->document, question->step->parameters,
+                                question->mandate, &question->parameters, error);
+    if (r == 0 && question->fault->supported)
+        r = question->fault->supported(error);
+    return r;
+}
+
+static int check_concurrency(struct question *question, struct error *error)
+{
+    const struct admission *admission = question->admission;
+    size_t active = admission->count_active(admission->context, question->class->name) + question->extra;
+
+    question->document = "policy";
+    if (active >= (size_t)question->class->concurrency)
+        return error_set(error, EBUSY,
+                         "policy: classes.%s.concurrency: %zu under way, %" PRId64 " are allowed",
+                         question->class->name, active, question->class->concurrency);
+    return 0;
+}
+
+static int check_cool_down(struct question *question, struct error *error)
+{
+    int64_t end_usec = replay_last_end_usec(question->admission->replay, question->class->name);
+    int64_t next_usec = end_usec + question->class->cool_down_s * USEC_PER_SEC;
+    char text[TIME_TEXT_MAX];
+
+    question->document = "policy";
+    if (question->class->cool_down_s && end_usec && question->admission->now_usec < next_usec)
+        return error_set(error, EBUSY, "policy: classes.%s.cool_down_s: not before %s", question->class->name,
+                         time_format(next_usec, text));
+    return 0;
+}
+
+static int check_runs(struct question *question, struct error *error)
+{
+    size_t runs = replay_count_runs(question->admission->replay, question->mandate->hash,
+                                    question->run ? question->run : "");
+
+    question->document = "mandate";
+    if (runs >= (size_t)question->mandate->max_runs)
+        return error_set(error, EACCES, "mandate: max_runs: %zu of %" PRId64 " runs were here already", runs,
+                         question->mandate->max_runs);
+    return 0;
+}
+
+static int question_decide(struct question *question, struct error *error)
+{
+    static int (*const checks[])(struct question * question, struct error * error) = {
+        check_environment, check_fault,       check_class,     check_signatures, check_duration,
+        check_parameters,  check_concurrency, check_cool_down, check_runs,
+    };
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(checks) && r == 0; i++)
+        r = checks[i](question, error);
+    return r;
+}
+
+/* Whatever the papers say: is this host able to take an order now? */
+static int check_open(const struct admission *admission, struct error *error)
+{
+    char text[TIME_TEXT_MAX];
+    int64_t quarantine_usec;
+
+    if (admission->closed)
+        return error_set(error, EACCES, "host: %s", admission->closed);
+    quarantine_usec = replay_quarantine_usec(admission->replay);
+    if (admission->now_usec < quarantine_usec)
+        return error_set(error, EACCES, "host: lost its memory of earlier orders; in quarantine until %s",
+                         time_format(quarantine_usec, text));
+    if (admission->policy->requires_synchronised_clock && !admission->is_clock_synchronised)
+        return error_set(error, EACCES,
+                         "host: its clock is not synchronised (policy: require_synchronised_clock)");
+    return 0;
+}
+
+static int check_window(const struct admission *admission, const struct order *order,
+                        const struct mandate *mandate, struct error *error)
+{
+    int64_t now_usec = admission->now_usec;
+    char text[TIME_TEXT_MAX];
+
+    if (now_usec < mandate->not_before_usec)
+        return error_set(error, EACCES, "mandate: not_before: not valid before %s",
+                         time_format(mandate->not_before_usec, text));
+    if (now_usec + EARLY_TOLERANCE_USEC < order->step_started_usec)
+        return error_set(error, EACCES, "order: step_started_at: too early, starts at %s",
+                         time_format(order->step_started_usec, text));
+    if (now_usec > order->start_before_usec)
+        return error_set(error, EACCES, "order: start_before: expired at %s",
+                         time_format(order->start_before_usec, text));
+    if (now_usec + MANDATE_DURATION_MIN_MSEC * USEC_PER_MSEC > order->end_usec)
+        return error_set(error, EACCES, "order: end_at: over at %s", time_format(order->end_usec, text));
+    return 0;
+}
+
+static int check_order(const struct admission *admission, struct admitted *admitted, struct error *error)
+{
+    const struct order *order = admitted->order;
+    int r = order_check(order, admitted->mandate, admission->policy->host, admission->policy->labels, error);
+
+    admitted->document = "order";
+    if (r == 0)
+        r = check_window(admission, order, admitted->mandate, error);
+    if (r == 0 && replay_has(admission->replay, order->run, order->step))
+        r = error_set(error, EEXIST, "order: replayed: step %s of run %s was here already", order->step,
+                      order->run);
+    return r;
+}
+
+static int decide_order(const struct admission *admission, struct admitted *admitted,
+                        const struct bundle *bundle, struct error *error)
+{
+    _cleanup_(question_clear) struct question question = {
+        .admission = admission,
+        .mandate = admitted->mandate,
+        .signed_by = bundle->documents[1],
+        .step_name = admitted->order->step,
+        .run = admitted->order->run,
+    };
+    int r = check_order(admission, admitted, error);
+
+    if (r < 0)
+        return r;
+    r = question_decide(&question, error);
+    admitted->document = question.document;
+    admitted->step = question.step;
+    admitted->fault = question.fault;
+    admitted->class = question.class;
+    admitted->is_late_joiner =
+        !mandate_step_has_host(admitted->mandate, admitted->order->step, admission->policy->host);
+    return r;
+}
+
+int admission_order(const struct admission *admission, const struct bundle *bundle, struct admitted *ret,
+                    struct error *error)
+{
+    const struct envelope *order = bundle->documents[0], *mandate = bundle->documents[1];
+    int r;
+
+    ret->document = "order";
+    r = roots_require(admission->roots, order, ROOTS_ORDER, 1, admission->now_usec, error);
+    if (r < 0)
+        return r;
+    r = order_parse(&ret->order, order->payload, order->payload_length, error);
+    if (r < 0)
+        return r;
+    /* How many people it takes is known when the fault is; nobody's mandate is parsed for nobody. */
+    ret->document = "mandate";
+    r = roots_require(admission->roots, mandate, ROOTS_APPROVE, 1, admission->now_usec, error);
+    if (r == 0)
+        r = mandate_parse(&ret->mandate, mandate->payload, mandate->payload_length, error);
+    if (r < 0)
+        return r;
+    ret->document = "host";
+    r = check_open(admission, error);
+    return r < 0 ? r : decide_order(admission, ret, bundle, error);
+}
+
+int admission_ask(const struct admission *admission, const struct bundle *bundle, struct ask **ret,
+                  struct error *error)
+{
+    const struct envelope *envelope = bundle->documents[0], *mandate = bundle->documents[1];
+    _cleanup_(ask_freep) struct ask *ask = NULL;
+    char hash[HASH_TEXT_MAX];
+    int r = roots_require(admission->roots, envelope, ROOTS_ORDER, 1, admission->now_usec, error);
+
+    if (r == 0)
+        r = ask_parse(&ask, envelope->payload, envelope->payload_length, error);
+    if (r < 0)
+        return r;
+    if (strcmp(ask->host, admission->policy->host))
+        return error_set(error, EACCES, "ask: host: meant for '%s', this is '%s'", ask->host,
+                         admission->policy->host);
+    if (strcmp(ask->mandate_hash, hash_text(mandate->payload, mandate->payload_length, hash)))
+        return error_set(error, EACCES, "ask: mandate: is the hash of another mandate");
+    if (admission->now_usec > ask->expires_usec ||
+        admission->now_usec + EARLY_TOLERANCE_USEC < ask->issued_usec)
+        return error_set(error, EACCES, "ask: expired or not yet valid");
+    *ret = TAKE_PTR(ask);
+    return 0;
+}
+
+/* Steals @plan's lists. */
+static json_t *step_to_json(const char *name, int result, const struct fault_plan *plan,
+                            const struct error *error)
+{
+    return json_pack("{s:s s:b s:b s:o s:o s:s*}", "step", name, "is_accepted", result == 0, "is_victim",
+                     plan->is_victim, "summary", plan->summary, "limits", plan->limits, "reason",
+                     result < 0 ? error->text : NULL);
+}
+
+static int question_plan(struct question *question, struct fault_plan *plan, struct error *error)
+{
+    if (!question->fault)
+        return json_array_append_new(plan->summary, json_string("watch the probes, change nothing")) < 0
+                   ? error_oom(error)
+                   : 0;
+    return question->fault->plan(question->parameters, question->mandate, question->admission->host, plan,
+                                 error);
+}
+
+static json_t *answer_step(struct question *question, bool *ret_is_accepted)
+{
+    struct fault_plan plan = {.summary = json_array(), .limits = json_array()};
+    struct error error = {0};
+    int r = check_open(question->admission, &error);
+
+    if (r == 0)
+        r = question_decide(question, &error);
+    if (r == 0)
+        r = question_plan(question, &plan, &error);
+    *ret_is_accepted &= r == 0;
+    return step_to_json(question->step_name, r, &plan, &error);
+}
+
+/* Steps that came before and use the same class count as under way: all steps start together. */
+static size_t count_earlier(const struct admission *admission, const struct mandate *mandate, size_t index)
+{
+    const struct fault *fault = fault_find(mandate->steps[index].fault), *other;
+    size_t count = 0;
+
+    for (size_t i = 0; fault && i < index; i++) {
+        other = fault_find(mandate->steps[i].fault);
+        count += other && !strcmp(other->class, fault->class) &&
+                 mandate_step_has_host(mandate, mandate->steps[i].name, admission->policy->host);
+    }
+    return count;
+}
+
+static bool answer_steps(const struct admission *admission, const struct ask *ask,
+                         const struct mandate *mandate, const struct envelope *envelope, json_t *steps)
+{
+    bool is_accepted = true;
+
+    for (size_t i = 0; i <= mandate->n_steps; i++) {
+        _cleanup_(question_clear) struct question question = {
+            .admission = admission,
+            .mandate = mandate,
+            .signed_by = ask->is_start ? envelope : NULL,
+            .step_name = i < mandate->n_steps ? mandate->steps[i].name : MANDATE_OBSERVE,
+        };
+
+        if (!mandate_step_has_host(mandate, question.step_name, admission->policy->host))
+            continue;
+        question.extra = i < mandate->n_steps ? count_earlier(admission, mandate, i) : 0;
+        json_array_append_new(steps, answer_step(&question, &is_accepted));
+    }
+    return is_accepted;
+}
+
+static int check_mandate(const struct admission *admission, const struct ask *ask,
+                         const struct envelope *envelope, struct mandate **ret, struct error *error)
+{
+    int r = 0;
+
+    if (ask->is_start)
+        r = roots_require(admission->roots, envelope, ROOTS_APPROVE, 1, admission->now_usec, error);
+    if (r == 0)
+        r = mandate_parse(ret, envelope->payload, envelope->payload_length, error);
+    if (r == 0 && ask->is_start &&
+        (admission->now_usec < (*ret)->not_before_usec || admission->now_usec > (*ret)->not_after_usec))
+        r = error_set(error, EACCES, "mandate: not_before, not_after: not valid now");
+    return r;
+}
+
+json_t *admission_answer(const struct admission *admission, const struct ask *ask,
+                         const struct envelope *envelope)
+{
+    _cleanup_(mandate_freep) struct mandate *mandate = NULL;
+    json_t *steps = json_array();
+    bool is_accepted = false;
+    struct error error = {0};
+    int r = check_mandate(admission, ask, envelope, &mandate, &error);
+
+    if (r == 0)
+        is_accepted = answer_steps(admission, ask, mandate, envelope, steps);
+    if (r == 0 && !json_array_size(steps))
+        r = error_set(&error, EINVAL, "mandate: has no step for host %s", admission->policy->host);
+    if (r < 0) {
+        struct fault_plan nothing = {.summary = json_array(), .limits = json_array()};
+
+        json_array_append_new(steps, step_to_json("mandate", r, &nothing, &error));
+    }
+    return json_pack("{s:b s:o}", "is_accepted", r == 0 && is_accepted, "steps", steps);
+}

@@ -1,0 +1,61 @@
+/*
+ * May it happen here? One path decides about an order and answers an ask, so that an answer says what the
+ * order will meet. Bytes are verified first and parsed only then; every refusal is one reason that names the
+ * place.
+ */
+#pragma once
+
+#include "common/bundle.h"
+#include "common/mandate.h"
+#include "common/roots.h"
+#include "policy.h"
+#include "replay.h"
+
+/**
+ * struct admission - all that a decision rests on; everything borrowed
+ * @closed: why no order at all is taken just now, NULL = orders are taken
+ * @count_active: faults of a class under way
+ */
+struct admission {
+    const struct policy *policy;
+    const struct roots *roots;
+    const struct replay *replay;
+    const struct fault_host *host;
+    const char *closed;
+    int64_t now_usec;
+    bool is_clock_synchronised;
+    size_t (*count_active)(const void *context, const char *class);
+    const void *context;
+};
+
+/**
+ * struct admitted - an order, as far as it was read: what a refusal may name
+ * @step, @fault: NULL for the step "observe"
+ * @document: "order", "mandate" or "policy": where the reason for a refusal lies
+ */
+struct admitted {
+    struct order *order;
+    struct mandate *mandate;
+    const struct step *step;
+    const struct fault *fault;
+    const struct policy_class *class;
+    bool is_late_joiner;
+    const char *document;
+};
+
+void admitted_clear(struct admitted *admitted);
+
+/** admission_order() - @bundle: order and mandate. Return: 0 = may start now; -errno = refused, with the
+ * reason */
+int admission_order(const struct admission *admission, const struct bundle *bundle, struct admitted *ret,
+                    struct error *error);
+
+/** admission_ask() - @bundle: ask and mandate; only what must hold before an answer is worked out */
+int admission_ask(const struct admission *admission, const struct bundle *bundle, struct ask **ret,
+                  struct error *error);
+/**
+ * admission_answer() - go through every step of this host in the mandate
+ * Return: {"is_accepted", "steps" [...]} of docs/protocol.md, owned by the caller; NULL when out of memory
+ */
+json_t *admission_answer(const struct admission *admission, const struct ask *ask,
+                         const struct envelope *mandate);
