@@ -211,15 +211,28 @@ static void poll_begin(struct poll *poll)
         poll_fail(poll, &error);
 }
 
-void poll_on_head(struct poll *poll, json_t *head)
+/* A head that comes late answers an earlier nonce, and says nothing of what was handed over since. */
+static bool poll_awaits(const struct poll *poll, const char *head)
+{
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    _cleanup_(document_freep) struct document *document = NULL;
+    const char *nonce = NULL;
+
+    if (envelope_parse(&envelope, "head", ENVELOPE_HEAD, head, strlen(head), NULL) == 0 &&
+        document_parse_json(&document, "head", envelope->payload, envelope->payload_length, NULL) == 0)
+        nonce = node_string(document_root(document), "nonce");
+    return poll->state == POLL_HEAD && nonce && !strcmp(nonce, poll->nonce);
+}
+
+void poll_on_head(struct poll *poll, const char *head)
 {
     json_t *confirmed;
 
-    if (poll->state != POLL_HEAD)
+    if (!poll_awaits(poll, head))
         return;
     event_del(poll->timer);
     json_decref(poll->head);
-    poll->head = json_incref(head);
+    poll->head = json_loads(head, 0, NULL);
     confirmed = items_confirm(poll->items);
     json_array_extend(poll->received, confirmed);
     json_decref(confirmed);

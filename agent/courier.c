@@ -56,20 +56,13 @@ static int courier_on_head(void *context, struct message *message, struct error 
 {
     struct courier *courier = context;
     _cleanup_free_ char *text = NULL;
-    json_error_t why;
     size_t length;
-    json_t *head;
     int r;
 
     r = io_memfd_read(message->fd, ENVELOPE_TEXT_MAX, &text, &length, error);
-    if (r < 0)
-        return r;
-    head = json_loadb(text, length, JSON_REJECT_DUPLICATES, &why);
-    if (!head)
-        return error_set(error, EPROTO, "head:%d:%d: %s", why.line, why.column, why.text);
-    poll_on_head(courier->poll, head);
-    json_decref(head);
-    return 0;
+    if (r == 0)
+        poll_on_head(courier->poll, text);
+    return r;
 }
 
 static void courier_on_up(void *context)

@@ -90,7 +90,7 @@ void poll_on_up(struct poll *poll);
 void poll_on_down(struct poll *poll);
 /** poll_on_head() - the executor signed the nonce; so it has also seen everything that was sent before the
  * nonce */
-void poll_on_head(struct poll *poll, json_t *head);
+void poll_on_head(struct poll *poll, const char *head);
 
 /* courier-events.c: the journal's events, in order, until they are acknowledged */
 int events_new(struct events **ret, struct courier *courier, struct error *error);

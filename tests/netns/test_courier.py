@@ -120,6 +120,20 @@ def test_another_mandate_is_not_passed_on(courier):
     assert "mandate 000000000000: the coordinator sent another one" in courier.host.log("courier")
 
 
+def test_a_late_head_proves_nothing(courier):
+    halt = item("halt")
+    courier.coordinator.items.put([halt])
+    courier.begin()
+    courier.go_on(HALT)
+    courier.go_on(CONTACT)
+    nonce = courier.go_on(NONCE)
+    courier.executor.send(HEAD, data=json.dumps(envelope("head", b'{"nonce": "an earlier one"}', KEY)).encode())
+    assert courier.coordinator.polls.get(timeout=5)["received"] == []
+    courier.sign_head(nonce)
+    courier.go_on(CLOCK)
+    assert courier.coordinator.polls.get(timeout=5)["received"] == [halt["id"]]
+
+
 def test_malformed_items_are_said_and_dropped(courier):
     bad = item("halt")
     bad["envelope"]["payload"] = "!"
