@@ -1,0 +1,63 @@
+/* Inside the server: connections and the one request that each may have. */
+#pragma once
+
+#include <event2/bufferevent.h>
+#include <event2/listener.h>
+
+#include "http-guard.h"
+#include "http-route.h"
+#include "http-tls.h"
+
+#define HTTP_CONNECTIONS_MAX 20000
+#define HTTP_LISTENERS_MAX   8
+
+enum http_state {
+    HTTP_IDLE,     /* kept alive, nothing of the next request yet */
+    HTTP_HEAD,     /* handshake, then the head */
+    HTTP_BODY,
+    HTTP_HANDLING, /* a handler has it, maybe holds it */
+    HTTP_WRITING,
+    HTTP_LINGERING, /* refused: let the client read why before the connection is reset */
+    HTTP_STATES,
+};
+
+struct http_request {
+    struct http_connection *connection;
+    const struct http_route *route;
+    struct http_target target;
+    char *body;
+    size_t length, received;
+    void (*on_gone)(void *context);
+    void *gone_context;
+};
+
+struct http_connection {
+    struct http_server *server;
+    struct http_connection *next, **link;
+    struct bufferevent *stream;
+    struct event *deadline;
+    enum http_state state;
+    bool is_closing, is_lingering;
+    struct http_guard guard;
+    enum http_who who;
+    char peer[64];
+    struct http_request *request;
+};
+
+struct http_server {
+    struct event_base *base;
+    SSL_CTX *tls;
+    const struct http_route *routes;
+    void *context;
+    struct evconnlistener *listeners[HTTP_LISTENERS_MAX];
+    size_t n_listeners, n_connections;
+    struct event *resume; /* accepts again after the descriptors ran out */
+    struct http_connection *connections;
+};
+
+/** http_connection_open() - takes over @fd */
+void http_connection_open(struct http_server *server, int fd);
+/** http_connection_close() - tells the holder of its request, if there is one */
+void http_connection_close(struct http_connection *connection);
+/** http_connection_turn_away() - 503 at once, past the loop, and close: the process is ending */
+void http_connection_turn_away(struct http_connection *connection);
