@@ -21,6 +21,7 @@ struct config {
     const struct node *balancers; /* list, see adapters; NULL = none */
 };
 
+struct ca;
 struct fleet;
 struct delivery;
 struct runs;
@@ -39,8 +40,18 @@ struct coordinator {
     struct runs *runs;
     struct balancers *balancers;
     struct http_server *server;
+    struct ca *ca;
+    void (*notice)(const char *text); /* for the log; main() sets it */
 };
 
+/** config_load() - read and check coordinator.yaml; config_clear() frees */
+int config_load(struct config *ret, const char *path, struct error *error);
+void config_clear(struct config *config);
+
+/** coordinator_reply_later() - reply once all that was written so far is durable; takes over @body */
+void coordinator_reply_later(struct coordinator *coordinator, struct http_request *request, int status, json_t *body);
+/** coordinator_say() - one line for the log */
+void coordinator_say(struct coordinator *coordinator, const char *format, ...) _printf_(2, 3);
 /** coordinator_seal() - @payload (reference taken) as an envelope of @kind signed by the order key */
 int coordinator_seal(struct coordinator *coordinator, enum envelope_kind kind, json_t *payload,
                      struct envelope **ret, struct error *error);

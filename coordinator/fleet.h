@@ -18,12 +18,29 @@ struct fleet_host {
     char hash[HASH_TEXT_MAX]; /* of that event */
     int64_t head_sequence, head_usec; /* last head that verified and fits the chain: when, and what it covers */
     int64_t head_nonce_usec; /* when the nonce that it answers was given out: it hides nothing from before */
+    bool is_suspect; /* its chain contradicts itself or a head: someone withheld, forged or lost events */
+    int64_t saved_usec; /* last_seen_usec as the store has it */
+    struct mailbox *mailbox; /* delivery.c's */
 };
+
+#define FLEET_AGE_USEC (30 * 24 * 3600 * USEC_PER_SEC)
 
 struct fleet_host *fleet_find(struct coordinator *coordinator, const char *id);
 /** fleet_each() - in order of id, until @each returns other than 0, which is returned */
 int fleet_each(struct coordinator *coordinator, int (*each)(void *context, struct fleet_host *host), void *context);
 bool fleet_is_in_contact(const struct fleet_host *host);
+
+int fleet_open(struct coordinator *coordinator, struct error *error);
+void fleet_close(struct coordinator *coordinator);
+/** fleet_join() - remember a host, or that it joined again; -EEXIST when the name belongs to another key */
+int fleet_join(struct coordinator *coordinator, const struct fleet_host *joining, struct error *error);
+/** fleet_saw() - the host has just spoken to us */
+int fleet_saw(struct coordinator *coordinator, struct fleet_host *host, struct error *error);
+/** fleet_suspect() - mark @host, durably, and say why */
+void fleet_suspect(struct coordinator *coordinator, struct fleet_host *host, const char *why);
+/** fleet_age() - forget who was not seen for 30 days */
+void fleet_age(struct coordinator *coordinator);
+void fleet_handle_hosts(void *context, struct http_request *request);
 
 /**
  * delivery_send() - queue @envelope for @host, durably, and answer its held poll

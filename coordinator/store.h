@@ -34,3 +34,10 @@ int64_t store_integer(const struct store_row *row, int column);
 /** store_after_commit() - call @done once all that was written so far is durable; drop it with store_forget() */
 void store_after_commit(struct store *store, void (*done)(void *context), void *context);
 void store_forget(struct store *store, void *context);
+
+/** store_failure() - why a commit failed (the loop was told to end), NULL = none did */
+const char *store_failure(const struct store *store);
+
+/** store_schema - the statements that make an empty database, ended by NULL (store-schema.c) */
+extern const char *const store_schema[];
+#define STORE_SCHEMA_VERSION 1

@@ -1,0 +1,134 @@
+/* How a host comes in: a token, a name, the proof that it has its key; out goes a certificate for that name. */
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agents.h"
+#include "ca.h"
+#include "common/base64.h"
+#include "fleet.h"
+
+struct joining {
+    const char *token, *host, *address, *public, *proof, *csr;
+    const struct node *labels;
+};
+
+static const struct field join_fields[] = {
+    {"token", FIELD_STRING, offsetof(struct joining, token), true, 1, TOKEN_TEXT_MAX},
+    {"host", FIELD_NAME, offsetof(struct joining, host), true},
+    {"labels", FIELD_MAP, offsetof(struct joining, labels), true, 0, 32},
+    {"address", FIELD_STRING, offsetof(struct joining, address), false, 0, 63},
+    {"public", FIELD_STRING, offsetof(struct joining, public), true, 1, KEY_TEXT_MAX},
+    {"proof", FIELD_STRING, offsetof(struct joining, proof), true, 1, 96},
+    {"csr", FIELD_STRING, offsetof(struct joining, csr), true, 1, CA_CSR_MAX},
+    {NULL},
+};
+
+/* Signed by the host's key: nobody can enter a key that they do not have, nor use a proof for another CSR. */
+static int check_proof(const struct joining *joining, const struct public_key *key, struct error *error)
+{
+    uint8_t signature[KEY_SIGNATURE_BYTES];
+    char text[256], digest[65];
+    int length = snprintf(text, sizeof(text), "grivet-join\n%s\n%s", joining->host,
+                          ca_sha256(joining->csr, strlen(joining->csr), digest));
+
+    if (base64_decode_exactly(joining->proof, signature, sizeof(signature)) < 0 ||
+        crypto_sign_verify_detached(signature, (unsigned char *)text, (size_t)length, key->bytes) != 0)
+        return error_set(error, EACCES, "proof: not a signature by the host's key over this request");
+    return 0;
+}
+
+static int join_decode(struct joining *ret, struct document **ret_document, struct fleet_host *ret_host,
+                       struct http_request *request, struct error *error)
+{
+    size_t length;
+    const char *body = http_body(request, &length);
+    int r = document_parse_json(ret_document, "join", body, length, error);
+
+    if (r == 0)
+        r = node_decode(*ret_document, document_root(*ret_document), join_fields, ret, error);
+    if (r == 0)
+        r = labels_check(*ret_document, ret->labels, error);
+    if (r < 0)
+        return r;
+    if (public_key_parse(&ret_host->key, ret->public) < 0)
+        return error_set(error, EINVAL, "join: public: expected an Ed25519 key in base64");
+    snprintf(ret_host->id, sizeof(ret_host->id), "%s", ret->host);
+    snprintf(ret_host->address, sizeof(ret_host->address), "%s", ret->address ? ret->address : "");
+    ret_host->joined_usec = ret_host->last_seen_usec = ret_host->saved_usec = time_now_usec();
+    ret_host->labels = node_to_json(ret->labels);
+    return ret_host->labels ? 0 : error_oom(error);
+}
+
+/* Everything is checked before the token loses a use and the name is given away. */
+static int join_decide(struct coordinator *coordinator, const struct joining *joining, const struct fleet_host *host,
+                       char **ret_certificate, struct error *error)
+{
+    int r;
+
+    r = check_proof(joining, &host->key, error);
+    if (r == 0)
+        r = ca_issue_agent(coordinator->ca, host->id, joining->csr, ret_certificate, error);
+    if (r == 0)
+        r = tokens_use(coordinator->store, joining->token, host->labels, error);
+    return r < 0 ? r : fleet_join(coordinator, host, error);
+}
+
+static int status_of(int r)
+{
+    static const struct {
+        int error, status;
+    } statuses[] = {{-EINVAL, 400}, {-E2BIG, 400}, {-EACCES, 403}, {-EEXIST, 409}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(statuses); i++)
+        if (statuses[i].error == r)
+            return statuses[i].status;
+    return 503;
+}
+
+void join_handle(void *context, struct http_request *request)
+{
+    struct coordinator *coordinator = context;
+    _cleanup_(document_freep) struct document *document = NULL;
+    _cleanup_free_ char *certificate = NULL;
+    struct fleet_host host = {.labels = NULL};
+    struct joining joining = {NULL};
+    struct error error = {.text = ""};
+    int r;
+
+    r = join_decode(&joining, &document, &host, request, &error);
+    if (r == 0)
+        r = join_decide(coordinator, &joining, &host, &certificate, &error);
+    if (r < 0) {
+        coordinator_say(coordinator, "join refused: %s", error.text);
+        http_reply_error(request, status_of(r), "%s", error.text);
+    } else {
+        coordinator_say(coordinator, "host %s joined", host.id);
+        coordinator_reply_later(coordinator, request, 200,
+                                json_pack("{s:s, s:s, s:s}", "certificate", certificate, "ca", ca_pem(coordinator->ca),
+                                          "roots", coordinator->roots_text));
+    }
+    json_decref(host.labels);
+}
+
+void join_handle_renew(void *context, struct http_request *request)
+{
+    static const struct field fields[] = {{"csr", FIELD_STRING, 0, true, 1, CA_CSR_MAX}, {NULL}};
+    struct coordinator *coordinator = context;
+    _cleanup_(document_freep) struct document *document = NULL;
+    _cleanup_free_ char *certificate = NULL;
+    struct error error = {.text = ""};
+    const char *csr = NULL, *body;
+    size_t length;
+
+    body = http_body(request, &length);
+    if (!fleet_find(coordinator, http_peer(request)))
+        http_reply_error(request, 403, "this host is not known: it aged out, join again");
+    else if (document_parse_json(&document, "renew", body, length, &error) < 0 ||
+             node_decode(document, document_root(document), fields, &csr, &error) < 0 ||
+             ca_issue_agent(coordinator->ca, http_peer(request), csr, &certificate, &error) < 0)
+        http_reply_error(request, 400, "%s", error.text);
+    else
+        http_reply_json(request, 200, json_pack("{s:s}", "certificate", certificate));
+}

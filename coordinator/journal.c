@@ -1,0 +1,254 @@
+/*
+ * Events: the raw bytes of each line are hashed and chained, so nothing can be slipped in, left out or moved around
+ * without the next line, or the next head, giving it away. The courier that brings them is not believed.
+ */
+#include "journal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/payload.h"
+#include "delivery.h"
+
+/* One line as it is decoded; what is not needed here is still checked. */
+struct line {
+    struct host_event event;
+    const char *schema, *previous;
+    int64_t boot_nsec;
+    const struct node *clock;
+    char hash[HASH_TEXT_MAX];
+    const char *text;
+    size_t length;
+};
+
+static const struct field line_fields[] = {
+    {"schema", FIELD_STRING, offsetof(struct line, schema), true},
+    {"host", FIELD_NAME, offsetof(struct line, event.host), true},
+    {"boot", FIELD_STRING, offsetof(struct line, event.boot), true, 1, 64},
+    {"sequence", FIELD_INTEGER, offsetof(struct line, event.sequence), true, 1, INT64_MAX},
+    {"previous", FIELD_HASH, offsetof(struct line, previous), true},
+    {"at", FIELD_TIME, offsetof(struct line, event.at_usec), true},
+    {"boot_nsec", FIELD_INTEGER, offsetof(struct line, boot_nsec), true, 0, INT64_MAX},
+    {"clock", FIELD_NODE, offsetof(struct line, clock), true},
+    {"kind", FIELD_NAME, offsetof(struct line, event.kind), true},
+    {"run", FIELD_UUID, offsetof(struct line, event.run), false},
+    {"order", FIELD_UUID, offsetof(struct line, event.order), false},
+    {"step", FIELD_NAME, offsetof(struct line, event.step), false},
+    {"body", FIELD_MAP, offsetof(struct line, event.body), true, 0, DOCUMENT_NODES_MAX},
+    {NULL},
+};
+
+struct stored {
+    bool is_there;
+    char hash[HASH_TEXT_MAX];
+};
+
+static int on_stored(void *context, const struct store_row *row)
+{
+    struct stored *stored = context;
+
+    stored->is_there = true;
+    strncpy(stored->hash, store_text(row, 0), sizeof(stored->hash) - 1);
+    return 0;
+}
+
+/* Is what the store holds at @sequence of @host's chain the line with @hash? Return: 1 yes, 0 no, -errno */
+static int chain_holds(struct coordinator *coordinator, const struct fleet_host *host, int64_t sequence,
+                       const char *hash, struct error *error)
+{
+    struct stored stored = {.is_there = false};
+    int r;
+
+    if (sequence == 0)
+        return strspn(hash, "0") == strlen(hash);
+    r = store_query(coordinator->store, on_stored, &stored, error,
+                    "SELECT hash FROM events WHERE host = ? AND sequence = ?", "si", host->id, sequence);
+    return r < 0 ? r : stored.is_there && strcmp(stored.hash, hash) == 0;
+}
+
+static int chain_broken(struct coordinator *coordinator, struct fleet_host *host, int64_t sequence, const char *what,
+                        struct error *error)
+{
+    int r = error_set(error, EPROTO, "host %s: event %" PRId64 ": %s", host->id, sequence, what);
+
+    fleet_suspect(coordinator, host, error->text);
+    return r;
+}
+
+static int insert_line(struct coordinator *coordinator, struct fleet_host *host, struct line *line, struct error *error)
+{
+    _cleanup_free_ char *text = strndup(line->text, line->length);
+    int r;
+
+    if (!text)
+        return error_oom(error);
+    r = store_write(coordinator->store, error,
+                    "INSERT INTO events (host, sequence, hash, line, run, kind, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "sissssi", host->id, line->event.sequence, line->hash, text, line->event.run, line->event.kind,
+                    line->event.at_usec);
+    if (r < 0)
+        return r;
+    host->sequence = line->event.sequence;
+    memcpy(host->hash, line->hash, sizeof(host->hash));
+    runs_on_event(coordinator, host, &line->event);
+    return 0;
+}
+
+static int take_line(struct coordinator *coordinator, struct fleet_host *host, struct line *line, struct error *error)
+{
+    int r;
+
+    if (strcmp(line->event.host, host->id) != 0)
+        return error_set(error, EINVAL, "an event of host %s from host %s", line->event.host, host->id);
+    if (line->event.sequence <= host->sequence) {
+        r = chain_holds(coordinator, host, line->event.sequence, line->hash, error);
+        if (r != 0)
+            return r < 0 ? r : 0; /* it came before: delivery repeats, effects don't */
+        return chain_broken(coordinator, host, line->event.sequence, "differs from the one in the store", error);
+    }
+    if (line->event.sequence > host->sequence + 1)
+        return error_set(error, EPROTO, "host %s: event %" PRId64 " came before event %" PRId64, host->id,
+                         line->event.sequence, host->sequence + 1);
+    if (strcmp(line->previous, host->hash) != 0)
+        return chain_broken(coordinator, host, line->event.sequence, "does not follow the one in the store", error);
+    return insert_line(coordinator, host, line, error);
+}
+
+static int parse_line(struct coordinator *coordinator, struct fleet_host *host, const char *text, size_t length,
+                      struct error *error)
+{
+    _cleanup_(document_freep) struct document *document = NULL;
+    struct line line = {.text = text, .length = length};
+    int r;
+
+    if (memchr(text, '\0', length))
+        return error_set(error, EINVAL, "event: a NUL byte");
+    hash_text(text, length, line.hash);
+    r = payload_decode(&document, "event", text, length, line_fields, &line, error);
+    if (r < 0)
+        return r;
+    line.event.document = document;
+    line.event.root = document_root(document);
+    return take_line(coordinator, host, &line, error);
+}
+
+/* A head that was ahead of what had come, and now is not. */
+static int judge_head(struct coordinator *coordinator, struct fleet_host *host, struct error *error)
+{
+    const char *hash = delivery_head(host)->hash;
+    int64_t sequence = delivery_head(host)->sequence;
+    int r;
+
+    if (!hash[0] || sequence > host->sequence)
+        return 0;
+    r = chain_holds(coordinator, host, sequence, hash, error);
+    if (r < 0)
+        return r;
+    if (r == 0) {
+        delivery_head(host)->hash[0] = '\0';
+        return chain_broken(coordinator, host, sequence, "the host signed another one than came", error);
+    }
+    host->head_sequence = sequence;
+    host->head_usec = delivery_head(host)->at_usec;
+    host->head_nonce_usec = delivery_head(host)->nonce_usec;
+    delivery_head(host)->hash[0] = '\0';
+    runs_on_head(coordinator, host);
+    return 0;
+}
+
+int journal_ingest(struct coordinator *coordinator, struct fleet_host *host, const char *lines, size_t length,
+                   int64_t *ret_wanted, struct error *error)
+{
+    const char *end = lines + length;
+    int r = 0;
+
+    while (r == 0 && lines < end) {
+        const char *newline = memchr(lines, '\n', (size_t)(end - lines));
+        const char *stop = newline ? newline : end;
+
+        r = parse_line(coordinator, host, lines, (size_t)(stop - lines), error);
+        lines = newline ? newline + 1 : end;
+    }
+    *ret_wanted = host->sequence + 1;
+    return r < 0 ? r : judge_head(coordinator, host, error);
+}
+
+struct head {
+    const char *schema, *host, *boot, *nonce, *hash;
+    int64_t sequence, at_usec;
+};
+
+static const struct field head_fields[] = {
+    {"schema", FIELD_STRING, offsetof(struct head, schema), true},
+    {"host", FIELD_NAME, offsetof(struct head, host), true},
+    {"boot", FIELD_STRING, offsetof(struct head, boot), true, 1, 64},
+    {"nonce", FIELD_STRING, offsetof(struct head, nonce), true, 1, 64},
+    {"sequence", FIELD_INTEGER, offsetof(struct head, sequence), true, 0, INT64_MAX},
+    {"hash", FIELD_HASH, offsetof(struct head, hash), true},
+    {"at", FIELD_TIME, offsetof(struct head, at_usec), true},
+    {NULL},
+};
+
+int journal_take_head(struct coordinator *coordinator, struct fleet_host *host, const struct envelope *envelope,
+                      struct error *error)
+{
+    _cleanup_(document_freep) struct document *document = NULL;
+    struct head head = {NULL};
+    int64_t nonce_usec;
+    int r;
+
+    if (!envelope_is_signed_by(envelope, &host->key))
+        return error_set(error, EKEYREJECTED, "head: not signed by the key of host %s", host->id);
+    r = payload_decode(&document, "head", envelope->payload, envelope->payload_length, head_fields, &head, error);
+    if (r < 0)
+        return r;
+    if (strcmp(head.host, host->id) != 0)
+        return error_set(error, EINVAL, "head: of host %s, from host %s", head.host, host->id);
+    nonce_usec = delivery_nonce_time(host, head.nonce);
+    if (nonce_usec == 0)
+        return 0; /* given out before a restart, or replayed: proves nothing, means nothing */
+    *delivery_head(host) = (struct pending_head){
+        .sequence = head.sequence, .at_usec = time_now_usec(), .nonce_usec = nonce_usec};
+    memcpy(delivery_head(host)->hash, head.hash, HASH_TEXT_MAX);
+    return judge_head(coordinator, host, error);
+}
+
+static json_t *make_ack(struct coordinator *coordinator, const struct fleet_host *host, struct error *error)
+{
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    _cleanup_free_ char *text = NULL;
+    json_t *payload = json_pack("{s:s, s:s, s:I, s:s, s:o}", "schema", "grivet.ack/1", "host", host->id, "sequence",
+                                (json_int_t)host->sequence, "hash", host->hash, "at", json_time(time_now_usec()));
+
+    if (coordinator_seal(coordinator, ENVELOPE_ACK, payload, &envelope, error) < 0)
+        return NULL;
+    text = envelope_format(envelope);
+    return text ? json_pack("{s:o}", "ack", json_loads(text, 0, NULL)) : NULL;
+}
+
+void journal_handle_events(void *context, struct http_request *request)
+{
+    struct coordinator *coordinator = context;
+    struct fleet_host *host = fleet_find(coordinator, http_peer(request));
+    struct error error = {.text = "out of memory"};
+    int64_t wanted = 0;
+    size_t length;
+    const char *lines = http_body(request, &length);
+    int r;
+
+    if (!host) {
+        http_reply_error(request, 403, "this host is not known: it aged out, join again");
+        return;
+    }
+    r = fleet_saw(coordinator, host, &error);
+    if (r == 0)
+        r = journal_ingest(coordinator, host, lines, length, &wanted, &error);
+    if (r == 0) /* sealed now, sent when what it says is true */
+        coordinator_reply_later(coordinator, request, 200, make_ack(coordinator, host, &error));
+    else if (r == -EPROTO)
+        coordinator_reply_later(coordinator, request, 409,
+                                json_pack("{s:s, s:I}", "error", error.text, "sequence", (json_int_t)wanted));
+    else
+        http_reply_error(request, r == -EINVAL || r == -E2BIG ? 400 : 503, "%s", error.text);
+}

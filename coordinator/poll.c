@@ -1,0 +1,190 @@
+/* The long poll: what a host says of itself each time, and the answer that is held until something waits for it. */
+#include <errno.h>
+#include <string.h>
+
+#include "agents.h"
+#include "delivery.h"
+#include "journal.h"
+
+#define RECEIVED_MAX 64
+#define CLOCK_MAX    (10 * 365 * 86400 * USEC_PER_SEC)
+
+struct poll {
+    bool is_first;
+    const char *boot;
+    const struct node *received, *head, *clock;
+};
+
+static const struct field poll_fields[] = {
+    {"is_first", FIELD_BOOLEAN, offsetof(struct poll, is_first), true},
+    {"boot", FIELD_STRING, offsetof(struct poll, boot), true, 1, 64},
+    {"received", FIELD_LIST, offsetof(struct poll, received), true, 0, RECEIVED_MAX},
+    {"head", FIELD_NODE, offsetof(struct poll, head), true},
+    {"clock", FIELD_NODE, offsetof(struct poll, clock), true},
+    {NULL},
+};
+
+struct clock {
+    int64_t offset_usec, bound_usec;
+};
+
+static const struct field clock_fields[] = {
+    {"offset_usec", FIELD_INTEGER, offsetof(struct clock, offset_usec), true, -CLOCK_MAX, CLOCK_MAX},
+    {"bound_usec", FIELD_INTEGER, offsetof(struct clock, bound_usec), true, 0, CLOCK_MAX},
+    {NULL},
+};
+
+static int take_clock(const struct document *document, const struct node *node, struct fleet_host *host,
+                      struct error *error)
+{
+    struct clock clock;
+    int r;
+
+    if (node->type == DOCUMENT_NULL)
+        return 0;
+    r = node_decode(document, node, clock_fields, &clock, error);
+    if (r < 0)
+        return r;
+    host->has_clock = true;
+    host->clock_offset_usec = clock.offset_usec;
+    host->clock_bound_usec = clock.bound_usec;
+    return 0;
+}
+
+static int take_received(struct coordinator *coordinator, const struct document *document, const struct node *list,
+                         struct fleet_host *host, struct error *error)
+{
+    int r = 0;
+
+    for (const struct node *id = list->first; r == 0 && id; id = id->next) {
+        if (id->type != DOCUMENT_STRING || !uuid_is_valid(id->string))
+            return node_error(document, id, error, "expected an item's id");
+        r = delivery_received(coordinator, host, id->string, error);
+    }
+    return r;
+}
+
+static int take_head(struct coordinator *coordinator, const struct node *node, struct fleet_host *host,
+                     struct error *error)
+{
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    _cleanup_free_ char *text = NULL;
+    json_t *json;
+    int r;
+
+    if (node->type == DOCUMENT_NULL)
+        return 0;
+    json = node_to_json(node);
+    text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (!text)
+        return error_oom(error);
+    r = envelope_parse(&envelope, "head", ENVELOPE_HEAD, text, strlen(text), error);
+    if (r == 0)
+        r = journal_take_head(coordinator, host, envelope, error);
+    if (r == -EPROTO) /* the host is marked; its orders and halts still have to reach it */
+        r = 0;
+    return r;
+}
+
+static int take_poll(struct coordinator *coordinator, struct http_request *request, struct fleet_host *host,
+                     bool *ret_is_first, struct error *error)
+{
+    _cleanup_(document_freep) struct document *document = NULL;
+    struct poll poll = {.is_first = false};
+    size_t length;
+    const char *body = http_body(request, &length);
+    int r;
+
+    r = document_parse_json(&document, "poll", body, length, error);
+    if (r == 0)
+        r = node_decode(document, document_root(document), poll_fields, &poll, error);
+    if (r == 0)
+        r = fleet_saw(coordinator, host, error);
+    if (r == 0)
+        r = take_clock(document, poll.clock, host, error);
+    if (r == 0)
+        r = take_received(coordinator, document, poll.received, host, error);
+    if (r == 0)
+        r = take_head(coordinator, poll.head, host, error);
+    *ret_is_first = poll.is_first;
+    return r;
+}
+
+static struct fleet_host *require_host(struct coordinator *coordinator, struct http_request *request)
+{
+    struct fleet_host *host = fleet_find(coordinator, http_peer(request));
+
+    if (!host)
+        http_reply_error(request, 403, "this host is not known: it aged out, join again");
+    return host;
+}
+
+void poll_handle(void *context, struct http_request *request)
+{
+    struct coordinator *coordinator = context;
+    struct fleet_host *host = require_host(coordinator, request);
+    struct error error = {.text = ""};
+    bool is_first;
+
+    if (!host)
+        return;
+    if (take_poll(coordinator, request, host, &is_first, &error) < 0) {
+        http_reply_error(request, 400, "%s", error.text);
+        return;
+    }
+    if (is_first)
+        runs_on_first_poll(coordinator, host);
+    delivery_hold(host, request, is_first);
+}
+
+void poll_handle_time(void *context, struct http_request *request)
+{
+    http_reply_json(request, 200, json_pack("{s:o}", "now", json_time(time_now_usec())));
+}
+
+static int take_answer(struct coordinator *coordinator, struct http_request *request, struct fleet_host *host,
+                       struct error *error)
+{
+    _cleanup_(document_freep) struct document *document = NULL;
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    size_t length;
+    const char *body = http_body(request, &length), *ask, *named;
+    int r;
+
+    r = envelope_parse(&envelope, "answer", ENVELOPE_ANSWER, body, length, error);
+    if (r < 0)
+        return r;
+    if (!envelope_is_signed_by(envelope, &host->key))
+        return error_set(error, EKEYREJECTED, "answer: not signed by the key of host %s", host->id);
+    r = document_parse_json(&document, "answer", envelope->payload, envelope->payload_length, error);
+    if (r < 0)
+        return r;
+    ask = node_string(document_root(document), "ask");
+    named = node_string(document_root(document), "host");
+    if (!ask || !uuid_is_valid(ask) || !named || strcmp(named, host->id) != 0)
+        return error_set(error, EINVAL, "answer: expected the id of an ask, and host %s", host->id);
+    r = store_write(coordinator->store, error,
+                    "INSERT INTO answers (ask, host, envelope, received) VALUES (?, ?, ?, ?)", "sssi", ask, host->id, body,
+                    time_now_usec());
+    if (r == -EEXIST) /* sent again because our reply was lost */
+        return 0;
+    if (r < 0)
+        return r;
+    runs_on_answer(coordinator, host, document);
+    return 0;
+}
+
+void poll_handle_answers(void *context, struct http_request *request)
+{
+    struct coordinator *coordinator = context;
+    struct fleet_host *host = require_host(coordinator, request);
+    struct error error = {.text = ""};
+
+    if (!host)
+        return;
+    if (take_answer(coordinator, request, host, &error) < 0)
+        http_reply_error(request, 400, "%s", error.text);
+    else
+        coordinator_reply_later(coordinator, request, 200, json_object());
+}
