@@ -1,4 +1,5 @@
-/* Requests of agents (poll.c, join.c) and of those who let them in (tokens.c): rows of the table in serve.c. */
+/* Requests of agents (poll.c, join.c) and of those who let them in (tokens.c): rows of the table in serve.c.
+ */
 #pragma once
 
 #include "coordinator.h"

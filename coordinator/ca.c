@@ -9,8 +9,10 @@
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/io.h"
 
@@ -32,18 +34,26 @@ struct profile {
     } extensions[5];
 };
 
-static const struct profile profile_ca = {NULL, CA_DAYS, {{NID_basic_constraints, "critical,CA:TRUE,pathlen:0"},
-                                                         {NID_key_usage, "critical,keyCertSign,cRLSign"},
-                                                         {NID_subject_key_identifier, "hash"}}};
-static const struct profile profile_server = {NULL, CA_DAYS, {{NID_basic_constraints, "critical,CA:FALSE"},
-                                                             {NID_key_usage, "critical,digitalSignature"},
-                                                             {NID_ext_key_usage, "serverAuth"}}};
-static const struct profile profile_operator = {"operator", CA_OPERATOR_DAYS, {{NID_basic_constraints, "critical,CA:FALSE"},
-                                                                              {NID_key_usage, "critical,digitalSignature"},
-                                                                              {NID_ext_key_usage, "clientAuth"}}};
-static const struct profile profile_agent = {"agent", CA_AGENT_DAYS, {{NID_basic_constraints, "critical,CA:FALSE"},
-                                                                     {NID_key_usage, "critical,digitalSignature"},
-                                                                     {NID_ext_key_usage, "clientAuth"}}};
+static const struct profile profile_ca = {NULL,
+                                          CA_DAYS,
+                                          {{NID_basic_constraints, "critical,CA:TRUE,pathlen:0"},
+                                           {NID_key_usage, "critical,keyCertSign,cRLSign"},
+                                           {NID_subject_key_identifier, "hash"}}};
+static const struct profile profile_server = {NULL,
+                                              CA_DAYS,
+                                              {{NID_basic_constraints, "critical,CA:FALSE"},
+                                               {NID_key_usage, "critical,digitalSignature"},
+                                               {NID_ext_key_usage, "serverAuth"}}};
+static const struct profile profile_operator = {"operator",
+                                                CA_OPERATOR_DAYS,
+                                                {{NID_basic_constraints, "critical,CA:FALSE"},
+                                                 {NID_key_usage, "critical,digitalSignature"},
+                                                 {NID_ext_key_usage, "clientAuth"}}};
+static const struct profile profile_agent = {"agent",
+                                             CA_AGENT_DAYS,
+                                             {{NID_basic_constraints, "critical,CA:FALSE"},
+                                              {NID_key_usage, "critical,digitalSignature"},
+                                              {NID_ext_key_usage, "clientAuth"}}};
 
 DEFINE_CLEANUP(X509 *, X509_free)
 DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
@@ -111,7 +121,8 @@ static int key_save_new(EVP_PKEY *key, const char *path, struct error *error)
 
 static bool set_subject(X509_NAME *name, const char *unit, const char *common)
 {
-    return (!unit || X509_NAME_add_entry_by_txt(name, "OU", MBSTRING_UTF8, (const unsigned char *)unit, -1, -1, 0)) &&
+    return (!unit ||
+            X509_NAME_add_entry_by_txt(name, "OU", MBSTRING_UTF8, (const unsigned char *)unit, -1, -1, 0)) &&
            X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common, -1, -1, 0);
 }
 
@@ -148,12 +159,13 @@ static int certificate_make(X509 **ret, const struct ca *ca, EVP_PKEY *key, cons
                             const char *common, const char *names, struct error *error)
 {
     _cleanup_(X509_freep) X509 *certificate = X509_new();
-    bool is_good = certificate && X509_set_version(certificate, X509_VERSION_3) && set_serial(certificate) &&
-                   X509_gmtime_adj(X509_getm_notBefore(certificate), -BACKDATE_SECONDS) &&
-                   X509_time_adj_ex(X509_getm_notAfter(certificate), profile->days, 0, NULL) &&
-                   set_subject(X509_get_subject_name(certificate), profile->unit, common) &&
-                   X509_set_issuer_name(certificate, X509_get_subject_name(ca ? ca->certificate : certificate)) &&
-                   X509_set_pubkey(certificate, key);
+    bool is_good =
+        certificate && X509_set_version(certificate, X509_VERSION_3) && set_serial(certificate) &&
+        X509_gmtime_adj(X509_getm_notBefore(certificate), -BACKDATE_SECONDS) &&
+        X509_time_adj_ex(X509_getm_notAfter(certificate), profile->days, 0, NULL) &&
+        set_subject(X509_get_subject_name(certificate), profile->unit, common) &&
+        X509_set_issuer_name(certificate, X509_get_subject_name(ca ? ca->certificate : certificate)) &&
+        X509_set_pubkey(certificate, key);
 
     for (size_t i = 0; is_good && profile->extensions[i].value; i++)
         is_good = add_extension(certificate, profile->extensions[i].nid, profile->extensions[i].value);
@@ -174,8 +186,9 @@ static int certificate_save_new(X509 *certificate, const char *path, struct erro
 }
 
 /* A fresh key with its certificate, both into new files. */
-static int issue_with_key(const struct ca *ca, const struct profile *profile, const char *common, const char *names,
-                          const char *certificate_path, const char *key_path, struct error *error)
+static int issue_with_key(const struct ca *ca, const struct profile *profile, const char *common,
+                          const char *names, const char *certificate_path, const char *key_path,
+                          struct error *error)
 {
     _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = EVP_EC_gen("P-256");
     _cleanup_(X509_freep) X509 *certificate = NULL;
@@ -274,27 +287,31 @@ static int names_join(const char *const *names, char *ret, size_t size, struct e
     for (size_t i = 0; names[i]; i++) {
         /* a comma or a colon would start another entry of the extension */
         if (!is_address(names[i]) &&
-            (strspn(names[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") != strlen(names[i]) || !*names[i]))
+            (strspn(names[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") !=
+                 strlen(names[i]) ||
+             !*names[i]))
             return error_set(error, EINVAL, "name %s: expected a host name or an address", names[i]);
-        used += (size_t)snprintf(ret + used, size - used, "%s%s:%s", i ? "," : "", is_address(names[i]) ? "IP" : "DNS",
-                                 names[i]);
+        used += (size_t)snprintf(ret + used, size - used, "%s%s:%s", i ? "," : "",
+                                 is_address(names[i]) ? "IP" : "DNS", names[i]);
         if (used >= size)
             return error_set(error, E2BIG, "names: too many for one certificate");
     }
     return 0;
 }
 
-int ca_issue_server(const struct ca *ca, const char *const *names, const char *certificate_path, const char *key_path,
-                    struct error *error)
+int ca_issue_server(const struct ca *ca, const char *const *names, const char *certificate_path,
+                    const char *key_path, struct error *error)
 {
     char joined[2048];
     int r = names_join(names, joined, sizeof(joined), error);
 
-    return r < 0 ? r : issue_with_key(ca, &profile_server, "grivet-coordinator", joined, certificate_path, key_path, error);
+    return r < 0 ? r
+                 : issue_with_key(ca, &profile_server, "grivet-coordinator", joined, certificate_path,
+                                  key_path, error);
 }
 
-int ca_issue_operator(const struct ca *ca, const char *name, const char *certificate_path, const char *key_path,
-                      struct error *error)
+int ca_issue_operator(const struct ca *ca, const char *name, const char *certificate_path,
+                      const char *key_path, struct error *error)
 {
     return issue_with_key(ca, &profile_operator, name, NULL, certificate_path, key_path, error);
 }

@@ -5,8 +5,8 @@
 
 #include "common/error.h"
 
-#define CA_DAYS     3650
-#define CA_CSR_MAX  16384
+#define CA_DAYS          3650
+#define CA_CSR_MAX       16384
 #define CA_AGENT_DAYS    30
 #define CA_OPERATOR_DAYS 365
 
@@ -23,12 +23,13 @@ const char *ca_pem(const struct ca *ca);
 /** ca_pin() - `sha256:` and the SHA-256 of the certificate in DER, hexadecimal */
 const char *ca_pin(const struct ca *ca, char ret[72]);
 
-/** ca_issue_server() - key and certificate for @names (host names and addresses, NULL-ended) into two new files */
-int ca_issue_server(const struct ca *ca, const char *const *names, const char *certificate_path, const char *key_path,
-                    struct error *error);
+/** ca_issue_server() - key and certificate for @names (host names and addresses, NULL-ended) into two new
+ * files */
+int ca_issue_server(const struct ca *ca, const char *const *names, const char *certificate_path,
+                    const char *key_path, struct error *error);
 /** ca_issue_operator() - the same for a person */
-int ca_issue_operator(const struct ca *ca, const char *name, const char *certificate_path, const char *key_path,
-                      struct error *error);
+int ca_issue_operator(const struct ca *ca, const char *name, const char *certificate_path,
+                      const char *key_path, struct error *error);
 /**
  * ca_issue_agent() - a certificate (OU=agent, CN=@host) for the key of a request, whatever else it asks for
  * @csr: PEM; signed by its own key, which must be P-256 or Ed25519
@@ -37,5 +38,6 @@ int ca_issue_operator(const struct ca *ca, const char *name, const char *certifi
 int ca_issue_agent(const struct ca *ca, const char *host, const char *csr, char **ret, struct error *error);
 /** ca_sha256() - of @data, 64 hexadecimal digits and a NUL */
 const char *ca_sha256(const void *data, size_t length, char ret[65]);
-/** ca_save_new() - write a file that was not there before, on disk before it returns; also used for init's other files */
+/** ca_save_new() - write a file that was not there before, on disk before it returns; also used for init's
+ * other files */
 int ca_save_new(const char *path, const char *text, unsigned int mode, struct error *error);

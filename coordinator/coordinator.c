@@ -34,7 +34,8 @@ static void on_gone(void *context)
     later_free(later);
 }
 
-void coordinator_reply_later(struct coordinator *coordinator, struct http_request *request, int status, json_t *body)
+void coordinator_reply_later(struct coordinator *coordinator, struct http_request *request, int status,
+                             json_t *body)
 {
     struct later *later = body ? malloc(sizeof(*later)) : NULL;
 
@@ -61,8 +62,8 @@ void coordinator_say(struct coordinator *coordinator, const char *format, ...)
     coordinator->notice(text);
 }
 
-int coordinator_seal(struct coordinator *coordinator, enum envelope_kind kind, json_t *payload, struct envelope **ret,
-                     struct error *error)
+int coordinator_seal(struct coordinator *coordinator, enum envelope_kind kind, json_t *payload,
+                     struct envelope **ret, struct error *error)
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
     _cleanup_free_ char *text = payload ? json_dumps(payload, JSON_COMPACT) : NULL;

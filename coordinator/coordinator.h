@@ -49,7 +49,8 @@ int config_load(struct config *ret, const char *path, struct error *error);
 void config_clear(struct config *config);
 
 /** coordinator_reply_later() - reply once all that was written so far is durable; takes over @body */
-void coordinator_reply_later(struct coordinator *coordinator, struct http_request *request, int status, json_t *body);
+void coordinator_reply_later(struct coordinator *coordinator, struct http_request *request, int status,
+                             json_t *body);
 /** coordinator_say() - one line for the log */
 void coordinator_say(struct coordinator *coordinator, const char *format, ...) _printf_(2, 3);
 /** coordinator_seal() - @payload (reference taken) as an envelope of @kind signed by the order key */

@@ -22,8 +22,9 @@ struct mailbox {
     struct pending_head head;
 };
 
-static const char *new_nonce(struct mailbox *mailbox)
+const char *delivery_new_nonce(struct fleet_host *host)
 {
+    struct mailbox *mailbox = host->mailbox;
     struct nonce *nonce = &mailbox->nonces[mailbox->next_nonce++ % DELIVERY_NONCES];
     unsigned char bytes[(DELIVERY_NONCE_TEXT - 1) / 2];
 
@@ -50,8 +51,8 @@ struct pending_head *delivery_head(struct fleet_host *host)
 
 static int add_item(void *context, const struct store_row *row)
 {
-    json_t *item = json_pack("{s:s, s:s, s:o}", "id", store_text(row, 0), "kind", store_text(row, 1), "envelope",
-                             json_loads(store_text(row, 2), 0, NULL));
+    json_t *item = json_pack("{s:s, s:s, s:o}", "id", store_text(row, 0), "kind", store_text(row, 1),
+                             "envelope", json_loads(store_text(row, 2), 0, NULL));
 
     if (!item)
         return -ENOMEM;
@@ -63,11 +64,12 @@ static int add_item(void *context, const struct store_row *row)
 static void mailbox_answer(struct mailbox *mailbox, json_t *items)
 {
     struct http_request *request = TAKE_PTR(mailbox->held);
-    const char *nonce = new_nonce(mailbox);
+    const char *nonce = delivery_new_nonce(mailbox->host);
 
     event_del(mailbox->patience);
-    http_reply_json(request, 200, json_pack("{s:o, s:s, s:o}", "now", json_time(time_now_usec()), "nonce", nonce,
-                                            "items", items));
+    http_reply_json(
+        request, 200,
+        json_pack("{s:o, s:s, s:o}", "now", json_time(time_now_usec()), "nonce", nonce, "items", items));
 }
 
 /* Called when all that waits is durable. */
@@ -80,10 +82,11 @@ static void mailbox_flush(void *context)
     if (!mailbox->held)
         return;
     items = json_array();
-    if (!items || store_query(mailbox->coordinator->store, add_item, items, NULL,
-                              "SELECT id, kind, envelope, mandate FROM items WHERE host = ? AND received IS NULL"
-                              " ORDER BY id LIMIT ?",
-                              "si", mailbox->host->id, (int64_t)DELIVERY_ITEMS_MAX) < 0) {
+    if (!items ||
+        store_query(mailbox->coordinator->store, add_item, items, NULL,
+                    "SELECT id, kind, envelope, mandate FROM items WHERE host = ? AND received IS NULL"
+                    " ORDER BY id LIMIT ?",
+                    "si", mailbox->host->id, (int64_t)DELIVERY_ITEMS_MAX) < 0) {
         json_decref(items);
         event_del(mailbox->patience);
         http_reply_error(TAKE_PTR(mailbox->held), 503, "the store can't be read");
@@ -161,7 +164,8 @@ void delivery_hold(struct fleet_host *host, struct http_request *request, bool i
     mailbox_schedule(mailbox);
 }
 
-int delivery_received(struct coordinator *coordinator, const struct fleet_host *host, const char *id, struct error *error)
+int delivery_received(struct coordinator *coordinator, const struct fleet_host *host, const char *id,
+                      struct error *error)
 {
     int r = store_write(coordinator->store, error,
                         "UPDATE items SET received = ? WHERE id = ? AND host = ? AND received IS NULL", "iss",
@@ -182,9 +186,10 @@ int delivery_send(struct coordinator *coordinator, const char *id, const struct 
         return error_set(error, ENOENT, "host %s is not known", id);
     if (!text)
         return error_oom(error);
-    r = store_write(coordinator->store, error,
-                    "INSERT INTO items (id, host, kind, envelope, mandate, created) VALUES (?, ?, ?, ?, ?, ?)", "sssssi",
-                    uuid_new(item), id, envelope_kind_name(envelope->kind), text, mandate_hash, time_now_usec());
+    r = store_write(
+        coordinator->store, error,
+        "INSERT INTO items (id, host, kind, envelope, mandate, created) VALUES (?, ?, ?, ?, ?, ?)", "sssssi",
+        uuid_new(item), id, envelope_kind_name(envelope->kind), text, mandate_hash, time_now_usec());
     if (r < 0)
         return r;
     mailbox_schedule(host->mailbox);

@@ -1,15 +1,17 @@
-/* Mailboxes: what waits for a host, the poll that it holds, and the nonces that it was given. Private to the agent's side. */
+/* Mailboxes: what waits for a host, the poll that it holds, and the nonces that it was given. Private to the
+ * agent's side. */
 #pragma once
 
 #include "fleet.h"
 
-#define DELIVERY_HOLD_SECONDS  25
-#define DELIVERY_ITEMS_MAX     16
-#define DELIVERY_KEEP_USEC     (900 * USEC_PER_SEC) /* whatever is sent has expired by then */
-#define DELIVERY_NONCES        4
-#define DELIVERY_NONCE_TEXT    33
+#define DELIVERY_HOLD_SECONDS 25
+#define DELIVERY_ITEMS_MAX    16
+#define DELIVERY_KEEP_USEC    (900 * USEC_PER_SEC) /* whatever is sent has expired by then */
+#define DELIVERY_NONCES       4
+#define DELIVERY_NONCE_TEXT   33
 
-/** struct pending_head - a signed head to be judged once the events that it speaks of have come; @hash "" = none */
+/** struct pending_head - a signed head to be judged once the events that it speaks of have come; @hash "" =
+ * none */
 struct pending_head {
     int64_t sequence, at_usec, nonce_usec;
     char hash[HASH_TEXT_MAX];
@@ -19,10 +21,14 @@ struct pending_head *delivery_head(struct fleet_host *host);
 struct mailbox *delivery_mailbox(struct coordinator *coordinator, struct fleet_host *host);
 /** delivery_drop() - free the mailbox of @host; a held poll is answered with an error */
 void delivery_drop(struct fleet_host *host);
-/** delivery_hold() - answer @request when something waits, at once if @is_urgent, else after 25 s with nothing */
+/** delivery_hold() - answer @request when something waits, at once if @is_urgent, else after 25 s with
+ * nothing */
 void delivery_hold(struct fleet_host *host, struct http_request *request, bool is_urgent);
 /** delivery_received() - @host has the item @id */
-int delivery_received(struct coordinator *coordinator, const struct fleet_host *host, const char *id, struct error *error);
+int delivery_received(struct coordinator *coordinator, const struct fleet_host *host, const char *id,
+                      struct error *error);
+/** delivery_new_nonce() - for the next answer to @host; borrowed; NULL = no randomness */
+const char *delivery_new_nonce(struct fleet_host *host);
 /** delivery_nonce_time() - when @nonce was given to @host, 0 = it is none of the last few */
 int64_t delivery_nonce_time(const struct fleet_host *host, const char *nonce);
 /** delivery_age() - drop what nobody fetched in time */

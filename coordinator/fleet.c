@@ -2,6 +2,7 @@
 #include "fleet.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "delivery.h"
@@ -71,7 +72,8 @@ static int fleet_insert(struct coordinator *coordinator, struct fleet_host *host
     return 0;
 }
 
-int fleet_each(struct coordinator *coordinator, int (*each)(void *context, struct fleet_host *host), void *context)
+int fleet_each(struct coordinator *coordinator, int (*each)(void *context, struct fleet_host *host),
+               void *context)
 {
     int r = 0;
 
@@ -103,7 +105,7 @@ static int on_host(void *context, const struct store_row *row)
     host->saved_usec = host->last_seen_usec = store_integer(row, 5);
     host->is_suspect = store_integer(row, 6) != 0;
     host->sequence = store_integer(row, 7);
-    strncpy(host->hash, host->sequence > 0 ? store_text(row, 8) : no_hash, sizeof(host->hash) - 1);
+    snprintf(host->hash, sizeof(host->hash), "%s", host->sequence > 0 ? store_text(row, 8) : no_hash);
     return fleet_insert(coordinator, TAKE_PTR(host), NULL);
 }
 
@@ -141,12 +143,13 @@ static int fleet_save(struct coordinator *coordinator, const struct fleet_host *
 
     if (!labels)
         return error_oom(error);
-    r = store_write(coordinator->store, error,
-                    "INSERT INTO hosts (id, public, labels, address, joined, last_seen) VALUES (?, ?, ?, ?, ?, ?)"
-                    " ON CONFLICT (id) DO UPDATE SET labels = excluded.labels, address = excluded.address,"
-                    " joined = excluded.joined, last_seen = excluded.last_seen, is_suspect = 0",
-                    "ssssii", joining->id, public_key_format(&joining->key, key), labels, joining->address,
-                    joining->joined_usec, joining->joined_usec);
+    r = store_write(
+        coordinator->store, error,
+        "INSERT INTO hosts (id, public, labels, address, joined, last_seen) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET labels = excluded.labels, address = excluded.address,"
+        " joined = excluded.joined, last_seen = excluded.last_seen, is_suspect = 0",
+        "ssssii", joining->id, public_key_format(&joining->key, key), labels, joining->address,
+        joining->joined_usec, joining->joined_usec);
     return r < 0 ? r : 0;
 }
 
@@ -171,7 +174,8 @@ static int fleet_add(struct coordinator *coordinator, const struct fleet_host *j
     json_incref(host->labels);
     strcpy(host->hash, no_hash);
     r = store_query(coordinator->store, on_last_event, host, error,
-                    "SELECT sequence, hash FROM events WHERE host = ? ORDER BY sequence DESC LIMIT 1", "s", host->id);
+                    "SELECT sequence, hash FROM events WHERE host = ? ORDER BY sequence DESC LIMIT 1", "s",
+                    host->id);
     return r < 0 ? r : fleet_insert(coordinator, TAKE_PTR(host), error);
 }
 
@@ -181,12 +185,14 @@ int fleet_join(struct coordinator *coordinator, const struct fleet_host *joining
     int r;
 
     if (host && memcmp(&host->key, &joining->key, sizeof(host->key)) != 0)
-        return error_set(error, EEXIST, "host %s has joined with another key: choose another name", joining->id);
+        return error_set(error, EEXIST, "host %s has joined with another key: choose another name",
+                         joining->id);
     r = fleet_save(coordinator, joining, error);
     if (r < 0 || !host)
         return r < 0 ? r : fleet_add(coordinator, joining, error);
+    json_incref(joining->labels); /* first: they may be the same */
     json_decref(host->labels);
-    host->labels = json_incref(joining->labels);
+    host->labels = joining->labels;
     strcpy(host->address, joining->address);
     host->joined_usec = host->last_seen_usec = host->saved_usec = joining->joined_usec;
     host->is_suspect = false;
@@ -210,7 +216,8 @@ void fleet_suspect(struct coordinator *coordinator, struct fleet_host *host, con
 {
     coordinator_say(coordinator, "host %s is suspect: %s", host->id, why);
     host->is_suspect = true;
-    (void)store_write(coordinator->store, NULL, "UPDATE hosts SET is_suspect = 1 WHERE id = ?", "s", host->id);
+    (void)store_write(coordinator->store, NULL, "UPDATE hosts SET is_suspect = 1 WHERE id = ?", "s",
+                      host->id);
 }
 
 void fleet_age(struct coordinator *coordinator)
@@ -233,12 +240,14 @@ void fleet_age(struct coordinator *coordinator)
 
 static int add_host(void *context, struct fleet_host *host)
 {
-    json_t *clock = host->has_clock ? json_pack("{s:I, s:I}", "offset_usec", (json_int_t)host->clock_offset_usec,
-                                                "bound_usec", (json_int_t)host->clock_bound_usec)
-                                    : json_null();
-    json_t *entry = json_pack("{s:s, s:O, s:s, s:o, s:b, s:b, s:o}", "host", host->id, "labels", host->labels, "address",
-                              host->address, "last_seen", json_time(host->last_seen_usec), "is_in_contact",
-                              fleet_is_in_contact(host), "is_suspect", host->is_suspect, "clock", clock);
+    json_t *clock = host->has_clock
+                        ? json_pack("{s:I, s:I}", "offset_usec", (json_int_t)host->clock_offset_usec,
+                                    "bound_usec", (json_int_t)host->clock_bound_usec)
+                        : json_null();
+    json_t *entry =
+        json_pack("{s:s, s:O, s:s, s:o, s:b, s:b, s:o}", "host", host->id, "labels", host->labels, "address",
+                  host->address, "last_seen", json_time(host->last_seen_usec), "is_in_contact",
+                  fleet_is_in_contact(host), "is_suspect", host->is_suspect, "clock", clock);
 
     return json_array_append_new(context, entry) < 0 ? -ENOMEM : 0;
 }

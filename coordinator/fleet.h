@@ -1,24 +1,27 @@
-/* The hosts: who has joined, what they say of themselves, when they were last seen, how far their events have come. */
+/* The hosts: who has joined, what they say of themselves, when they were last seen, how far their events have
+ * come. */
 #pragma once
 
 #include "coordinator.h"
 
-#define FLEET_CONTACT_USEC (40 * USEC_PER_SEC) /* seen within this = in contact: a poll is held 25 s at most */
+#define FLEET_CONTACT_USEC                                                                                   \
+    (40 * USEC_PER_SEC) /* seen within this = in contact: a poll is held 25 s at most */
 
 /** struct fleet_host - owned by the fleet; stays until the host ages out */
 struct fleet_host {
     char id[64];
-    json_t *labels; /* as the join said: for choosing; the host's own policy decides again */
+    json_t *labels;   /* as the join said: for choosing; the host's own policy decides again */
     char address[64]; /* "" = none */
     struct public_key key;
     int64_t joined_usec, last_seen_usec;
     bool has_clock;
     int64_t clock_offset_usec, clock_bound_usec; /* host minus coordinator */
-    int64_t sequence;         /* last event in the store */
-    char hash[HASH_TEXT_MAX]; /* of that event */
-    int64_t head_sequence, head_usec; /* last head that verified and fits the chain: when, and what it covers */
+    int64_t sequence;                            /* last event in the store */
+    char hash[HASH_TEXT_MAX];                    /* of that event */
+    int64_t head_sequence,
+        head_usec;           /* last head that verified and fits the chain: when, and what it covers */
     int64_t head_nonce_usec; /* when the nonce that it answers was given out: it hides nothing from before */
-    bool is_suspect; /* its chain contradicts itself or a head: someone withheld, forged or lost events */
+    bool is_suspect;    /* its chain contradicts itself or a head: someone withheld, forged or lost events */
     int64_t saved_usec; /* last_seen_usec as the store has it */
     struct mailbox *mailbox; /* delivery.c's */
 };
@@ -27,7 +30,8 @@ struct fleet_host {
 
 struct fleet_host *fleet_find(struct coordinator *coordinator, const char *id);
 /** fleet_each() - in order of id, until @each returns other than 0, which is returned */
-int fleet_each(struct coordinator *coordinator, int (*each)(void *context, struct fleet_host *host), void *context);
+int fleet_each(struct coordinator *coordinator, int (*each)(void *context, struct fleet_host *host),
+               void *context);
 bool fleet_is_in_contact(const struct fleet_host *host);
 
 int fleet_open(struct coordinator *coordinator, struct error *error);
@@ -49,5 +53,6 @@ void fleet_handle_hosts(void *context, struct http_request *request);
 int delivery_send(struct coordinator *coordinator, const char *host, const struct envelope *envelope,
                   const char *mandate_hash, struct error *error);
 
-/** delivery_nudge() - answer the held poll of @host now, with what waits or nothing: a poll with a newer head follows */
+/** delivery_nudge() - answer the held poll of @host now, with what waits or nothing: a poll with a newer head
+ * follows */
 void delivery_nudge(struct coordinator *coordinator, const char *host);

@@ -1,7 +1,7 @@
 /*
- * One connection: its states, its deadlines, and the replies. Every state but a handler's has a deadline for the whole
- * of it, so that a client who drips bytes gains nothing. A client that goes away, or sends more, while its request
- * is held loses the request: ours wait for an answer before they ask again.
+ * One connection: its states, its deadlines, and the replies. Every state but a handler's has a deadline for
+ * the whole of it, so that a client who drips bytes gains nothing. A client that goes away, or sends more,
+ * while its request is held loses the request: ours wait for an answer before they ask again.
  */
 #include <errno.h>
 #include <event2/bufferevent_ssl.h>
@@ -15,7 +15,8 @@
 #define READ_MAX 32768
 
 static const int state_seconds[HTTP_STATES] = {
-    [HTTP_IDLE] = 60, [HTTP_HEAD] = 10, [HTTP_BODY] = 30, [HTTP_HANDLING] = 0, [HTTP_WRITING] = 60, [HTTP_LINGERING] = 2,
+    [HTTP_IDLE] = 60,    [HTTP_HEAD] = 10,    [HTTP_BODY] = 30,
+    [HTTP_HANDLING] = 0, [HTTP_WRITING] = 60, [HTTP_LINGERING] = 2,
 };
 
 static struct http_request *request_free(struct http_request *request)
@@ -70,9 +71,17 @@ static const char *status_phrase(int status)
     static const struct {
         int status;
         const char *phrase;
-    } phrases[] = {{200, "OK"},        {400, "Bad Request"},       {401, "Unauthorized"},     {403, "Forbidden"},
-                   {404, "Not Found"}, {405, "Method Not Allowed"}, {409, "Conflict"},         {413, "Content Too Large"},
-                   {417, "Expectation Failed"}, {500, "Internal Server Error"}, {503, "Service Unavailable"}};
+    } phrases[] = {{200, "OK"},
+                   {400, "Bad Request"},
+                   {401, "Unauthorized"},
+                   {403, "Forbidden"},
+                   {404, "Not Found"},
+                   {405, "Method Not Allowed"},
+                   {409, "Conflict"},
+                   {413, "Content Too Large"},
+                   {417, "Expectation Failed"},
+                   {500, "Internal Server Error"},
+                   {503, "Service Unavailable"}};
 
     for (size_t i = 0; i < ARRAY_SIZE(phrases); i++)
         if (phrases[i].status == status)
@@ -80,15 +89,18 @@ static const char *status_phrase(int status)
     return "-";
 }
 
-static void respond(struct http_connection *connection, int status, const char *type, const char *body, size_t length)
+static void respond(struct http_connection *connection, int status, const char *type, const char *body,
+                    size_t length)
 {
     struct evbuffer *output = bufferevent_get_output(connection->stream);
 
     connection->request = request_free(connection->request);
     enter(connection, HTTP_WRITING);
-    evbuffer_add_printf(output, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
-                                "X-Content-Type-Options: nosniff\r\n%s\r\n",
-                        status, status_phrase(status), type, length, connection->is_closing ? "Connection: close\r\n" : "");
+    evbuffer_add_printf(
+        output,
+        "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\n%s\r\n",
+        status, status_phrase(status), type, length, connection->is_closing ? "Connection: close\r\n" : "");
     evbuffer_add(output, body, length);
 }
 
@@ -118,7 +130,8 @@ static bool is_welcome(const struct http_connection *connection, enum http_who w
 static int find_request(struct http_connection *connection, struct http_request *request)
 {
     struct http_guard *guard = &connection->guard;
-    int r = http_route_find(connection->server->routes, guard->method, guard->target, &request->route, &request->target);
+    int r = http_route_find(connection->server->routes, guard->method, guard->target, &request->route,
+                            &request->target);
 
     if (r < 0) {
         if (r == -EOPNOTSUPP)
@@ -129,7 +142,8 @@ static int find_request(struct http_connection *connection, struct http_request 
     }
     if (!is_welcome(connection, request->route->who)) {
         refuse(connection, connection->who == HTTP_ANYONE ? 401 : 403,
-               connection->who == HTTP_ANYONE ? "this needs a client certificate" : "not with this client certificate");
+               connection->who == HTTP_ANYONE ? "this needs a client certificate"
+                                              : "not with this client certificate");
         return -EPERM;
     }
     if (guard->length > request->route->body_max) {
@@ -181,7 +195,8 @@ static void take_head(struct http_connection *connection, struct evbuffer *input
 static void take_body(struct http_connection *connection, struct evbuffer *input)
 {
     struct http_request *request = connection->request;
-    int taken = evbuffer_remove(input, request->body + request->received, request->length - request->received);
+    int taken =
+        evbuffer_remove(input, request->body + request->received, request->length - request->received);
 
     request->received += taken > 0 ? (size_t)taken : 0;
     if (request->received < request->length)
@@ -252,8 +267,9 @@ static void set_options(int fd)
     static const struct {
         int level, name, value;
     } options[] = {
-        {SOL_SOCKET, SO_KEEPALIVE, 1},   {IPPROTO_TCP, TCP_KEEPIDLE, 10}, {IPPROTO_TCP, TCP_KEEPINTVL, 5},
-        {IPPROTO_TCP, TCP_KEEPCNT, 4},   {IPPROTO_TCP, TCP_NODELAY, 1},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 30000},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},   {IPPROTO_TCP, TCP_KEEPIDLE, 10},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 5}, {IPPROTO_TCP, TCP_KEEPCNT, 4},
+        {IPPROTO_TCP, TCP_NODELAY, 1},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 30000},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(options); i++)
@@ -310,7 +326,8 @@ void http_connection_open(struct http_server *server, int fd)
     bufferevent_enable(stream, EV_READ | EV_WRITE);
 }
 
-void http_reply_text(struct http_request *request, int status, const char *type, const char *body, size_t length)
+void http_reply_text(struct http_request *request, int status, const char *type, const char *body,
+                     size_t length)
 {
     respond(request->connection, status, type, body, length);
 }

@@ -1,4 +1,5 @@
-/* Request heads, strictly: RFC 9112 without what our clients never send. Anything else is an attack or a mistake. */
+/* Request heads, strictly: RFC 9112 without what our clients never send. Anything else is an attack or a
+ * mistake. */
 #include "http-guard.h"
 
 #include <errno.h>
@@ -16,7 +17,8 @@ static int guard_refuse(struct http_guard *guard, int status, const char *why)
 
 static bool is_token(const char *text, size_t length)
 {
-    static const char allowed[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char allowed[] =
+        "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
     for (size_t i = 0; i < length; i++)
         if (!text[i] || !strchr(allowed, text[i]))
@@ -32,7 +34,8 @@ static bool is_visible(const char *text, size_t length)
     return true;
 }
 
-/* "METHOD SP /target SP HTTP/1.1": exactly two spaces; a char above 0x7f is negative here and so refused too. */
+/* "METHOD SP /target SP HTTP/1.1": exactly two spaces; a char above 0x7f is negative here and so refused too.
+ */
 static int take_request_line(struct http_guard *guard, const char *line, size_t length)
 {
     static const char version[] = " HTTP/1.1";
@@ -169,7 +172,8 @@ int http_guard_take(struct http_guard *guard, struct evbuffer *input)
             return guard_refuse(guard, 431, "the head is too large");
         if (length == 0)
             return take_end(guard);
-        r = guard->has_request_line ? take_header(guard, line, length) : take_request_line(guard, line, length);
+        r = guard->has_request_line ? take_header(guard, line, length)
+                                    : take_request_line(guard, line, length);
         if (r < 0)
             return r;
     }

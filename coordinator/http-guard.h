@@ -1,6 +1,7 @@
 /*
- * The guard: reads the raw head of a request, line by line, and lets through only what can be read in one way.
- * There is no second parser behind it, so no two that could disagree (docs/decisions/0002-own-request-head.md).
+ * The guard: reads the raw head of a request, line by line, and lets through only what can be read in one
+ * way. There is no second parser behind it, so no two that could disagree
+ * (docs/decisions/0002-own-request-head.md).
  */
 #pragma once
 
@@ -27,5 +28,6 @@ struct http_guard {
     const char *why;
 };
 
-/** http_guard_take() - take what is complete from @input. Return: 1 the head is whole, 0 more must come, -EBADMSG */
+/** http_guard_take() - take what is complete from @input. Return: 1 the head is whole, 0 more must come,
+ * -EBADMSG */
 int http_guard_take(struct http_guard *guard, struct evbuffer *input);

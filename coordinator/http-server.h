@@ -12,8 +12,8 @@
 #define HTTP_LISTENERS_MAX   8
 
 enum http_state {
-    HTTP_IDLE,     /* kept alive, nothing of the next request yet */
-    HTTP_HEAD,     /* handshake, then the head */
+    HTTP_IDLE, /* kept alive, nothing of the next request yet */
+    HTTP_HEAD, /* handshake, then the head */
     HTTP_BODY,
     HTTP_HANDLING, /* a handler has it, maybe holds it */
     HTTP_WRITING,

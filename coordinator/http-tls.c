@@ -2,6 +2,7 @@
 #include "http-tls.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <string.h>
@@ -46,8 +47,8 @@ static bool name_text(X509_NAME *name, int nid, char *ret, size_t size)
 {
     int length = X509_NAME_get_text_by_NID(name, nid, NULL, 0);
 
-    return length > 0 && (size_t)length < size && X509_NAME_get_text_by_NID(name, nid, ret, (int)size) == length &&
-           strlen(ret) == (size_t)length;
+    return length > 0 && (size_t)length < size &&
+           X509_NAME_get_text_by_NID(name, nid, ret, (int)size) == length && strlen(ret) == (size_t)length;
 }
 
 enum http_who http_tls_peer(SSL *ssl, char ret[64])

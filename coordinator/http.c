@@ -28,8 +28,8 @@ static void on_accept_error(struct evconnlistener *listener, void *context)
     event_add(server->resume, &(struct timeval){.tv_usec = ACCEPT_PAUSE_MSEC * 1000});
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address, int length,
-                      void *context)
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
+                      int length, void *context)
 {
     http_connection_open(context, fd);
 }
@@ -45,8 +45,8 @@ static int server_listen(struct http_server *server, const char *text, struct er
     if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &length) < 0)
         return error_set(error, EINVAL, "listen: %s: expected address:port", text);
     listener = evconnlistener_new_bind(server->base, on_accept, server,
-                                       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE, 4096,
-                                       (struct sockaddr *)&address, length);
+                                       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
+                                       4096, (struct sockaddr *)&address, length);
     if (!listener)
         return error_errno(error, errno, "listen: %s", text);
     evconnlistener_set_error_cb(listener, on_accept_error);
@@ -55,7 +55,8 @@ static int server_listen(struct http_server *server, const char *text, struct er
 }
 
 int http_server_new(struct http_server **ret, struct event_base *base, const char *const *addresses,
-                    const struct http_tls *tls, const struct http_route *routes, void *context, struct error *error)
+                    const struct http_tls *tls, const struct http_route *routes, void *context,
+                    struct error *error)
 {
     _cleanup_(http_server_freep) struct http_server *server = calloc(1, sizeof(*server));
     int r;

@@ -1,6 +1,7 @@
 /*
- * HTTPS for the coordinator, as narrow as its handlers need: libevent's evhttp over OpenSSL stays behind this header.
- * A guard looks at the raw head of every request before evhttp does (docs/protocol.md); a handler sees only what passed.
+ * HTTPS for the coordinator, as narrow as its handlers need: libevent's evhttp over OpenSSL stays behind this
+ * header. A guard looks at the raw head of every request before evhttp does (docs/protocol.md); a handler
+ * sees only what passed.
  */
 #pragma once
 
@@ -38,9 +39,11 @@ struct http_tls {
 
 struct http_server;
 
-/** http_server_new() - listen on each of @addresses ("0.0.0.0:8443", NULL-ended) and serve @routes (ended by a row without method) */
+/** http_server_new() - listen on each of @addresses ("0.0.0.0:8443", NULL-ended) and serve @routes (ended by
+ * a row without method) */
 int http_server_new(struct http_server **ret, struct event_base *base, const char *const *addresses,
-                    const struct http_tls *tls, const struct http_route *routes, void *context, struct error *error);
+                    const struct http_tls *tls, const struct http_route *routes, void *context,
+                    struct error *error);
 /** http_server_free() - answers 503 to every held request first */
 struct http_server *http_server_free(struct http_server *server);
 DEFINE_CLEANUP(struct http_server *, http_server_free)
@@ -56,8 +59,10 @@ const char *http_body(const struct http_request *request, size_t *ret_length);
 
 /** http_reply_json() - takes over the reference to @body; the request is gone afterwards, in each of these */
 void http_reply_json(struct http_request *request, int status, json_t *body);
-void http_reply_text(struct http_request *request, int status, const char *type, const char *body, size_t length);
+void http_reply_text(struct http_request *request, int status, const char *type, const char *body,
+                     size_t length);
 void http_reply_error(struct http_request *request, int status, const char *format, ...) _printf_(3, 4);
 
-/** http_hold() - the reply comes later; @on_gone is called (once, then the request is gone) if the client goes first */
+/** http_hold() - the reply comes later; @on_gone is called (once, then the request is gone) if the client
+ * goes first */
 void http_hold(struct http_request *request, void (*on_gone)(void *context), void *context);

@@ -1,4 +1,5 @@
-/* How a host comes in: a token, a name, the proof that it has its key; out goes a certificate for that name. */
+/* How a host comes in: a token, a name, the proof that it has its key; out goes a certificate for that name.
+ */
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -62,8 +63,8 @@ static int join_decode(struct joining *ret, struct document **ret_document, stru
 }
 
 /* Everything is checked before the token loses a use and the name is given away. */
-static int join_decide(struct coordinator *coordinator, const struct joining *joining, const struct fleet_host *host,
-                       char **ret_certificate, struct error *error)
+static int join_decide(struct coordinator *coordinator, const struct joining *joining,
+                       const struct fleet_host *host, char **ret_certificate, struct error *error)
 {
     int r;
 
@@ -106,8 +107,8 @@ void join_handle(void *context, struct http_request *request)
     } else {
         coordinator_say(coordinator, "host %s joined", host.id);
         coordinator_reply_later(coordinator, request, 200,
-                                json_pack("{s:s, s:s, s:s}", "certificate", certificate, "ca", ca_pem(coordinator->ca),
-                                          "roots", coordinator->roots_text));
+                                json_pack("{s:s, s:s, s:s}", "certificate", certificate, "ca",
+                                          ca_pem(coordinator->ca), "roots", coordinator->roots_text));
     }
     json_decref(host.labels);
 }

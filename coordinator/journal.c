@@ -1,6 +1,7 @@
 /*
- * Events: the raw bytes of each line are hashed and chained, so nothing can be slipped in, left out or moved around
- * without the next line, or the next head, giving it away. The courier that brings them is not believed.
+ * Events: the raw bytes of each line are hashed and chained, so nothing can be slipped in, left out or moved
+ * around without the next line, or the next head, giving it away. The courier that brings them is not
+ * believed.
  */
 #include "journal.h"
 
@@ -67,8 +68,8 @@ static int chain_holds(struct coordinator *coordinator, const struct fleet_host 
     return r < 0 ? r : stored.is_there && strcmp(stored.hash, hash) == 0;
 }
 
-static int chain_broken(struct coordinator *coordinator, struct fleet_host *host, int64_t sequence, const char *what,
-                        struct error *error)
+static int chain_broken(struct coordinator *coordinator, struct fleet_host *host, int64_t sequence,
+                        const char *what, struct error *error)
 {
     int r = error_set(error, EPROTO, "host %s: event %" PRId64 ": %s", host->id, sequence, what);
 
@@ -76,17 +77,19 @@ static int chain_broken(struct coordinator *coordinator, struct fleet_host *host
     return r;
 }
 
-static int insert_line(struct coordinator *coordinator, struct fleet_host *host, struct line *line, struct error *error)
+static int insert_line(struct coordinator *coordinator, struct fleet_host *host, struct line *line,
+                       struct error *error)
 {
     _cleanup_free_ char *text = strndup(line->text, line->length);
     int r;
 
     if (!text)
         return error_oom(error);
-    r = store_write(coordinator->store, error,
-                    "INSERT INTO events (host, sequence, hash, line, run, kind, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    "sissssi", host->id, line->event.sequence, line->hash, text, line->event.run, line->event.kind,
-                    line->event.at_usec);
+    r = store_write(
+        coordinator->store, error,
+        "INSERT INTO events (host, sequence, hash, line, run, kind, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "sissssi", host->id, line->event.sequence, line->hash, text, line->event.run, line->event.kind,
+        line->event.at_usec);
     if (r < 0)
         return r;
     host->sequence = line->event.sequence;
@@ -95,7 +98,8 @@ static int insert_line(struct coordinator *coordinator, struct fleet_host *host,
     return 0;
 }
 
-static int take_line(struct coordinator *coordinator, struct fleet_host *host, struct line *line, struct error *error)
+static int take_line(struct coordinator *coordinator, struct fleet_host *host, struct line *line,
+                     struct error *error)
 {
     int r;
 
@@ -105,18 +109,20 @@ static int take_line(struct coordinator *coordinator, struct fleet_host *host, s
         r = chain_holds(coordinator, host, line->event.sequence, line->hash, error);
         if (r != 0)
             return r < 0 ? r : 0; /* it came before: delivery repeats, effects don't */
-        return chain_broken(coordinator, host, line->event.sequence, "differs from the one in the store", error);
+        return chain_broken(coordinator, host, line->event.sequence, "differs from the one in the store",
+                            error);
     }
     if (line->event.sequence > host->sequence + 1)
         return error_set(error, EPROTO, "host %s: event %" PRId64 " came before event %" PRId64, host->id,
                          line->event.sequence, host->sequence + 1);
     if (strcmp(line->previous, host->hash) != 0)
-        return chain_broken(coordinator, host, line->event.sequence, "does not follow the one in the store", error);
+        return chain_broken(coordinator, host, line->event.sequence, "does not follow the one in the store",
+                            error);
     return insert_line(coordinator, host, line, error);
 }
 
-static int parse_line(struct coordinator *coordinator, struct fleet_host *host, const char *text, size_t length,
-                      struct error *error)
+static int parse_line(struct coordinator *coordinator, struct fleet_host *host, const char *text,
+                      size_t length, struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
     struct line line = {.text = text, .length = length};
@@ -190,8 +196,8 @@ static const struct field head_fields[] = {
     {NULL},
 };
 
-int journal_take_head(struct coordinator *coordinator, struct fleet_host *host, const struct envelope *envelope,
-                      struct error *error)
+int journal_take_head(struct coordinator *coordinator, struct fleet_host *host,
+                      const struct envelope *envelope, struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
     struct head head = {NULL};
@@ -200,7 +206,8 @@ int journal_take_head(struct coordinator *coordinator, struct fleet_host *host, 
 
     if (!envelope_is_signed_by(envelope, &host->key))
         return error_set(error, EKEYREJECTED, "head: not signed by the key of host %s", host->id);
-    r = payload_decode(&document, "head", envelope->payload, envelope->payload_length, head_fields, &head, error);
+    r = payload_decode(&document, "head", envelope->payload, envelope->payload_length, head_fields, &head,
+                       error);
     if (r < 0)
         return r;
     if (strcmp(head.host, host->id) != 0)
@@ -218,8 +225,9 @@ static json_t *make_ack(struct coordinator *coordinator, const struct fleet_host
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
     _cleanup_free_ char *text = NULL;
-    json_t *payload = json_pack("{s:s, s:s, s:I, s:s, s:o}", "schema", "grivet.ack/1", "host", host->id, "sequence",
-                                (json_int_t)host->sequence, "hash", host->hash, "at", json_time(time_now_usec()));
+    json_t *payload =
+        json_pack("{s:s, s:s, s:I, s:s, s:o}", "schema", "grivet.ack/1", "host", host->id, "sequence",
+                  (json_int_t)host->sequence, "hash", host->hash, "at", json_time(time_now_usec()));
 
     if (coordinator_seal(coordinator, ENVELOPE_ACK, payload, &envelope, error) < 0)
         return NULL;

@@ -1,4 +1,5 @@
-/* The long poll: what a host says of itself each time, and the answer that is held until something waits for it. */
+/* The long poll: what a host says of itself each time, and the answer that is held until something waits for
+ * it. */
 #include <errno.h>
 #include <string.h>
 
@@ -51,8 +52,8 @@ static int take_clock(const struct document *document, const struct node *node, 
     return 0;
 }
 
-static int take_received(struct coordinator *coordinator, const struct document *document, const struct node *list,
-                         struct fleet_host *host, struct error *error)
+static int take_received(struct coordinator *coordinator, const struct document *document,
+                         const struct node *list, struct fleet_host *host, struct error *error)
 {
     int r = 0;
 
@@ -165,8 +166,8 @@ static int take_answer(struct coordinator *coordinator, struct http_request *req
     if (!ask || !uuid_is_valid(ask) || !named || strcmp(named, host->id) != 0)
         return error_set(error, EINVAL, "answer: expected the id of an ask, and host %s", host->id);
     r = store_write(coordinator->store, error,
-                    "INSERT INTO answers (ask, host, envelope, received) VALUES (?, ?, ?, ?)", "sssi", ask, host->id, body,
-                    time_now_usec());
+                    "INSERT INTO answers (ask, host, envelope, received) VALUES (?, ?, ?, ?)", "sssi", ask,
+                    host->id, body, time_now_usec());
     if (r == -EEXIST) /* sent again because our reply was lost */
         return 0;
     if (r < 0)

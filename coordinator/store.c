@@ -37,7 +37,10 @@ static void statement_finalize(sqlite3_stmt **statement)
 static int store_error(struct store *store, struct error *error, const char *what)
 {
     int code = sqlite3_errcode(store->database);
-    int number = code == SQLITE_CONSTRAINT ? EEXIST : code == SQLITE_BUSY ? EBUSY : code == SQLITE_FULL ? ENOSPC : EIO;
+    int number = code == SQLITE_CONSTRAINT ? EEXIST
+                 : code == SQLITE_BUSY     ? EBUSY
+                 : code == SQLITE_FULL     ? ENOSPC
+                                           : EIO;
 
     return error_set(error, number, "store: %s: %s", what, sqlite3_errmsg(store->database));
 }
@@ -49,7 +52,8 @@ static int store_run(struct store *store, const char *sql, struct error *error)
     return 0;
 }
 
-/* Final: SQLite may have rolled back what others believe written (facts: an fsync that failed is not tried again). */
+/* Final: SQLite may have rolled back what others believe written (facts: an fsync that failed is not tried
+ * again). */
 static int store_fail(struct store *store, const struct error *error)
 {
     if (!store->failure[0])
@@ -130,10 +134,8 @@ int store_open(struct store **ret, const char *path, struct event_base *base, st
 {
     static const char *const pragmas[] = {
         "PRAGMA locking_mode = EXCLUSIVE", /* one connection, whoever tries */
-        "PRAGMA journal_mode = WAL",
-        "PRAGMA synchronous = FULL",
-        "PRAGMA foreign_keys = ON",
-        "PRAGMA trusted_schema = OFF",
+        "PRAGMA journal_mode = WAL",       "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",        "PRAGMA trusted_schema = OFF",
     };
     _cleanup_(store_closep) struct store *store = calloc(1, sizeof(*store));
     int r = 0, fd;
@@ -174,6 +176,11 @@ struct store *store_close(struct store *store)
         event_free(store->turn);
     free(store);
     return NULL;
+}
+
+int store_flush(struct store *store, struct error *error)
+{
+    return store_commit(store) < 0 ? error_set(error, EIO, "%s", store->failure) : 0;
 }
 
 const char *store_failure(const struct store *store)

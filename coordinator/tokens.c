@@ -1,4 +1,5 @@
-/* Join tokens: limited to hosts with certain labels, in number and in time; the store knows only their hashes. */
+/* Join tokens: limited to hosts with certain labels, in number and in time; the store knows only their
+ * hashes. */
 #include <errno.h>
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -51,10 +52,11 @@ int tokens_make(struct store *store, const struct token_wish *wish, const char *
     hex(bytes, 8, ret_id);
     hex(bytes + 8, 32, secret);
     snprintf(ret_token, TOKEN_TEXT_MAX, "%s.%s", ret_id, secret);
-    r = store_write(store, error,
-                    "INSERT INTO tokens (id, hash, labels, uses_left, created, expires, by) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    "sssiiis", ret_id, hash_text(ret_token, strlen(ret_token), hash), labels, wish->max_uses, now,
-                    now + wish->expires_in_s * USEC_PER_SEC, by);
+    r = store_write(
+        store, error,
+        "INSERT INTO tokens (id, hash, labels, uses_left, created, expires, by) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "sssiiis", ret_id, hash_text(ret_token, strlen(ret_token), hash), labels, wish->max_uses, now,
+        now + wish->expires_in_s * USEC_PER_SEC, by);
     return r < 0 ? r : 0;
 }
 
@@ -87,11 +89,13 @@ static int token_check(const struct token *token, const json_t *labels, struct e
         return error_set(error, EACCES, "token: expired");
     if (token->uses_left == 0)
         return error_set(error, EACCES, "token: used up");
-    json_object_foreach(token->labels, key, value) {
+    json_object_foreach(token->labels, key, value)
+    {
         json_t *ours = json_object_get(labels, key);
 
         if (!ours || !json_equal(ours, value))
-            return error_set(error, EACCES, "token: only for hosts with the label %s=%s", key, json_string_value(value));
+            return error_set(error, EACCES, "token: only for hosts with the label %s=%s", key,
+                             json_string_value(value));
     }
     return 0;
 }
@@ -108,7 +112,8 @@ int tokens_use(struct store *store, const char *text, const json_t *labels, stru
     if (r == 0)
         r = token_check(&token, labels, error);
     if (r == 0)
-        r = store_write(store, error, "UPDATE tokens SET uses_left = uses_left - 1 WHERE id = ?", "s", token.id);
+        r = store_write(store, error, "UPDATE tokens SET uses_left = uses_left - 1 WHERE id = ?", "s",
+                        token.id);
     json_decref(token.labels);
     return r < 0 ? r : 0;
 }
@@ -140,11 +145,11 @@ void tokens_handle_new(void *context, struct http_request *request)
 
 static int add_token(void *context, const struct store_row *row)
 {
-    json_t *entry = json_pack("{s:s, s:o, s:I, s:o, s:o, s:s, s:b}", "id", store_text(row, 0), "labels",
-                              json_loads(store_text(row, 1), 0, NULL), "uses_left", (json_int_t)store_integer(row, 2),
-                              "expires_at", json_time(store_integer(row, 3)), "created_at",
-                              json_time(store_integer(row, 4)), "by", store_text(row, 5), "is_revoked",
-                              (int)store_integer(row, 6));
+    json_t *entry = json_pack(
+        "{s:s, s:o, s:I, s:o, s:o, s:s, s:b}", "id", store_text(row, 0), "labels",
+        json_loads(store_text(row, 1), 0, NULL), "uses_left", (json_int_t)store_integer(row, 2), "expires_at",
+        json_time(store_integer(row, 3)), "created_at", json_time(store_integer(row, 4)), "by",
+        store_text(row, 5), "is_revoked", (int)store_integer(row, 6));
 
     return json_array_append_new(context, entry) < 0 ? -ENOMEM : 0;
 }
@@ -155,8 +160,10 @@ void tokens_handle_list(void *context, struct http_request *request)
     struct error error = {.text = "out of memory"};
     json_t *tokens = json_array();
 
-    if (store_query(coordinator->store, add_token, tokens, &error,
-                    "SELECT id, labels, uses_left, expires, created, by, is_revoked FROM tokens ORDER BY created", "") < 0) {
+    if (store_query(
+            coordinator->store, add_token, tokens, &error,
+            "SELECT id, labels, uses_left, expires, created, by, is_revoked FROM tokens ORDER BY created",
+            "") < 0) {
         json_decref(tokens);
         http_reply_error(request, 503, "%s", error.text);
         return;

@@ -1,0 +1,83 @@
+/* grivet-coordinator: the table of its subcommands. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "common/log.h"
+#include "coordinator.h"
+
+static const struct {
+    const char *name, *usage;
+    int (*run)(const struct place *place, int argc, char **argv, struct error *error);
+} commands[] = {
+    {"serve", "serve", serve_run},
+    {"init",
+     "init --person FILE.pub [--person FILE.pub ...] [--name HOST-OR-ADDRESS ...] [--environment NAME]\n"
+     "       [--zone ID=CIDR[,CIDR...] ...] [--listen ADDRESS:PORT ...]",
+     init_run},
+    {"operator", "operator add NAME --out FOLDER [--coordinator URL]", operator_run},
+    {"token", "token new --label KEY=VALUE [--label ...] [--uses N] [--expires-s SECONDS]", token_run},
+};
+
+static void notice(const char *text)
+{
+    log_notice("%s", text);
+}
+
+static void print_usage(FILE *to)
+{
+    fprintf(to, "Usage: grivet-coordinator [--config FILE] [--folder FOLDER] COMMAND\n\n");
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        fprintf(to, "  %s\n", commands[i].usage);
+    fprintf(to, "\nFILE: " COORDINATOR_CONFIG ", FOLDER: " COORDINATOR_FOLDER " unless told otherwise.\n");
+}
+
+static int run_command(const struct place *place, int argc, char **argv)
+{
+    struct error error = {.text = ""};
+
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        int r;
+
+        if (strcmp(argv[0], commands[i].name) != 0)
+            continue;
+        r = commands[i].run(place, argc, argv, &error);
+        if (r < 0)
+            log_error("%s", error.text);
+        return r == 0 ? 0 : r == -EINVAL ? 2 : 1;
+    }
+    log_error("%s: no such command; see --help", argv[0]);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"folder", required_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {NULL},
+    };
+    struct place place = {COORDINATOR_CONFIG, COORDINATOR_FOLDER, notice};
+    int option;
+
+    log_open("grivet-coordinator");
+    while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+        if (option == 'c')
+            place.config = optarg;
+        else if (option == 'f')
+            place.folder = optarg;
+        else if (option == 'h')
+            return print_usage(stdout), 0;
+        else if (option == 'v')
+            return puts(GRIVET_VERSION), 0;
+        else
+            return 2;
+    }
+    if (optind == argc)
+        return print_usage(stderr), 2;
+    return run_command(&place, argc - optind, argv + optind);
+}

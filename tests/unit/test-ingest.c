@@ -1,0 +1,296 @@
+/* Events into the store: a chain that a courier forges, reorders, withholds or repeats; and the heads that
+ * tell. */
+#include <check.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/delivery.h"
+#include "coordinator/journal.h"
+
+#define LINES_MAX 8
+
+static char folder[64], lines[LINES_MAX][600];
+static struct coordinator coordinator;
+static struct secret_key *key;
+static struct fleet_host *host;
+static int events_seen, heads_seen;
+static char said[512];
+
+/* The runs' side, which only counts here. */
+void runs_on_event(struct coordinator *c, struct fleet_host *h, const struct host_event *event)
+{
+    events_seen++;
+}
+void runs_on_head(struct coordinator *c, struct fleet_host *h)
+{
+    heads_seen++;
+}
+json_t *json_time(int64_t usec)
+{
+    char text[TIME_TEXT_MAX];
+
+    return json_string(time_format(usec, text));
+}
+
+static void on_notice(const char *text)
+{
+    snprintf(said, sizeof(said), "%s", text);
+}
+
+static void make_lines(void)
+{
+    char previous[HASH_TEXT_MAX];
+
+    memset(previous, '0', 64);
+    previous[64] = '\0';
+    for (int i = 0; i < LINES_MAX; i++) {
+        snprintf(lines[i], sizeof(lines[i]),
+                 "{\"schema\":\"grivet.event/"
+                 "1\",\"host\":\"web-1\",\"boot\":\"b\",\"sequence\":%d,\"previous\":\"%s\","
+                 "\"at\":\"2026-01-01T00:00:00.000000Z\",\"boot_nsec\":5,\"clock\":null,\"kind\":\"agent."
+                 "ready\",\"body\":{}}",
+                 i + 1, previous);
+        hash_text(lines[i], strlen(lines[i]), previous);
+    }
+}
+
+static void open_all(void)
+{
+    char path[80];
+
+    coordinator.base = event_base_new();
+    snprintf(path, sizeof(path), "%s/store.db", folder);
+    ck_assert_int_eq(store_open(&coordinator.store, path, coordinator.base, NULL), 0);
+    ck_assert_int_eq(fleet_open(&coordinator, NULL), 0);
+}
+
+static void close_all(void)
+{
+    fleet_close(&coordinator);
+    coordinator.store = store_close(coordinator.store);
+    event_base_free(coordinator.base);
+}
+
+static void setup(void)
+{
+    struct fleet_host joining = {.id = "web-1"};
+
+    strcpy(folder, "/tmp/grivet-ingest-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    coordinator = (struct coordinator){.notice = on_notice};
+    events_seen = heads_seen = 0;
+    said[0] = '\0';
+    make_lines();
+    open_all();
+    ck_assert_int_eq(secret_key_generate(&key, NULL), 0);
+    joining.key = secret_key_public(key);
+    joining.labels = json_pack("{s:s}", "group", "web");
+    joining.joined_usec = joining.last_seen_usec = time_now_usec();
+    ck_assert_int_eq(fleet_join(&coordinator, &joining, NULL), 0);
+    json_decref(joining.labels);
+    host = fleet_find(&coordinator, "web-1");
+    ck_assert_ptr_nonnull(host);
+}
+
+static void teardown(void)
+{
+    char command[128];
+
+    close_all();
+    key = secret_key_free(key);
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* Lines @from to @to (counted from 1) as one body. */
+static int ingest(int from, int to, int64_t *wanted, struct error *error)
+{
+    char body[LINES_MAX * 600] = "";
+
+    for (int i = from; i <= to; i++) {
+        strcat(body, lines[i - 1]);
+        strcat(body, "\n");
+    }
+    return journal_ingest(&coordinator, host, body, strlen(body), wanted, error);
+}
+
+static int ingest_text(const char *text, struct error *error)
+{
+    int64_t wanted;
+
+    return journal_ingest(&coordinator, host, text, strlen(text), &wanted, error);
+}
+
+START_TEST(test_repeated)
+{
+    struct error error;
+    int64_t wanted;
+
+    ck_assert_int_eq(ingest(1, 3, &wanted, &error), 0);
+    ck_assert_int_eq(ingest(2, 5, &wanted, &error), 0);
+    ck_assert_int_eq(ingest(1, 5, &wanted, &error), 0);
+    ck_assert_int_eq(events_seen, 5);
+    ck_assert_int_eq(wanted, 6);
+    close_all(); /* and after a restart */
+    open_all();
+    host = fleet_find(&coordinator, "web-1");
+    ck_assert_int_eq(host->sequence, 5);
+    ck_assert_int_eq(ingest(4, 6, &wanted, &error), 0);
+    ck_assert_int_eq(events_seen, 6);
+    ck_assert(!host->is_suspect);
+}
+END_TEST
+
+START_TEST(test_withheld_and_reordered)
+{
+    struct error error;
+    int64_t wanted;
+    char swapped[1300];
+
+    ck_assert_int_eq(ingest(1, 2, &wanted, &error), 0);
+    ck_assert_int_eq(ingest(4, 5, &wanted, &error), -EPROTO);
+    ck_assert_int_eq(wanted, 3);
+    ck_assert_str_eq(error.text, "host web-1: event 4 came before event 3");
+    snprintf(swapped, sizeof(swapped), "%s\n%s\n", lines[3], lines[2]);
+    ck_assert_int_eq(ingest_text(swapped, &error), -EPROTO);
+    ck_assert_int_eq(events_seen, 2);
+    ck_assert(!host->is_suspect); /* it may just have been lost: asked for again */
+    ck_assert_int_eq(ingest(3, 5, &wanted, &error), 0);
+    ck_assert_int_eq(events_seen, 5);
+}
+END_TEST
+
+START_TEST(test_forged)
+{
+    struct error error;
+    int64_t wanted;
+    char forged[600];
+
+    ck_assert_int_eq(ingest(1, 2, &wanted, &error), 0);
+    strcpy(forged, lines[1]);
+    *strstr(forged, "agent.ready") = 'b';
+    ck_assert_int_eq(ingest_text(forged, &error), -EPROTO);
+    ck_assert_str_eq(error.text, "host web-1: event 2: differs from the one in the store");
+    ck_assert(host->is_suspect);
+    ck_assert_ptr_nonnull(strstr(said, "web-1 is suspect"));
+    strcpy(forged, lines[2]);
+    memset(strstr(forged, "\"previous\":\"") + 12, 'a', 64);
+    ck_assert_int_eq(ingest_text(forged, &error), -EPROTO);
+    ck_assert_ptr_nonnull(strstr(error.text, "does not follow"));
+    ck_assert_int_eq(events_seen, 2);
+    close_all();
+    open_all();
+    host = fleet_find(&coordinator, "web-1");
+    ck_assert(host->is_suspect);
+}
+END_TEST
+
+START_TEST(test_unreadable)
+{
+    struct error error;
+    char text[700];
+
+    ck_assert_int_eq(ingest_text("nonsense\n", &error), -EINVAL);
+    ck_assert_int_eq(ingest_text("\n", &error), -EINVAL);
+    strcpy(text, lines[0]);
+    memcpy(strstr(text, "web-1"), "web-2", 5);
+    ck_assert_int_eq(ingest_text(text, &error), -EINVAL);
+    ck_assert_str_eq(error.text, "an event of host web-2 from host web-1");
+    snprintf(text, sizeof(text), "{\"new\":1,%.600s", lines[0] + 1);
+    ck_assert_int_eq(ingest_text(text, &error), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(error.text, "event:1:"));
+    ck_assert_int_eq(events_seen, 0);
+}
+END_TEST
+
+static int head(const char *nonce, int sequence, const char *hash, const struct secret_key *signer,
+                struct error *error)
+{
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    char payload[500];
+
+    snprintf(
+        payload, sizeof(payload),
+        "{\"schema\":\"grivet.head/1\",\"host\":\"web-1\",\"boot\":\"b\",\"nonce\":\"%s\",\"sequence\":%d,"
+        "\"hash\":\"%s\",\"at\":\"2026-01-01T00:00:00.000000Z\"}",
+        nonce, sequence, hash);
+    ck_assert_int_eq(envelope_new(&envelope, ENVELOPE_HEAD, payload, strlen(payload), NULL), 0);
+    ck_assert_int_eq(envelope_sign(envelope, signer, NULL), 0);
+    return journal_take_head(&coordinator, host, envelope, error);
+}
+
+START_TEST(test_heads)
+{
+    _cleanup_(secret_key_freep) struct secret_key *other = NULL;
+    char hash[HASH_TEXT_MAX], nonce[DELIVERY_NONCE_TEXT];
+    struct error error;
+    int64_t wanted;
+
+    strcpy(nonce, delivery_new_nonce(host));
+    ck_assert_int_eq(ingest(1, 3, &wanted, &error), 0);
+    hash_text(lines[2], strlen(lines[2]), hash);
+    ck_assert_int_eq(secret_key_generate(&other, NULL), 0);
+    ck_assert_int_eq(head(nonce, 3, hash, other, &error), -EKEYREJECTED);
+    ck_assert_int_eq(head("00", 3, hash, key, &error), 0); /* an old nonce proves nothing */
+    ck_assert_int_eq(heads_seen, 0);
+    ck_assert_int_eq(head(nonce, 3, hash, key, &error), 0);
+    ck_assert_int_eq(heads_seen, 1);
+    ck_assert_int_eq(host->head_sequence, 3);
+    hash_text(lines[4], strlen(lines[4]), hash); /* ahead: judged when the events are here */
+    ck_assert_int_eq(head(nonce, 5, hash, key, &error), 0);
+    ck_assert_int_eq(heads_seen, 1);
+    ck_assert_int_eq(ingest(4, 4, &wanted, &error), 0);
+    ck_assert_int_eq(heads_seen, 1);
+    ck_assert_int_eq(ingest(5, 5, &wanted, &error), 0);
+    ck_assert_int_eq(heads_seen, 2);
+    ck_assert_int_eq(host->head_sequence, 5);
+    ck_assert_int_eq(head(nonce, 4, hash, key, &error), -EPROTO);
+    ck_assert_ptr_nonnull(strstr(error.text, "the host signed another one"));
+    ck_assert(host->is_suspect);
+}
+END_TEST
+
+START_TEST(test_names_belong_to_keys)
+{
+    _cleanup_(secret_key_freep) struct secret_key *other = NULL;
+    struct fleet_host joining = *host;
+    struct error error;
+
+    ck_assert_int_eq(fleet_join(&coordinator, &joining, &error), 0);
+    ck_assert_ptr_eq(fleet_find(&coordinator, "web-1"), host);
+    ck_assert_int_eq(secret_key_generate(&other, NULL), 0);
+    joining.key = secret_key_public(other);
+    ck_assert_int_eq(fleet_join(&coordinator, &joining, &error), -EEXIST);
+    ck_assert_ptr_null(fleet_find(&coordinator, "web-2"));
+    ck_assert(fleet_is_in_contact(host));
+    host->last_seen_usec -= FLEET_AGE_USEC + 1;
+    ck_assert(!fleet_is_in_contact(host));
+    fleet_age(&coordinator);
+    ck_assert_ptr_null(fleet_find(&coordinator, "web-1"));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("ingest");
+    TCase *tests = tcase_create("ingest");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, test_repeated);
+    tcase_add_test(tests, test_withheld_and_reordered);
+    tcase_add_test(tests, test_forged);
+    tcase_add_test(tests, test_unreadable);
+    tcase_add_test(tests, test_heads);
+    tcase_add_test(tests, test_names_belong_to_keys);
+    suite_add_tcase(suite, tests);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,172 @@
+/* The store: one commit per turn, uniqueness, a schema that stays, and one owner at a time. */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "coordinator/store.h"
+
+static char folder[] = "/tmp/grivet-store-XXXXXX", path[64];
+static struct event_base *base;
+static struct store *store;
+
+static void setup(void)
+{
+    strcpy(folder, "/tmp/grivet-store-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/store.db", folder);
+    base = event_base_new();
+    ck_assert_int_eq(store_open(&store, path, base, NULL), 0);
+}
+
+static void teardown(void)
+{
+    char command[128];
+
+    store = store_close(store);
+    event_base_free(base);
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static int insert_token(const char *id, const char *hash, int64_t uses)
+{
+    return store_write(store, NULL,
+                       "INSERT INTO tokens (id, hash, labels, uses_left, created, expires, by)"
+                       " VALUES (?, ?, '{}', ?, 1, 2, ?)",
+                       "ssis", id, hash, uses, "me");
+}
+
+static int count_row(void *context, const struct store_row *row)
+{
+    *(int64_t *)context = store_integer(row, 0);
+    return 0;
+}
+
+static int64_t count_tokens(void)
+{
+    int64_t count = -1;
+
+    ck_assert_int_eq(store_query(store, count_row, &count, NULL, "SELECT count(*) FROM tokens", ""), 0);
+    return count;
+}
+
+static void note(void *context)
+{
+    ++*(int *)context;
+}
+
+START_TEST(test_commit_at_the_end_of_the_turn)
+{
+    int durable = 0, forgotten = 0;
+
+    ck_assert_int_eq(insert_token("a", "ha", 1), 1);
+    store_after_commit(store, note, &durable);
+    store_after_commit(store, note, &forgotten);
+    store_forget(store, &forgotten);
+    ck_assert_int_eq(insert_token("b", "hb", 1), 1);
+    ck_assert_int_eq(durable, 0);
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    ck_assert_int_eq(durable, 1);
+    ck_assert_int_eq(forgotten, 0);
+    ck_assert_ptr_null(store_failure(store));
+    store_after_commit(store, note, &durable); /* nothing written: durable already */
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    ck_assert_int_eq(durable, 2);
+}
+END_TEST
+
+START_TEST(test_refusals_leave_the_turn_alone)
+{
+    struct error error;
+
+    ck_assert_int_eq(insert_token("a", "ha", 1), 1);
+    ck_assert_int_eq(insert_token("b", "ha", 1), -EEXIST);
+    ck_assert_int_eq(insert_token("c", "hc", -1), -EEXIST);
+    ck_assert_int_eq(store_write(store, &error, "UPDATE nowhere SET a = 1", ""), -EIO);
+    ck_assert_ptr_nonnull(strstr(error.text, "no such table"));
+    ck_assert_int_eq(store_write(store, NULL, "UPDATE tokens SET by = ? WHERE id = 'z'", "s", "x"), 0);
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    ck_assert_ptr_null(store_failure(store));
+    ck_assert_int_eq(count_tokens(), 1);
+}
+END_TEST
+
+START_TEST(test_reopens_with_what_was_committed)
+{
+    ck_assert_int_eq(insert_token("a", "ha", 7), 1);
+    store = store_close(store);
+    ck_assert_int_eq(store_open(&store, path, base, NULL), 0);
+    ck_assert_int_eq(count_tokens(), 1);
+}
+END_TEST
+
+/* A process that is killed between write and commit leaves nothing of that turn, and all of those before. */
+START_TEST(test_killed_before_commit)
+{
+    pid_t child;
+    int status;
+
+    store = store_close(store);
+    child = fork();
+    if (child == 0) {
+        if (store_open(&store, path, base, NULL) < 0 || insert_token("a", "ha", 1) != 1 ||
+            store_flush(store, NULL) < 0 || insert_token("b", "hb", 1) != 1)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status));
+    ck_assert_int_eq(store_open(&store, path, base, NULL), 0);
+    ck_assert_int_eq(count_tokens(), 1);
+}
+END_TEST
+
+START_TEST(test_one_owner)
+{
+    struct store *second = NULL;
+    struct error error;
+
+    ck_assert_int_eq(insert_token("a", "ha", 1), 1);
+    ck_assert_int_eq(store_flush(store, NULL), 0);
+    ck_assert_int_eq(store_open(&second, path, base, &error), -EBUSY);
+    ck_assert_ptr_nonnull(strstr(error.text, "another process has it"));
+}
+END_TEST
+
+START_TEST(test_newer_schema_is_refused)
+{
+    struct error error;
+    char command[160];
+
+    store = store_close(store);
+    snprintf(command, sizeof(command), "sqlite3 %s 'PRAGMA user_version = 99'", path);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_int_eq(store_open(&store, path, base, &error), -EPROTONOSUPPORT);
+    ck_assert_ptr_nonnull(strstr(error.text, "schema 99"));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("store");
+    TCase *tests = tcase_create("store");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, test_commit_at_the_end_of_the_turn);
+    tcase_add_test(tests, test_refusals_leave_the_turn_alone);
+    tcase_add_test(tests, test_reopens_with_what_was_committed);
+    tcase_add_test(tests, test_killed_before_commit);
+    tcase_add_test(tests, test_one_owner);
+    tcase_add_test(tests, test_newer_schema_is_refused);
+    suite_add_tcase(suite, tests);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
