@@ -2,9 +2,9 @@
 #include "http-tls.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
+#include <stdbool.h>
 #include <string.h>
 
 DEFINE_CLEANUP(SSL_CTX *, SSL_CTX_free)
