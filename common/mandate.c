@@ -166,7 +166,7 @@ static int compare_texts(const void *left, const void *right)
     return strcmp(*(const char *const *)left, *(const char *const *)right);
 }
 
-static int count_hosts(const struct mandate *mandate, int64_t *ret, struct error *error)
+int mandate_count_hosts(const struct mandate *mandate, int64_t *ret, struct error *error)
 {
     _cleanup_free_ const char **sorted = NULL;
     size_t all = 0, count = 0;
@@ -196,7 +196,7 @@ static int check_expected(const struct mandate *mandate, const struct document *
 
     r = node_decode(document, mandate->expect, expect_fields, &expect, error);
     if (r == 0)
-        r = count_hosts(mandate, &hosts, error);
+        r = mandate_count_hosts(mandate, &hosts, error);
     if (r < 0)
         return r;
     if (hosts > expect.hosts)

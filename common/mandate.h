@@ -60,6 +60,8 @@ const struct step *mandate_step(const struct mandate *mandate, const char *name)
 const struct zone *mandate_zone(const struct mandate *mandate, const char *name);
 /** mandate_step_has_host() - is @host pinned in @step (or, for the step "observe", among the observers)? */
 bool mandate_step_has_host(const struct mandate *mandate, const char *step, const char *host);
+/** mandate_count_hosts() - how many different hosts the steps name */
+int mandate_count_hosts(const struct mandate *mandate, int64_t *ret, struct error *error);
 /** mandate_step_length_usec() - how long an order of @step may run at most ("observe": warm-up + longest step + settle + 60 s) */
 int64_t mandate_step_length_usec(const struct mandate *mandate, const char *step);
 

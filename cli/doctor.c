@@ -1,0 +1,206 @@
+/* grivet doctor: is this host fit for an agent? It looks and changes nothing. */
+#include <errno.h>
+#include <linux/magic.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "common/document.h"
+#include "common/io.h"
+#include "common/record.h"
+#include "common/roots.h"
+#include "executor.h"
+#include "faults/fault.h"
+
+#define POLICY_PATH "/etc/grivet/agent.yaml"
+#define ROOTS_PATH  "/etc/grivet/roots.json"
+#define WORDS_MAX   512
+
+enum level { LEVEL_OK, LEVEL_WARN, LEVEL_FAIL };
+
+static const char *const level_names[] = {"ok", "warn", "fail"};
+
+static enum level say(char words[WORDS_MAX], enum level level, const char *format, ...) _printf_(3, 4);
+
+static enum level say(char words[WORDS_MAX], enum level level, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(words, WORDS_MAX, format, arguments);
+    va_end(arguments);
+    return level;
+}
+
+static enum level check_root(char words[WORDS_MAX])
+{
+    return geteuid() == 0 ? say(words, LEVEL_OK, "we are root")
+                          : say(words, LEVEL_WARN, "not root: some of this can't be seen; use sudo");
+}
+
+static enum level check_kernel(char words[WORDS_MAX])
+{
+    struct utsname name;
+    int major = 0, minor = 0;
+
+    uname(&name);
+    sscanf(name.release, "%d.%d", &major, &minor);
+    if (major * 1000 + minor < 5012)
+        return say(words, LEVEL_FAIL, "%s: network faults need 5.12 (tables that die with their owner)",
+                   name.release);
+    if (major * 1000 + minor < 5016)
+        return say(words, LEVEL_WARN, "%s: below 5.16, UDP senders notice a block (EPERM)", name.release);
+    return say(words, LEVEL_OK, "%s", name.release);
+}
+
+static enum level check_clock(char words[WORDS_MAX])
+{
+    return time_is_synchronised()
+               ? say(words, LEVEL_OK, "synchronised")
+               : say(words, LEVEL_FAIL,
+                     "not synchronised: orders will be refused; start chrony or systemd-timesyncd");
+}
+
+static enum level check_cgroups(char words[WORDS_MAX])
+{
+    struct statfs fs;
+
+    if (statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
+        return say(words, LEVEL_OK, "unified (v2)");
+    return say(words, LEVEL_WARN, "not unified v2: faults on cgroups are not available here");
+}
+
+static enum level check_containers(char words[WORDS_MAX])
+{
+    static const char *const bridges[] = {"docker0", "cni0", "cilium_host", "podman0"};
+    char path[64];
+
+    for (size_t i = 0; i < ARRAY_SIZE(bridges); i++) {
+        snprintf(path, sizeof(path), "/sys/class/net/%s", bridges[i]);
+        if (access(path, F_OK) == 0)
+            return say(words, LEVEL_WARN, "%s: network faults of this version do not reach containers",
+                       bridges[i]);
+    }
+    return say(words, LEVEL_OK, "no bridge of containers found");
+}
+
+static enum level check_policy(char words[WORDS_MAX])
+{
+    _cleanup_(document_freep) struct document *document = NULL;
+    struct error error;
+
+    if (access(POLICY_PATH, F_OK) < 0)
+        return say(words, LEVEL_WARN, "%s: not there yet; grivet join writes it", POLICY_PATH);
+    if (io_check_root_only(POLICY_PATH, &error) < 0 ||
+        document_load(&document, POLICY_PATH, 1 << 20, &error) < 0)
+        return say(words, LEVEL_FAIL, "%s", error.text);
+    if (!node_string(document_root(document), "host") || !node_string(document_root(document), "environment"))
+        return say(words, LEVEL_FAIL, "%s: says no host or no environment", POLICY_PATH);
+    return say(words, LEVEL_OK, "host %s in environment %s", node_string(document_root(document), "host"),
+               node_string(document_root(document), "environment"));
+}
+
+static enum level check_roots(char words[WORDS_MAX])
+{
+    _cleanup_(roots_freep) struct roots *roots = NULL;
+    char until[TIME_TEXT_MAX];
+    struct error error;
+
+    if (access(ROOTS_PATH, F_OK) < 0)
+        return say(words, LEVEL_WARN, "%s: not there yet; grivet join writes it", ROOTS_PATH);
+    if (roots_load(&roots, ROOTS_PATH, &error) < 0)
+        return say(words, LEVEL_FAIL, "%s", error.text);
+    if (roots->expires_usec <= time_now_usec())
+        return say(words, LEVEL_FAIL, "%s: expired; nobody is believed any more", ROOTS_PATH);
+    return say(words, LEVEL_OK, "%zu keys, good until %s", roots->n_keys,
+               time_format(roots->expires_usec, until));
+}
+
+static enum level check_users(char words[WORDS_MAX])
+{
+    static const char *const users[] = {"grivet-courier", "grivet-prober"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(users); i++)
+        if (!getpwnam(users[i]))
+            return say(words, LEVEL_WARN, "no user %s: systemd-sysusers makes it on installation", users[i]);
+    return say(words, LEVEL_OK, "courier and prober have their own");
+}
+
+static enum level check_executor(char words[WORDS_MAX])
+{
+    struct error error;
+    int fd = channel_connect(EXECUTOR_SOCKET, &error);
+
+    if (fd < 0)
+        return say(words, LEVEL_WARN, "not running (%s)", error.text);
+    close(fd);
+    return say(words, LEVEL_OK, "listens at " EXECUTOR_SOCKET);
+}
+
+static enum level check_halted(char words[WORDS_MAX])
+{
+    return access("/run/grivet/halt", F_OK) == 0
+               ? say(words, LEVEL_WARN, "/run/grivet/halt is there: nothing is accepted until it is removed")
+               : say(words, LEVEL_OK, "no");
+}
+
+/* Asks the kernel about each mechanism, an nft table with OWNER included, where that is possible without a
+ * trace. */
+static enum level check_fault(const struct fault *fault, char words[WORDS_MAX])
+{
+    struct error error = {.text = "not supported"};
+
+    if (fault->supported(&error) < 0)
+        return say(words, LEVEL_FAIL, "%s", error.text);
+    return say(words, LEVEL_OK, "can be done here");
+}
+
+static const struct {
+    const char *name;
+    enum level (*check)(char words[WORDS_MAX]);
+} checks[] = {
+    {"privileges", check_root}, {"kernel", check_kernel},         {"clock", check_clock},
+    {"cgroups", check_cgroups}, {"containers", check_containers}, {"users", check_users},
+    {"policy", check_policy},   {"roots", check_roots},           {"executor", check_executor},
+    {"halted", check_halted},
+};
+
+/* Return: whether it failed. */
+static bool report(json_t *lines, const struct call *call, const char *name, enum level level,
+                   const char *words)
+{
+    if (call->is_json)
+        json_array_append_new(
+            lines, json_pack("{s:s, s:s, s:s}", "check", name, "level", level_names[level], "text", words));
+    else
+        printf("%-5s %-14s %s\n", level_names[level], name, words);
+    return level == LEVEL_FAIL;
+}
+
+int command_doctor(const struct call *call, struct error *error)
+{
+    json_t *lines = json_array();
+    char words[WORDS_MAX];
+    bool has_failed = false;
+
+    for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+        enum level level = checks[i].check(words);
+
+        has_failed |= report(lines, call, checks[i].name, level, words);
+    }
+    for (const struct fault *const *fault = fault_registry; *fault; fault++) {
+        enum level level = check_fault(*fault, words);
+
+        has_failed |= report(lines, call, (*fault)->name, level, words);
+    }
+    if (call->is_json)
+        output_json(json_incref(lines));
+    json_decref(lines);
+    return has_failed ? EXIT_ERROR : EXIT_MET;
+}

@@ -1,0 +1,122 @@
+/* grivet plan: check the experiment here, have the coordinator pin it and ask every host, show the answers.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "client.h"
+#include "common/io.h"
+#include "experiment-check.h"
+#include "mandate-file.h"
+
+#define EXPERIMENT_BYTES_MAX (256 << 10)
+
+static void print_lines(const char *head, const json_t *lines)
+{
+    const json_t *line;
+    size_t index;
+
+    json_array_foreach((json_t *)lines, index, line) printf("    %s%s\n", head, json_string_value(line));
+}
+
+static void print_answer(const json_t *answer)
+{
+    const json_t *step;
+    size_t index;
+
+    printf("  %s\n", json_text(answer, "host"));
+    json_array_foreach(json_object_get(answer, "steps"), index, step)
+    {
+        bool is_accepted = json_is_true(json_object_get(step, "is_accepted"));
+
+        printf("    %s: %s%s%s\n", json_text(step, "step"),
+               is_accepted ? "would do" : "refuses: ", is_accepted ? "" : json_text(step, "reason"),
+               json_is_true(json_object_get(step, "is_victim")) ? ", and fails itself" : "");
+        print_lines("  ", json_object_get(step, "summary"));
+        print_lines("  can't reach: ", json_object_get(step, "limits"));
+    }
+    print_lines("lifeline: ", json_object_get(answer, "lifeline"));
+}
+
+static void print_budget(const json_t *budget)
+{
+    const json_t *out = json_object_get(budget, "take_out_ms"), *in = json_object_get(budget, "return_ms");
+
+    if (!json_is_object(out))
+        printf("  balancer %s/%s: its settings are not known\n", json_text(budget, "balancer"),
+               json_text(budget, "backend"));
+    else
+        printf("  balancer %s/%s: takes a dead server out after %lld to %lld ms, a healthy one back after "
+               "%lld to %lld ms\n",
+               json_text(budget, "balancer"), json_text(budget, "backend"),
+               json_integer_value(json_object_get(out, "least")),
+               json_integer_value(json_object_get(out, "most")),
+               json_integer_value(json_object_get(in, "least")),
+               json_integer_value(json_object_get(in, "most")));
+}
+
+static void print_plan(const struct mandate_file *file, const json_t *plan)
+{
+    const json_t *item;
+    size_t index;
+
+    mandate_file_print(file);
+    printf("\nwhat the hosts say:\n");
+    json_array_foreach(json_object_get(plan, "answers"), index, item) print_answer(item);
+    json_array_foreach(json_object_get(plan, "budgets"), index, item) print_budget(item);
+    json_array_foreach(json_object_get(plan, "refused"), index, item)
+        printf("  REFUSED by %s: %s\n", json_text(item, "host"), json_text(item, "reason"));
+}
+
+static int show_plan(const struct call *call, json_t *plan, struct error *error)
+{
+    _cleanup_(mandate_file_clear) struct mandate_file file = {0};
+    const char *path = call_option(call, "file");
+    _cleanup_free_ char *text = json_dumps(json_object_get(plan, "mandate"), JSON_INDENT(2));
+    int r;
+
+    if (!text)
+        return error_set(error, EBADMSG, "the coordinator's answer holds no mandate");
+    r = mandate_file_parse(&file, "the coordinator's mandate", text, strlen(text), error);
+    if (r == 0 && path)
+        r = io_write_file(path, text, strlen(text), 0644, error);
+    if (r < 0)
+        return r;
+    if (call->is_json)
+        output_json(json_incref(plan));
+    else
+        print_plan(&file, plan);
+    if (json_array_size(json_object_get(plan, "refused"))) {
+        fprintf(stderr, "grivet: the plan is refused by %zu host(s)\n",
+                json_array_size(json_object_get(plan, "refused")));
+        return EXIT_REFUSED;
+    }
+    if (path)
+        fprintf(stderr, "wrote %s; next: grivet sign %s --key YOU.key\n", path, path);
+    return EXIT_MET;
+}
+
+int command_plan(const struct call *call, struct error *error)
+{
+    _cleanup_(client_freep) struct client *client = NULL;
+    _cleanup_free_ char *text = NULL;
+    const char *path = call->arguments[0];
+    json_t *plan = NULL;
+    size_t length;
+    int r;
+
+    r = io_read_file(path, EXPERIMENT_BYTES_MAX, &text, &length, error);
+    if (r == 0)
+        r = experiment_check(path, text, length, error);
+    if (r == 0)
+        r = client_open(&client, call->config, error);
+    if (r == 0)
+        r = client_call(client, "POST", "/v1/plan", "application/yaml", text, length, &plan, error);
+    if (r == 0)
+        r = show_plan(call, plan, error);
+    else if (r == -EBADE)
+        error_wrap(error, "%s", path);
+    json_decref(plan);
+    return r;
+}

@@ -1,0 +1,256 @@
+/* A report as text: the verdict in a sentence first, then what was seen, in the order in which one asks. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "common/times.h"
+#include "report.h"
+
+/* Milliseconds as seconds, or what their absence means. */
+static json_t *format_msec(const json_t *value, const char *absent)
+{
+    char text[32];
+
+    if (!json_is_number(value))
+        return json_string(absent);
+    snprintf(text, sizeof(text), "%.1f s", json_number_value(value) / 1000);
+    return json_string(text);
+}
+
+static json_t *format_latency(const json_t *endpoint, const char *when)
+{
+    const json_t *latency = json_object_get(json_object_get(endpoint, "latency_ms"), when);
+    char text[48];
+
+    if (!json_is_object(latency))
+        return json_string("-");
+    snprintf(text, sizeof(text), "%.1f/%.1f", json_number_value(json_object_get(latency, "p50")),
+             json_number_value(json_object_get(latency, "p99")));
+    return json_string(text);
+}
+
+static json_t *format_lost(const json_t *endpoint)
+{
+    char text[48];
+
+    snprintf(text, sizeof(text), "%lld of %lld", json_integer_value(json_object_get(endpoint, "lost")),
+             json_integer_value(json_object_get(endpoint, "requests")));
+    return json_string(text);
+}
+
+/* Seconds after t0 at which @endpoint first left health. */
+static json_t *format_first_failure(const json_t *endpoint, const json_t *report)
+{
+    const json_t *transition;
+    int64_t t0, at;
+    char text[32];
+    size_t index;
+
+    if (time_parse(json_text(report, "t0"), &t0) == 0)
+        json_array_foreach(json_object_get(endpoint, "transitions"), index, transition)
+        {
+            if (strcmp(json_text(transition, "from"), "healthy") != 0 ||
+                time_parse(json_text(transition, "at"), &at) < 0 || at < t0)
+                continue;
+            snprintf(text, sizeof(text), "%.1f s", (double)(at - t0) / USEC_PER_SEC);
+            return json_string(text);
+        }
+    return json_string("never");
+}
+
+static void print_endpoints(const json_t *report)
+{
+    static const char *const heads[] = {"ENDPOINT", "FROM",      "FAILED", "UNHEALTHY", "RECOVERED", "STABLE",
+                                        "LOST",     "MS BEFORE", "DURING", "AFTER",     NULL};
+    json_t *rows = json_array(), *one;
+    size_t index;
+
+    json_array_foreach(json_object_get(report, "endpoints"), index, one)
+    {
+        bool has_failed = json_integer_value(json_object_get(one, "recover_ms")) != 0;
+
+        json_array_append_new(rows,
+                              json_pack("[s, s, o, o, o, o, o, o, o, o]", json_text(one, "name"),
+                                        json_text(one, "from"), format_first_failure(one, report),
+                                        format_msec(json_object_get(one, "detect_ms"), "never"),
+                                        has_failed || !json_is_number(json_object_get(one, "recover_ms"))
+                                            ? format_msec(json_object_get(one, "recover_ms"), "NEVER")
+                                            : json_string("-"),
+                                        format_msec(json_object_get(one, "stable_ms"), "-"), format_lost(one),
+                                        format_latency(one, "before"), format_latency(one, "during"),
+                                        format_latency(one, "after")));
+    }
+    if (json_array_size(rows)) {
+        printf("\nEndpoints, counted from t0; latencies as p50/p99\n");
+        output_table(heads, rows);
+    }
+    json_decref(rows);
+}
+
+static void print_balancer(const json_t *report)
+{
+    const json_t *fact;
+    char at[16];
+    size_t index;
+
+    if (json_array_size(json_object_get(report, "balancer")))
+        printf("\nWhat the balancer decided\n");
+    json_array_foreach(json_object_get(report, "balancer"), index, fact)
+        printf("  %s  %s/%s %s: %s\n", time_short(json_text(fact, "at"), at), json_text(fact, "backend"),
+               json_text(fact, "server"), json_text(fact, "state"), json_text(fact, "text"));
+    json_array_foreach(json_object_get(report, "budgets"), index, fact)
+    {
+        const json_t *out = json_object_get(fact, "take_out_ms"), *in = json_object_get(fact, "return_ms");
+
+        if (json_is_object(out))
+            printf("  its settings allow %s/%s %lld to %lld ms to take out, %lld to %lld ms to take back\n",
+                   json_text(fact, "balancer"), json_text(fact, "backend"),
+                   json_integer_value(json_object_get(out, "least")),
+                   json_integer_value(json_object_get(out, "most")),
+                   json_integer_value(json_object_get(in, "least")),
+                   json_integer_value(json_object_get(in, "most")));
+    }
+}
+
+static void print_list(const char *head, const json_t *list)
+{
+    const json_t *item;
+    size_t index;
+
+    json_array_foreach((json_t *)list, index, item)
+        printf("%s%s", index ? ", " : head, json_string_value(item));
+}
+
+static void print_replacements(const json_t *report)
+{
+    const json_t *one;
+    char started[16], served[16];
+    size_t index;
+
+    if (json_array_size(json_object_get(report, "replacements")))
+        printf("\nReplacements\n");
+    json_array_foreach(json_object_get(report, "replacements"), index, one)
+    {
+        bool is_serving = json_is_string(json_object_get(one, "in_service_at"));
+
+        printf("  %s started %s, %s%s", json_text(one, "instance"),
+               time_short(json_text(one, "started_at"), started),
+               is_serving ? "in service " : "NEVER in service",
+               is_serving ? time_short(json_text(one, "in_service_at"), served) : "");
+        print_list(is_serving ? "; waited for " : "; was waiting for ", json_object_get(one, "waiting_for"));
+        printf("\n");
+    }
+}
+
+static json_t *format_revert_error(const json_t *fault)
+{
+    const json_t *value = json_object_get(fault, "revert_error_ms");
+    char text[32];
+
+    if (!json_is_number(value))
+        return json_string("-");
+    snprintf(text, sizeof(text), "%+.1f ms", json_number_value(value));
+    return json_string(text);
+}
+
+static json_t *format_effect(const json_t *effect)
+{
+    const json_t *out = json_object_get(effect, "out_packets"), *in = json_object_get(effect, "in_packets");
+    const json_t *processes = json_object_get(effect, "processes"), *process;
+    char text[80] = "-";
+    size_t index, gone = 0;
+
+    json_array_foreach((json_t *)processes, index, process) gone +=
+        json_is_true(json_object_get(process, "is_gone"));
+    if (json_is_array(processes))
+        snprintf(text, sizeof(text), "%zu of %zu processes gone", gone, json_array_size(processes));
+    else if (json_is_integer(out) || json_is_integer(in))
+        snprintf(text, sizeof(text), "dropped %lld out, %lld in", json_integer_value(out),
+                 json_integer_value(in));
+    return json_string(text);
+}
+
+static void print_faults(const json_t *report)
+{
+    static const char *const heads[] = {"HOST",   "FAULT",   "STATE", "REVERTED", "ROLLBACK ERROR",
+                                        "EFFECT", "VERDICT", "WHY",   NULL};
+    json_t *rows = json_array(), *fault;
+    char at[16];
+    size_t index;
+
+    json_array_foreach(json_object_get(report, "faults"), index, fault) json_array_append_new(
+        rows, json_pack("[s, s, s, s, o, o, s, s]", json_text(fault, "host"), json_text(fault, "fault"),
+                        json_text(fault, "state"), time_short(json_text(fault, "reverted_at"), at),
+                        format_revert_error(fault), format_effect(json_object_get(fault, "effect")),
+                        json_text(fault, "verdict"), json_text(fault, "why")));
+    if (json_array_size(rows)) {
+        printf("\nFaults\n");
+        output_table(heads, rows);
+    }
+    json_decref(rows);
+}
+
+static void print_clocks(const json_t *report)
+{
+    const json_t *one;
+    size_t index;
+
+    if (json_array_size(json_object_get(report, "clocks")))
+        printf("\nClocks against the coordinator's\n");
+    json_array_foreach(json_object_get(report, "clocks"), index, one)
+    {
+        const json_t *offset = json_object_get(one, "offset_usec");
+
+        if (json_is_number(offset))
+            printf("  %-20s %+.3f ms, known to %.3f ms\n", json_text(one, "host"),
+                   json_number_value(offset) / 1000,
+                   json_number_value(json_object_get(one, "bound_usec")) / 1000);
+        else
+            printf("  %-20s not measured\n", json_text(one, "host"));
+    }
+}
+
+static void print_objectives(const json_t *report)
+{
+    const json_t *one;
+    size_t index;
+
+    if (json_array_size(json_object_get(report, "objectives")))
+        printf("\nObjectives\n");
+    json_array_foreach(json_object_get(report, "objectives"), index, one)
+        printf("  %-8s %s: %s\n", json_text(one, "verdict"), json_text(one, "name"), json_text(one, "why"));
+}
+
+void report_print(const json_t *report)
+{
+    bool is_bold = isatty(STDOUT_FILENO);
+    const json_t *skew = json_object_get(report, "start_skew_ms");
+
+    printf("%s%s: %s%s\n\n", is_bold ? "\033[1m" : "", json_text(report, "verdict"),
+           json_text(report, "sentence"), is_bold ? "\033[0m" : "");
+    printf("run %s of %s, t0 %s", json_text(report, "run"), json_text(report, "experiment"),
+           json_text(report, "t0"));
+    if (json_is_number(skew))
+        printf(", hosts started within %.1f ms", json_number_value(skew));
+    printf("\n");
+    print_endpoints(report);
+    print_balancer(report);
+    print_replacements(report);
+    print_faults(report);
+    print_clocks(report);
+    print_objectives(report);
+}
+
+int report_exit_code(const json_t *report)
+{
+    const char *verdict = json_text(report, "verdict"), *state = json_text(report, "state");
+
+    if (strcmp(state, "halted") == 0)
+        return EXIT_HALTED;
+    if (strcmp(state, "failed") == 0 && !json_is_string(json_object_get(report, "t0")))
+        return EXIT_REFUSED;
+    if (strcmp(verdict, "met") == 0)
+        return EXIT_MET;
+    return strcmp(verdict, "missed") == 0 ? EXIT_MISSED : EXIT_UNKNOWN;
+}

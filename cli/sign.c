@@ -1,0 +1,137 @@
+/* grivet sign and verify: see what is asked of you, sign it; see who has. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/io.h"
+#include "common/roots.h"
+#include "keys.h"
+#include "mandate-file.h"
+
+#define ROOTS_PATH      "/etc/grivet/roots.json"
+#define ROOTS_BYTES_MAX 65536
+
+/* Whoever signs has to have counted: a yes is typed too easily. */
+static int confirm_hosts(const struct call *call, const struct mandate *mandate, struct error *error)
+{
+    int64_t hosts, answered;
+    char answer[32];
+    char *end;
+    int r;
+
+    r = mandate_count_hosts(mandate, &hosts, error);
+    if (r == 0)
+        r = call_integer(call, "hosts", 1, INT32_MAX, 0, &answered, error);
+    if (r == 0 && !answered) {
+        r = terminal_ask("How many hosts do you sign this for? (--hosts N answers in scripts)", answer,
+                         sizeof(answer), error);
+        if (r == 0)
+            answered = strtoll(answer, &end, 10);
+    }
+    if (r == 0 && answered != hosts)
+        r = error_set(error, EKEYREJECTED, "the mandate is for %lld hosts, not %lld; nothing was signed",
+                      (long long)hosts, (long long)answered);
+    return r;
+}
+
+static int sign_and_save(const struct call *call, struct envelope *envelope, const char *path,
+                         struct error *error)
+{
+    _cleanup_(secret_key_freep) struct secret_key *key = NULL;
+    _cleanup_free_ char *text = NULL;
+    int r;
+
+    r = signing_key_load(call, call_option(call, "key"), &key, error);
+    if (r == 0)
+        r = envelope_sign(envelope, key, error);
+    if (r < 0)
+        return r;
+    text = envelope_format(envelope);
+    return text ? io_write_file(path, text, strlen(text), 0644, error) : error_oom(error);
+}
+
+int command_sign(const struct call *call, struct error *error)
+{
+    _cleanup_(mandate_file_clear) struct mandate_file file = {0};
+    const char *path = call->arguments[0];
+    int r;
+
+    if (!call_option(call, "key"))
+        return error_set(error, EINVAL, "sign: --key FILE is missing; grivet key new makes one");
+    r = mandate_file_load(&file, path, error);
+    if (r < 0)
+        return r;
+    mandate_file_print(&file);
+    r = confirm_hosts(call, file.mandate, error);
+    if (r == 0)
+        r = sign_and_save(call, file.envelope, path, error);
+    if (r < 0)
+        return r;
+    printf("\nsigned; %s has %zu signature%s now\n", path, file.envelope->n_signatures,
+           file.envelope->n_signatures == 1 ? "" : "s");
+    return EXIT_MET;
+}
+
+static int load_roots(const char *path, struct roots **ret, struct error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t length;
+    int r;
+
+    r = io_read_file(path, ROOTS_BYTES_MAX, &text, &length, error);
+    return r < 0 ? r : roots_parse(ret, path, text, length, error);
+}
+
+/* People, each once, in the order of the roots. */
+static json_t *find_signers(const struct roots *roots, const struct envelope *envelope)
+{
+    json_t *people = json_array(), *known;
+    size_t index;
+
+    for (size_t i = 0; i < roots->n_keys; i++) {
+        const struct roots_key *key = &roots->keys[i];
+        bool is_new = true;
+
+        json_array_foreach(people, index, known) is_new &= strcmp(json_string_value(known), key->person) != 0;
+        if (is_new && key->roles & ROOTS_APPROVE && envelope_is_signed_by(envelope, &key->key))
+            json_array_append_new(people, json_string(key->person));
+    }
+    return people;
+}
+
+static void print_signers(const json_t *people)
+{
+    const json_t *person;
+    size_t index;
+
+    printf("signed by %zu %s:", json_array_size(people), json_array_size(people) == 1 ? "person" : "people");
+    json_array_foreach((json_t *)people, index, person) printf(" %s", json_string_value(person));
+    printf("\n");
+}
+
+int command_verify(const struct call *call, struct error *error)
+{
+    const char *path = call_option(call, "roots");
+    _cleanup_(mandate_file_clear) struct mandate_file file = {0};
+    _cleanup_(roots_freep) struct roots *roots = NULL;
+    int64_t needed;
+    json_t *people;
+    int r;
+
+    r = call_integer(call, "people", 1, 16, 1, &needed, error);
+    if (r == 0)
+        r = mandate_file_load(&file, call->arguments[0], error);
+    if (r == 0)
+        r = load_roots(path ? path : ROOTS_PATH, &roots, error);
+    if (r < 0)
+        return r;
+    people = find_signers(roots, file.envelope);
+    if (call->is_json) {
+        output_json(json_pack("{s:s, s:O}", "mandate", file.mandate->hash, "signed_by", people));
+    } else {
+        mandate_file_print(&file);
+        print_signers(people);
+    }
+    json_decref(people);
+    return roots_require(roots, file.envelope, ROOTS_APPROVE, needed, time_now_usec(), error);
+}
