@@ -198,11 +198,8 @@ static int plan_open(struct plan_request *plan, const char *text, size_t length,
     for (size_t i = 0; i < plan->run->n_hosts && r == 0; i++) {
         struct run_host *host = &plan->run->hosts[i];
 
-        if (host->is_pinned)
-            r = runs_send_ask(coordinator, host->id, plan->run->mandate->hash, "plan", now_usec, host->ask,
-                              error);
-        else
-            host->has_answered = true; /* an observer is asked nothing: it refuses its order or watches */
+        r = runs_send_ask(coordinator, host->id, plan->run->mandate->hash, "plan", now_usec, host->ask,
+                          error);
     }
     return r;
 }

@@ -69,7 +69,29 @@ static void add_what(struct sentence *sentence, const struct run *run)
             run->mandate->n_steps == 2 ? "" : "s");
 }
 
-/* The endpoint that was hit hardest speaks for all. */
+static bool is_promised(const struct run *run, const char *probe)
+{
+    const struct node *objectives = run->mandate->objectives;
+
+    for (const struct node *node = objectives ? objectives->first : NULL; node; node = node->next)
+        if (!strcmp(node_string(node, "kind"), "recover") && !strcmp(node_string(node, "probe"), probe))
+            return true;
+    return false;
+}
+
+/* What was promised to recover is what users see; without a promise it is the first probe. The victims' own
+ * are neither. */
+static bool is_users(const struct run *run, const struct run_endpoint *endpoint)
+{
+    bool has_promise = false;
+
+    for (size_t i = 0; i < run->n_endpoints; i++)
+        has_promise |= is_promised(run, run->endpoints[i].probe.name);
+    return has_promise ? is_promised(run, endpoint->probe.name)
+                       : !strcmp(endpoint->probe.name, run->endpoints[0].probe.name);
+}
+
+/* Of several the one that was hit hardest speaks for all. */
 static void add_users(struct sentence *sentence, const struct run *run)
 {
     double failed_sec = 0;
@@ -81,7 +103,7 @@ static void add_users(struct sentence *sentence, const struct run *run)
         double sec;
         int64_t msec;
 
-        if (endpoint_recovery(run, &run->endpoints[i], &recovery) < 0)
+        if (!is_users(run, &run->endpoints[i]) || endpoint_recovery(run, &run->endpoints[i], &recovery) < 0)
             continue;
         n++;
         sec = (double)recovery.lost * (double)run->endpoints[i].probe.interval_msec / 1000;

@@ -201,7 +201,7 @@ static void advance_warming_up(struct run *run, int64_t now_usec)
 
     if (now_usec < due_usec)
         return;
-    for (size_t i = 0; i < run->n_endpoints; i++) {
+    for (size_t i = 0; i < run->n_endpoints && !error.code; i++) {
         const struct run_endpoint *endpoint = &run->endpoints[i];
         const struct run_fault *watch = run_fault_of(run, endpoint->from, MANDATE_OBSERVE);
         bool is_refused = watch && watch->state >= RUN_FAULT_FAILED;

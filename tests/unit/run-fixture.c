@@ -56,7 +56,8 @@ static const char mandate_format[] =
     " \"late_joiners\": {\"labels\": {\"group\": \"web\"}, \"max\": 2}, \"observers\": [\"obs\"],"
     " \"probes\": [{\"name\": \"shop\", \"kind\": \"http\", \"url\": \"http://10.0.0.5/health\","
     "   \"interval_ms\": 200, \"timeout_ms\": 500, \"unhealthy_after\": 2, \"healthy_after\": 2,"
-    "   \"stable_ms\": 3000}],"
+    "   \"stable_ms\": 3000}, {\"name\": \"a1-health\", \"kind\": \"http\", \"url\": \"http://10.1.0.11/\","
+    "   \"interval_ms\": 200, \"timeout_ms\": 500}],"
     " \"objectives\": %s}";
 
 struct run *fixture_run(const char *objectives, int require_percent)
@@ -107,11 +108,11 @@ void fixture_answer(struct run *run, const char *host, bool is_accepted, const c
     strcpy(found->reason, reason);
 }
 
-void fixture_samples(struct run *run, int64_t from_usec, int64_t until_usec, int64_t bad_from_usec,
-                     int64_t bad_until_usec)
+static void samples_of(struct run *run, const char *probe, int64_t from_usec, int64_t until_usec,
+                       int64_t bad_from_usec, int64_t bad_until_usec)
 {
     char body[65536];
-    size_t length = (size_t)snprintf(body, sizeof(body), "{\"probe\": \"shop\", \"samples\": [");
+    size_t length = (size_t)snprintf(body, sizeof(body), "{\"probe\": \"%s\", \"samples\": [", probe);
     const char *comma = "";
 
     for (int64_t at = from_usec; at < until_usec; at += MSEC(200)) {
@@ -123,6 +124,13 @@ void fixture_samples(struct run *run, int64_t from_usec, int64_t until_usec, int
     }
     snprintf(body + length, sizeof(body) - length, "]}");
     fixture_says(run, "obs", "probe.samples", MANDATE_OBSERVE, body, until_usec);
+}
+
+void fixture_samples(struct run *run, int64_t from_usec, int64_t until_usec, int64_t bad_from_usec,
+                     int64_t bad_until_usec)
+{
+    samples_of(run, "shop", from_usec, until_usec, bad_from_usec, bad_until_usec);
+    samples_of(run, "a1-health", from_usec, until_usec, T0, STEPS_AT + DURATION);
 }
 
 static void says_fault(struct run *run, const char *host, const char *kind, const char *time_key,
