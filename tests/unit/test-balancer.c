@@ -1,7 +1,6 @@
 /* The balancer's side of the coordinator against a stand-in for HAProxy on loopback: asked, answered, logged,
  * silent. */
 #include <arpa/inet.h>
-#include <check.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 
 #include "coordinator/balancer.h"
+#include "unit.h"
 
 #define STAT                                                                                                 \
     "# pxname,svname,status,check_status,check_rise,check_fall,addr,\n"                                      \
@@ -185,19 +185,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("balancer");
-    TCase *tests = tcase_create("balancer");
-    SRunner *runner;
-    int failed;
+    static const TTest *const tests[] = {test_asks_and_listens, test_silent, test_refused, NULL};
 
-    tcase_set_timeout(tests, 20);
-    tcase_add_test(tests, test_asks_and_listens);
-    tcase_add_test(tests, test_silent);
-    tcase_add_test(tests, test_refused);
-    suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run("balancer", tests);
 }

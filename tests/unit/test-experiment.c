@@ -1,9 +1,9 @@
 /* Experiments: what is accepted, what is refused and at which place, and which hosts a plan chooses. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "coordinator/plan.h"
+#include "unit.h"
 
 #define HEAD                                                                                                 \
     "schema: grivet.experiment/1\n"                                                                          \
@@ -219,22 +219,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("experiment");
-    TCase *tests = tcase_create("experiment");
-    SRunner *runner;
-    int failed;
+    static const TTest *const tests[] = {test_accepted, test_refused, test_durations,    test_two_of_a_name,
+                                         test_probes,   test_plan,    test_plan_refused, NULL};
 
-    tcase_add_test(tests, test_accepted);
-    tcase_add_test(tests, test_refused);
-    tcase_add_test(tests, test_durations);
-    tcase_add_test(tests, test_two_of_a_name);
-    tcase_add_test(tests, test_probes);
-    tcase_add_test(tests, test_plan);
-    tcase_add_test(tests, test_plan_refused);
-    suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run("experiment", tests);
 }

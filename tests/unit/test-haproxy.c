@@ -1,8 +1,8 @@
 /* HAProxy's words: statistics, log lines, and what its settings allow it. */
-#include <check.h>
 #include <string.h>
 
 #include "coordinator/balancer.h"
+#include "unit.h"
 
 #define HEADER "# pxname,svname,status,check_status,check_rise,check_fall,addr,\n"
 
@@ -87,19 +87,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("haproxy");
-    TCase *tests = tcase_create("haproxy");
-    SRunner *runner;
-    int failed;
+    static const TTest *const tests[] = {test_stat, test_stat_refused, test_log, test_budget, NULL};
 
-    tcase_add_test(tests, test_stat);
-    tcase_add_test(tests, test_stat_refused);
-    tcase_add_test(tests, test_log);
-    tcase_add_test(tests, test_budget);
-    suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run("haproxy", tests);
 }

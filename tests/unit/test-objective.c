@@ -1,9 +1,9 @@
 /* Every kind of objective, met, missed and unknown; and the ways in which what was measured can be in doubt.
  */
-#include <check.h>
 #include <string.h>
 
 #include "run-fixture.h"
+#include "unit.h"
 
 #define RECOVER                                                                                              \
     "[{\"name\": \"users are served\", \"kind\": \"recover\", \"probe\": \"shop\", \"within_s\": 10}]"
@@ -108,7 +108,8 @@ START_TEST(test_replacements)
     run = fixture_start(REPLACEMENTS);
     run_note_newborn(run, "n1", "web", "10.2.0.13", T0 + SEC(4));
     fixture_finish(run, 0, true);
-    run_host(run, "n1")->in_service_usec = run_reverted_usec(run) + SEC(1); /* when the zone was back already */
+    run_host(run, "n1")->in_service_usec =
+        run_reverted_usec(run) + SEC(1); /* when the zone was back already */
     check_verdict("missed", "0 of 1");
 
     run = fixture_start(REPLACEMENTS);
@@ -210,23 +211,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("objective");
-    TCase *tests = tcase_create("objective");
-    SRunner *runner;
-    int failed;
+    static const TTest *const tests[] = {test_recover,      test_detect,   test_lost,
+                                         test_replacements, test_rollback, test_doubts,
+                                         test_clock_offset, test_refused,  NULL};
 
-    tcase_add_test(tests, test_recover);
-    tcase_add_test(tests, test_detect);
-    tcase_add_test(tests, test_lost);
-    tcase_add_test(tests, test_replacements);
-    tcase_add_test(tests, test_rollback);
-    tcase_add_test(tests, test_doubts);
-    tcase_add_test(tests, test_clock_offset);
-    tcase_add_test(tests, test_refused);
-    suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run("objective", tests);
 }

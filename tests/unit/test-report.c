@@ -1,8 +1,8 @@
 /* The report: its fields, its verdict and its sentence, from made-up facts. */
-#include <check.h>
 #include <string.h>
 
 #include "run-fixture.h"
+#include "unit.h"
 
 #define OBJECTIVES                                                                                           \
     "[{\"name\": \"users are served\", \"kind\": \"recover\", \"probe\": \"shop\", \"within_s\": 10},"       \
@@ -202,23 +202,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("report");
-    TCase *tests = tcase_create("report");
-    SRunner *runner;
-    int failed;
+    static const TTest *const tests[] = {
+        test_met,           test_missed,        test_missed_outweighs_unknown,
+        test_no_fresh_head, test_no_objectives, test_fault_verdicts,
+        test_halted,        test_failed,        NULL};
 
-    tcase_add_test(tests, test_met);
-    tcase_add_test(tests, test_missed);
-    tcase_add_test(tests, test_missed_outweighs_unknown);
-    tcase_add_test(tests, test_no_fresh_head);
-    tcase_add_test(tests, test_no_objectives);
-    tcase_add_test(tests, test_fault_verdicts);
-    tcase_add_test(tests, test_halted);
-    tcase_add_test(tests, test_failed);
-    suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run("report", tests);
 }

@@ -1,8 +1,8 @@
 /* The states of a run, with made-up time and hosts: what starts it, what stops it, what it waits for. */
-#include <check.h>
 #include <string.h>
 
 #include "run-fixture.h"
+#include "unit.h"
 
 static struct run *run;
 
@@ -329,31 +329,23 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("run");
-    TCase *tests = tcase_create("run");
-    SRunner *runner;
-    int failed;
+    static const TTest *const tests[] = {test_whole,
+                                         test_one_would_refuse,
+                                         test_one_is_silent,
+                                         test_share_is_enough,
+                                         test_one_does_not_arm,
+                                         test_one_refuses_its_order,
+                                         test_blind,
+                                         test_sick_before,
+                                         test_window_is_closed,
+                                         test_order_can_not_be_queued,
+                                         test_no_heads,
+                                         test_halted,
+                                         test_no_proof_of_the_end,
+                                         test_late_joiners,
+                                         test_clock_is_corrected,
+                                         test_share_of_group,
+                                         NULL};
 
-    tcase_add_test(tests, test_whole);
-    tcase_add_test(tests, test_one_would_refuse);
-    tcase_add_test(tests, test_one_is_silent);
-    tcase_add_test(tests, test_share_is_enough);
-    tcase_add_test(tests, test_one_does_not_arm);
-    tcase_add_test(tests, test_one_refuses_its_order);
-    tcase_add_test(tests, test_blind);
-    tcase_add_test(tests, test_sick_before);
-    tcase_add_test(tests, test_window_is_closed);
-    tcase_add_test(tests, test_order_can_not_be_queued);
-    tcase_add_test(tests, test_no_heads);
-    tcase_add_test(tests, test_halted);
-    tcase_add_test(tests, test_no_proof_of_the_end);
-    tcase_add_test(tests, test_late_joiners);
-    tcase_add_test(tests, test_clock_is_corrected);
-    tcase_add_test(tests, test_share_of_group);
-    suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return unit_run("run", tests);
 }
