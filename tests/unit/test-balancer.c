@@ -185,7 +185,7 @@ END_TEST
 
 int main(void)
 {
-    static const TTest *const tests[] = {test_asks_and_listens, test_silent, test_refused, NULL};
+    const TTest *const tests[] = {test_asks_and_listens, test_silent, test_refused, NULL};
 
     return unit_run("balancer", tests);
 }

@@ -60,7 +60,7 @@ END_TEST
 
 int main(void)
 {
-    static const TTest *const tests[] = {test_faults, NULL};
+    const TTest *const tests[] = {test_faults, NULL};
 
     return unit_run("experiment-faults", tests);
 }

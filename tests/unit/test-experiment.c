@@ -219,8 +219,8 @@ END_TEST
 
 int main(void)
 {
-    static const TTest *const tests[] = {test_accepted, test_refused, test_durations,    test_two_of_a_name,
-                                         test_probes,   test_plan,    test_plan_refused, NULL};
+    const TTest *const tests[] = {test_accepted, test_refused, test_durations,    test_two_of_a_name,
+                                  test_probes,   test_plan,    test_plan_refused, NULL};
 
     return unit_run("experiment", tests);
 }

@@ -87,7 +87,7 @@ END_TEST
 
 int main(void)
 {
-    static const TTest *const tests[] = {test_stat, test_stat_refused, test_log, test_budget, NULL};
+    const TTest *const tests[] = {test_stat, test_stat_refused, test_log, test_budget, NULL};
 
     return unit_run("haproxy", tests);
 }

@@ -211,9 +211,9 @@ END_TEST
 
 int main(void)
 {
-    static const TTest *const tests[] = {test_recover,      test_detect,   test_lost,
-                                         test_replacements, test_rollback, test_doubts,
-                                         test_clock_offset, test_refused,  NULL};
+    const TTest *const tests[] = {test_recover,      test_detect,   test_lost,
+                                  test_replacements, test_rollback, test_doubts,
+                                  test_clock_offset, test_refused,  NULL};
 
     return unit_run("objective", tests);
 }

@@ -202,10 +202,9 @@ END_TEST
 
 int main(void)
 {
-    static const TTest *const tests[] = {
-        test_met,           test_missed,        test_missed_outweighs_unknown,
-        test_no_fresh_head, test_no_objectives, test_fault_verdicts,
-        test_halted,        test_failed,        NULL};
+    const TTest *const tests[] = {test_met,           test_missed,        test_missed_outweighs_unknown,
+                                  test_no_fresh_head, test_no_objectives, test_fault_verdicts,
+                                  test_halted,        test_failed,        NULL};
 
     return unit_run("report", tests);
 }

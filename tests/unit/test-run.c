@@ -329,23 +329,23 @@ END_TEST
 
 int main(void)
 {
-    static const TTest *const tests[] = {test_whole,
-                                         test_one_would_refuse,
-                                         test_one_is_silent,
-                                         test_share_is_enough,
-                                         test_one_does_not_arm,
-                                         test_one_refuses_its_order,
-                                         test_blind,
-                                         test_sick_before,
-                                         test_window_is_closed,
-                                         test_order_can_not_be_queued,
-                                         test_no_heads,
-                                         test_halted,
-                                         test_no_proof_of_the_end,
-                                         test_late_joiners,
-                                         test_clock_is_corrected,
-                                         test_share_of_group,
-                                         NULL};
+    const TTest *const tests[] = {test_whole,
+                                  test_one_would_refuse,
+                                  test_one_is_silent,
+                                  test_share_is_enough,
+                                  test_one_does_not_arm,
+                                  test_one_refuses_its_order,
+                                  test_blind,
+                                  test_sick_before,
+                                  test_window_is_closed,
+                                  test_order_can_not_be_queued,
+                                  test_no_heads,
+                                  test_halted,
+                                  test_no_proof_of_the_end,
+                                  test_late_joiners,
+                                  test_clock_is_corrected,
+                                  test_share_of_group,
+                                  NULL};
 
     return unit_run("run", tests);
 }

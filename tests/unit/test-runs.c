@@ -233,7 +233,7 @@ static void clean_up(void)
 
 int main(void)
 {
-    static const TTest *const tests[] = {test_killed_everywhere, NULL};
+    const TTest *const tests[] = {test_killed_everywhere, NULL};
     int r = unit_run("runs", tests);
 
     clean_up();
