@@ -56,6 +56,7 @@ class Coordinator:
     def __init__(self, host, folder, port):
         self.items, self.polls, self.posts = queue.Queue(), queue.Queue(), queue.Queue()
         self.mandates, self.replies = {}, {}
+        self.raw_events = None  # a function of the lines as they came, instead of replies
         with open("/proc/self/ns/net") as ours, open(f"/proc/{host.init_pid}/ns/net") as theirs:
             set_namespace(theirs.fileno())
             try:
@@ -83,6 +84,8 @@ class Coordinator:
         if path.startswith("/v1/mandates/"):
             mandate = self.mandates.get(path.rsplit("/", 1)[1])
             return (200, mandate) if mandate else (404, {"error": "no such mandate"})
+        if path == "/v1/agent/events" and self.raw_events:
+            return self.raw_events(body.splitlines())
         asked = json.loads(body) if path != "/v1/agent/events" else [json.loads(line) for line in body.splitlines()]
         if path != "/v1/agent/poll":
             self.posts.put((path, asked))
