@@ -1,9 +1,10 @@
 /*
- * A fault is a descriptor: one const struct in one file of this folder, named in faults/meson.build, which makes
- * the registry. From its table of parameters come decoding with located errors, `grivet faults` and the manual.
+ * A fault is a descriptor: one const struct in one file of this folder, named in faults/meson.build, which
+ * makes the registry. From its table of parameters come decoding with located errors, `grivet faults` and the
+ * manual.
  *
- * A fault runs in a holder, a process of its own whose death gives back what the fault is made of. A fault says
- * *what*; how the kernel does it, and how that is undone, is in kernel/.
+ * A fault runs in a holder, a process of its own whose death gives back what the fault is made of. A fault
+ * says *what*; how the kernel does it, and how that is undone, is in kernel/.
  */
 #pragma once
 
@@ -12,20 +13,21 @@
 
 #include "common/mandate.h"
 #include "common/record.h"
+#include "kernel/undo.h"
 
 enum fault_flags {
-    FAULT_REVERSIBLE = 1 << 0,      /* has a rollback; without: ends at `exercised` */
-    FAULT_SELF_EXERCISED = 1 << 1,  /* can measure its own effect: not exercised is a failure */
+    FAULT_REVERSIBLE = 1 << 0,     /* has a rollback; without: ends at `exercised` */
+    FAULT_SELF_EXERCISED = 1 << 1, /* can measure its own effect: not exercised is a failure */
 };
 
 enum parameter_type {
-    PARAMETER_INTEGER,  /* int64_t, min..max */
-    PARAMETER_STRING,   /* const char * */
-    PARAMETER_CHOICE,   /* int: index into @choices */
-    PARAMETER_CIDRS,    /* struct parameter_cidrs: merged, no host bits; min..max entries */
-    PARAMETER_PORTS,    /* struct parameter_ports: integers or "from-to", merged; min..max entries */
-    PARAMETER_ZONE,     /* const char *: must be in the mandate's zone map */
-    PARAMETER_REGEX,    /* const char *: a POSIX extended regular expression that compiles, at most 256 bytes */
+    PARAMETER_INTEGER, /* int64_t, min..max */
+    PARAMETER_STRING,  /* const char * */
+    PARAMETER_CHOICE,  /* int: index into @choices */
+    PARAMETER_CIDRS,   /* struct parameter_cidrs: merged, no host bits; min..max entries */
+    PARAMETER_PORTS,   /* struct parameter_ports: integers or "from-to", merged; min..max entries */
+    PARAMETER_ZONE,    /* const char *: must be in the mandate's zone map */
+    PARAMETER_REGEX, /* const char *: a POSIX extended regular expression that compiles, at most 256 bytes */
 };
 
 struct parameter_cidrs {
@@ -126,10 +128,12 @@ struct fault_run {
  * @plan: read-only
  * @inject: make the effect; on failure nothing is left
  * @verify: read the kernel back; 0 = armed
- * @exercise: measure the effect with own traffic or by looking; adds to @effect; 0 = exercised, -EAGAIN = not (yet), else failure
+ * @exercise: measure the effect with own traffic or by looking; adds to @effect; 0 = exercised, -EAGAIN = not
+ * (yet), else failure
  * @measure: counters and findings so far into @effect; called before the undo and while running
  * @revert: undo; allocates nothing that can fail and writes no disk
- * @verify_reverted: nothing with the names of run->order exists: also called by the executor after a holder's death, with state NULL
+ * @verify_reverted: nothing with the names of run->order exists: also called by the executor after a holder's
+ * death, with state NULL
  * @release: free @state
  */
 struct fault {
@@ -161,11 +165,13 @@ const struct fault *fault_find(const char *name);
  * @mandate: for zones; NULL = zones are not looked up
  * Calls fault->check() too.
  */
-int fault_decode_parameters(const struct fault *fault, const struct document *document, const struct node *node,
-                            const struct mandate *mandate, void **ret, struct error *error);
+int fault_decode_parameters(const struct fault *fault, const struct document *document,
+                            const struct node *node, const struct mandate *mandate, void **ret,
+                            struct error *error);
 void *fault_free_parameters(const struct fault *fault, void *parameters);
 
-#define FAULT_OBJECT_PREFIX   "grivet-"
+#define FAULT_OBJECT_PREFIX   UNDO_NAME_PREFIX
 #define FAULT_OBJECT_NAME_MAX 24
-/** fault_object_name() - "grivet-" and the last 12 hexadecimal digits of the order's id: the reserved name of its kernel objects */
+/** fault_object_name() - "grivet-" and the last 12 hexadecimal digits of the order's id: the reserved name of
+ * its kernel objects */
 const char *fault_object_name(const char *order, char ret[FAULT_OBJECT_NAME_MAX]);

@@ -1,0 +1,247 @@
+/* The gate from outside: make it, read it back, take it away. See gate.h. */
+#include "gate.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "common/hands.h"
+
+#define DEVICES_MAX 256 /* of one chain: NFT_NETDEVICE_MAX in net/netfilter/nf_tables_api.c */
+
+const struct cidr gate_metadata[2] = {
+    {AF_INET, 32, {169, 254, 169, 254}},
+    {AF_INET6, 128, {0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}},
+};
+
+static bool kernel_is_at_least(int major, int minor)
+{
+    struct utsname name;
+    int have_major, have_minor;
+
+    if (uname(&name) < 0 || sscanf(name.release, "%d.%d", &have_major, &have_minor) != 2)
+        return false;
+    return have_major > major || (have_major == major && have_minor >= minor);
+}
+
+bool gate_has_egress(void)
+{
+    return kernel_is_at_least(5, 16);
+}
+
+/* Without CAP_NET_ADMIN (a plan is made without) nf_tables answers EPERM, which tells that it is there. */
+int gate_supported(struct error *error)
+{
+    _cleanup_close_ int fd = -1;
+    struct error words = {0};
+    int r;
+
+    if (!kernel_is_at_least(5, 12))
+        return error_set(error, EOPNOTSUPP,
+                         "needs kernel 5.12 or newer, for nftables tables that have an owner");
+    fd = nft_open(&words);
+    r = fd < 0 ? fd
+               : nft_read(fd, NFT_MSG_GETTABLE, NLM_F_DUMP, NFPROTO_INET, NULL, NULL, NULL, NULL, &words);
+    if (r < 0 && r != -EPERM && r != -EAGAIN)
+        return error_set(error, EOPNOTSUPP, "this kernel has no nf_tables (%s)", words.text);
+    return 0;
+}
+
+int gate_add_undos(struct record *record, const char *name, struct error *error)
+{
+    static const char *const families[] = {"inet", "netdev"};
+    char argument[FAULT_OBJECT_NAME_MAX + 8];
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(families) && r == 0; i++) {
+        snprintf(argument, sizeof(argument), "%s %s", families[i], name);
+        r = record_add_undo(record, "nft-table", argument, error);
+    }
+    return r;
+}
+
+/* All devices but loopback, as pointers into @list, ended by NULL. Return: how many */
+static size_t find_devices(const struct if_nameindex *list, const char *ret[DEVICES_MAX + 1])
+{
+    size_t count = 0;
+
+    for (; list && list->if_index && count < DEVICES_MAX; list++)
+        if (strcmp(list->if_name, "lo") != 0)
+            ret[count++] = list->if_name;
+    ret[count] = NULL;
+    return count;
+}
+
+static void prepare_removal(struct gate *gate)
+{
+    nft_batch_begin(&gate->removal, gate->removal_bytes, sizeof(gate->removal_bytes));
+    if (gate->has_egress)
+        nft_drop_table(&gate->removal, NFPROTO_NETDEV, gate->name);
+    nft_drop_table(&gate->removal, NFPROTO_INET, gate->name);
+    nft_batch_end(&gate->removal);
+}
+
+int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error)
+{
+    struct if_nameindex *list = if_nameindex();
+    _cleanup_(nft_batch_clear) struct nft_batch batch = {0};
+    const char *devices[DEVICES_MAX + 1];
+    size_t n_devices = find_devices(list, devices);
+    int r;
+
+    *gate = (struct gate){.fd = nft_open(error)};
+    snprintf(gate->name, sizeof(gate->name), "%s", spec->name);
+    gate->has_egress = gate_has_egress() && n_devices && spec->is_out && spec->protocols & GATE_UDP;
+    prepare_removal(gate);
+    r = gate->fd;
+    if (r >= 0) {
+        gate_write(gate, spec, devices, &batch);
+        r = nft_commit(gate->fd, &batch, error);
+    }
+    if_freenameindex(list);
+    if (r < 0)
+        gate_close(gate);
+    return r < 0 ? r : 0;
+}
+
+static int verify_table(const struct gate *gate, uint8_t family, const char *words, struct error *error)
+{
+    uint32_t flags;
+    int r = nft_read_table(gate->fd, family, gate->name, &flags, error);
+
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return error_set(error, EIO, "table %s %s is gone", words, gate->name);
+    if (has_owner_flag && !(flags & NFT_TABLE_F_OWNER))
+        return error_set(error, EIO, "table %s %s has no owner", words, gate->name);
+    for (size_t i = 0; i < ARRAY_SIZE(gate->n_intervals); i++) {
+        if (!gate->n_intervals[i])
+            continue;
+        r = nft_read_set(gate->fd, family, gate->name, i ? "blocked6" : "blocked4", NULL, NULL, error);
+        if (r < 0)
+            return r;
+        if ((size_t)r != gate->n_intervals[i])
+            return error_set(error, EIO, "table %s %s blocks %d of %zu address ranges", words, gate->name, r,
+                             gate->n_intervals[i]);
+    }
+    return 0;
+}
+
+static uint8_t chain_family(enum gate_chain chain)
+{
+    return chain == GATE_EGRESS ? NFPROTO_NETDEV : NFPROTO_INET;
+}
+
+int gate_verify(const struct gate *gate, struct error *error)
+{
+    struct nft_chain_facts facts;
+    int r = verify_table(gate, NFPROTO_INET, "inet", error);
+
+    if (r == 0 && gate->has_egress)
+        r = verify_table(gate, NFPROTO_NETDEV, "netdev", error);
+    for (enum gate_chain chain = 0; r == 0 && chain < GATE_CHAINS; chain++) {
+        if (!gate->n_rules[chain])
+            continue;
+        r = nft_read_chain(gate->fd, chain_family(chain), gate->name, gate_chains[chain], &facts, error);
+        if (r == 0 && facts.n_rules != gate->n_rules[chain])
+            r = error_set(error, EIO, "chain %s of %s has %zu rules instead of %zu", gate_chains[chain],
+                          gate->name, facts.n_rules, gate->n_rules[chain]);
+    }
+    return r;
+}
+
+int gate_packets(const struct gate *gate, uint64_t *ret_out, uint64_t *ret_silent, uint64_t *ret_in,
+                 struct error *error)
+{
+    struct nft_chain_facts facts[GATE_CHAINS] = {0};
+    int r = 0;
+
+    for (enum gate_chain chain = 0; r == 0 && chain < GATE_CHAINS; chain++)
+        if (gate->n_rules[chain])
+            r = nft_read_chain(gate->fd, chain_family(chain), gate->name, gate_chains[chain], &facts[chain],
+                               error);
+    if (r < 0)
+        return r;
+    *ret_out = facts[GATE_OUTPUT].packets + facts[GATE_EGRESS].packets;
+    *ret_silent = facts[GATE_EGRESS].packets;
+    *ret_in = facts[GATE_INPUT].packets;
+    return 0;
+}
+
+struct waiting_reader {
+    sa_family_t family;
+    gate_seen *each;
+    void *context;
+};
+
+static void on_waiting(const uint8_t *key, size_t length, uint64_t packets, void *context)
+{
+    const struct waiting_reader *reader = context;
+    size_t address = reader->family == AF_INET ? 4 : 16;
+    struct endpoint endpoint = {.address = {.family = reader->family, .prefix = address * 8}};
+
+    if (length < address + 2)
+        return;
+    memcpy(endpoint.address.address, key, address);
+    endpoint.port = key[address] << 8 | key[address + 1];
+    reader->each(&endpoint, packets, reader->context);
+}
+
+int gate_waiting(const struct gate *gate, gate_seen *each, void *context, struct error *error)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < 2 && r >= 0; i++) {
+        struct waiting_reader reader = {i ? AF_INET6 : AF_INET, each, context};
+
+        r = nft_read_set(gate->fd, NFPROTO_INET, gate->name, i ? "waiting6" : "waiting4", on_waiting, &reader,
+                         error);
+        if (r == -ENOENT) /* nothing outbound, or no TCP, is blocked */
+            r = 0;
+    }
+    return r < 0 ? r : 0;
+}
+
+int gate_remove(const struct gate *gate, struct error *error)
+{
+    return nft_commit(gate->fd, &gate->removal, error);
+}
+
+int gate_is_gone(const char *name, struct error *error)
+{
+    static const struct {
+        const char *words;
+        uint8_t family;
+    } tables[] = {{"inet", NFPROTO_INET}, {"netdev", NFPROTO_NETDEV}};
+    _cleanup_close_ int fd = nft_open(error);
+    int r = fd < 0 ? fd : 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0; i++) {
+        r = nft_read_table(fd, tables[i].family, name, NULL, error);
+        if (r == 1)
+            r = error_set(error, EEXIST, "table %s %s still exists", tables[i].words, name);
+    }
+    return r;
+}
+
+void gate_close(struct gate *gate)
+{
+    if (gate->fd >= 0)
+        close(gate->fd);
+    gate->fd = -1;
+    nft_batch_clear(&gate->removal);
+}
+
+bool gate_is_exempt(const struct gate_spec *spec, const struct cidr *address)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(gate_metadata); i++)
+        if (cidr_contains(&gate_metadata[i], address))
+            return true;
+    for (size_t i = 0; spec->protected && i < spec->protected->count; i++)
+        if (cidr_contains(&spec->protected->cidrs[i], address))
+            return true;
+    return false;
+}

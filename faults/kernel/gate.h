@@ -1,0 +1,92 @@
+/*
+ * The gate: what every network fault is made of. A table `inet NAME` with rules in output and input, and a
+ * table `netdev NAME` at the egress of all devices, where UDP is dropped: a drop in output would tell a UDP
+ * sender at once (EPERM), which no dead network does. Every verdict stands behind a set whose elements end at
+ * the deadline, and both tables die with the socket that made them.
+ *
+ * Nothing here looks at connection tracking: it would switch itself on for the host and know no connection
+ * that is older than itself.
+ */
+#pragma once
+
+#include "faults/fault.h"
+#include "nft.h"
+
+/* UDP on its way to the egress drop bears this bit of the packet mark. The egress rule looks at protocol and
+ * address as well, so that a mark of somebody else's with the same bit changes little. */
+#define GATE_MARK 0x40000000U
+
+enum gate_protocol {
+    GATE_TCP = 1 << 0,
+    GATE_UDP = 1 << 1,
+    GATE_OTHER = 1 << 2, /* whatever has no ports */
+};
+
+/**
+ * struct gate_spec - what to block; everything borrowed
+ * @name: of both tables
+ * @ports: destination ports, of packets in either direction; none = all
+ * @protocols: gate_protocol bits; GATE_OTHER only without ports
+ */
+struct gate_spec {
+    const char *name;
+    int64_t deadline_boot_nsec;
+    const struct parameter_cidrs *blocked, *protected;
+    const struct parameter_ports *ports;
+    unsigned int protocols;
+    bool is_out, is_in;
+    const struct lifeline *lifeline;
+};
+
+enum gate_chain {
+    GATE_OUTPUT,
+    GATE_INPUT,
+    GATE_EGRESS,
+    GATE_CHAINS,
+};
+
+/**
+ * struct gate - a gate that stands
+ * @fd: the socket that owns the tables
+ * @n_rules, @n_intervals: what was made, to be compared with what is read back
+ * @removal: prepared, so that taking the gate away allocates nothing
+ */
+struct gate {
+    int fd;
+    char name[FAULT_OBJECT_NAME_MAX];
+    bool has_egress;
+    size_t n_rules[GATE_CHAINS];
+    size_t n_intervals[2]; /* IPv4, IPv6 */
+    struct nft_batch removal;
+    uint8_t removal_bytes[512] __attribute__((aligned(8)));
+};
+
+/** gate_has_egress() - can this kernel (>= 5.16) drop UDP without telling its sender? */
+bool gate_has_egress(void);
+/** gate_supported() - is there an nf_tables with owned tables (kernel >= 5.12)? -EOPNOTSUPP with words */
+int gate_supported(struct error *error);
+/** gate_add_undos() - note both tables in @record, to be written before gate_open() */
+int gate_add_undos(struct record *record, const char *name, struct error *error);
+
+int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error);
+/** gate_verify() - read back both tables: flags, number of rules, elements */
+int gate_verify(const struct gate *gate, struct error *error);
+/** gate_packets() - dropped so far; @ret_silent: the part of @ret_out that UDP is */
+int gate_packets(const struct gate *gate, uint64_t *ret_out, uint64_t *ret_silent, uint64_t *ret_in,
+                 struct error *error);
+/** gate_waiting() - call @each for every address and port that TCP tried to reach and lost */
+typedef void gate_seen(const struct endpoint *endpoint, uint64_t packets, void *context);
+int gate_waiting(const struct gate *gate, gate_seen *each, void *context, struct error *error);
+/** gate_remove() - both tables in one transaction; allocates nothing */
+int gate_remove(const struct gate *gate, struct error *error);
+/** gate_is_gone() - Return: 0, or -EEXIST when a table called @name stands */
+int gate_is_gone(const char *name, struct error *error);
+void gate_close(struct gate *gate);
+/** gate_is_exempt() - would the gate let packets to @address pass, whatever their ports? */
+bool gate_is_exempt(const struct gate_spec *spec, const struct cidr *address);
+
+/* gate-rules.c */
+extern const char *const gate_chains[GATE_CHAINS];
+extern const struct cidr gate_metadata[2]; /* an instance's metadata service */
+void gate_write(struct gate *gate, const struct gate_spec *spec, const char *const *devices,
+                struct nft_batch *batch);

@@ -1,0 +1,213 @@
+/* Undoing by name: a table of kinds. See undo.h. Allocates nothing but what listing a folder takes. */
+#include "undo.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "nft.h"
+
+#define STRAYS_MAX 64
+
+/**
+ * struct undo_kind - how to end one kind of thing
+ * @undo: 0 also when it is gone already; @is_done: 1, 0 or -errno
+ */
+struct undo_kind {
+    const char *name;
+    int (*undo)(const char *argument, struct error *error);
+    int (*is_done)(const char *argument, struct error *error);
+};
+
+/* "inet grivet-0190abcd", "netdev grivet-0190abcd". A name that is not ours is refused, whatever the record
+ * says. */
+static int parse_table(const char *argument, uint8_t *ret_family, const char **ret_name, struct error *error)
+{
+    static const struct {
+        const char *name;
+        uint8_t family;
+    } families[] = {{"inet ", NFPROTO_INET}, {"netdev ", NFPROTO_NETDEV}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+        size_t length = strlen(families[i].name);
+
+        if (strncmp(argument, families[i].name, length) != 0)
+            continue;
+        *ret_family = families[i].family;
+        *ret_name = argument + length;
+        if (strncmp(*ret_name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) == 0)
+            return 0;
+    }
+    return error_set(error, EINVAL, "nft-table '%s' is no table of ours (inet or netdev, %s...)", argument,
+                     UNDO_NAME_PREFIX);
+}
+
+static int table_delete(int fd, uint8_t family, const char *name, struct error *error)
+{
+    uint8_t bytes[512] __attribute__((aligned(8)));
+    struct nft_batch batch;
+
+    nft_batch_begin(&batch, bytes, sizeof(bytes));
+    nft_drop_table(&batch, family, name);
+    nft_batch_end(&batch);
+    return nft_commit(fd, &batch, error);
+}
+
+static int table_undo(const char *argument, struct error *error)
+{
+    _cleanup_close_ int fd = -1;
+    uint8_t family;
+    const char *name;
+    int r = parse_table(argument, &family, &name, error);
+
+    if (r < 0)
+        return r;
+    fd = nft_open(error);
+    if (fd < 0)
+        return fd;
+    r = nft_read_table(fd, family, name, NULL, error);
+    return r == 1 ? table_delete(fd, family, name, error) : r;
+}
+
+static int table_is_done(const char *argument, struct error *error)
+{
+    _cleanup_close_ int fd = -1;
+    uint8_t family;
+    const char *name;
+    int r = parse_table(argument, &family, &name, error);
+
+    if (r < 0)
+        return r;
+    fd = nft_open(error);
+    if (fd < 0)
+        return fd;
+    r = nft_read_table(fd, family, name, NULL, error);
+    return r < 0 ? r : !r;
+}
+
+static const struct undo_kind kinds[] = {
+    {"nft-table", table_undo, table_is_done},
+};
+
+static const struct undo_kind *find_kind(const struct undo *undo, struct error *error)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (strcmp(kinds[i].name, undo->kind) == 0)
+            return &kinds[i];
+    error_set(error, EINVAL, "unknown kind of undo step '%s'", undo->kind);
+    return NULL;
+}
+
+int undo_all(const struct record *record, struct error *error)
+{
+    int first = 0;
+
+    for (size_t i = record->n_undos; i-- > 0;) {
+        struct error words = {0};
+        const struct undo_kind *kind = find_kind(&record->undos[i], &words);
+        int r = kind ? kind->undo(record->undos[i].argument, &words) : -EINVAL;
+
+        if (r < 0 && first == 0) {
+            first = r;
+            if (error)
+                *error = words;
+        }
+    }
+    return first;
+}
+
+int undo_is_done(const struct record *record, struct error *error)
+{
+    for (size_t i = 0; i < record->n_undos; i++) {
+        const struct undo_kind *kind = find_kind(&record->undos[i], error);
+        int r = kind ? kind->is_done(record->undos[i].argument, error) : -EINVAL;
+
+        if (r != 1)
+            return r;
+    }
+    return 1;
+}
+
+/* Tables under our names, as undo steps. */
+struct strays {
+    size_t count;
+    struct undo undos[STRAYS_MAX];
+};
+
+static int on_table(const struct nlmsghdr *message, void *context)
+{
+    const struct nfgenmsg *general = nlmsg_data(message);
+    struct nlattr *attributes[NFTA_TABLE_MAX + 1];
+    struct strays *strays = context;
+    const char *family, *name;
+
+    if (nlmsg_parse((struct nlmsghdr *)message, sizeof(*general), attributes, NFTA_TABLE_MAX, NULL) < 0 ||
+        !attributes[NFTA_TABLE_NAME])
+        return -EPROTO;
+    name = nla_get_string(attributes[NFTA_TABLE_NAME]);
+    family = general->nfgen_family == NFPROTO_INET     ? "inet"
+             : general->nfgen_family == NFPROTO_NETDEV ? "netdev"
+                                                       : NULL;
+    if (!family || strncmp(name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) != 0 ||
+        strays->count == STRAYS_MAX)
+        return 0;
+    snprintf(strays->undos[strays->count++].argument, sizeof(strays->undos->argument), "%s %.80s", family,
+             name);
+    return 0;
+}
+
+static void forget_explained(struct strays *strays, const struct record *record)
+{
+    for (size_t i = 0; i < record->n_undos; i++)
+        for (size_t k = 0; k < strays->count; k++)
+            if (strcmp(strays->undos[k].argument, record->undos[i].argument) == 0)
+                strays->undos[k--] = strays->undos[--strays->count];
+}
+
+static int forget_recorded(struct strays *strays, int folder_fd, struct error *error)
+{
+    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    struct record record;
+    struct dirent *entry;
+
+    if (!folder) {
+        if (fd >= 0)
+            close(fd);
+        return error_errno(error, errno, "can't list the undo records");
+    }
+    while ((entry = readdir(folder)))
+        if (entry->d_name[0] != '.' && record_read(&record, folder_fd, entry->d_name, NULL) == 0)
+            forget_explained(strays, &record);
+    closedir(folder);
+    return 0;
+}
+
+/* Tables first, records second: whoever makes a table has written its record before. */
+int undo_find_strays(int folder_fd, size_t *ret_count, struct error *error)
+{
+    _cleanup_close_ int fd = nft_open(error);
+    struct strays strays = {0};
+    int r, first = 0;
+
+    if (fd < 0)
+        return fd;
+    do {
+        strays.count = 0;
+        r = nft_read(fd, NFT_MSG_GETTABLE, NLM_F_DUMP, NFPROTO_UNSPEC, NULL, NULL, on_table, &strays, error);
+    } while (r == -EAGAIN);
+    if (r == 0)
+        r = forget_recorded(&strays, folder_fd, error);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < strays.count; i++) {
+        r = table_undo(strays.undos[i].argument, first ? NULL : error);
+        first = first ? first : r;
+    }
+    *ret_count = strays.count;
+    return first;
+}

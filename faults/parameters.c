@@ -1,0 +1,316 @@
+/* Finding faults by name, and their parameters by table: see fault.h. */
+#include "fault.h"
+
+#include <errno.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REGEX_MAX 256
+
+/* What decoding one parameter needs to know. */
+struct decoder {
+    const struct document *document;
+    const struct mandate *mandate;
+    const struct fault_parameter *row;
+    const struct node *node;
+    void *target;
+};
+
+const struct fault *fault_find(const char *name)
+{
+    for (const struct fault *const *fault = fault_registry; *fault; fault++)
+        if (strcmp((*fault)->name, name) == 0)
+            return *fault;
+    return NULL;
+}
+
+/* The digits at the end: a UUIDv7 begins with its time, so that orders of one moment would look alike. */
+const char *fault_object_name(const char *order, char ret[FAULT_OBJECT_NAME_MAX])
+{
+    size_t length = strlen(order);
+
+    snprintf(ret, FAULT_OBJECT_NAME_MAX, "%s%.12s", FAULT_OBJECT_PREFIX,
+             order + (length > 12 ? length - 12 : 0));
+    return ret;
+}
+
+static int check_count(const struct decoder *decoder, struct error *error)
+{
+    const struct fault_parameter *row = decoder->row;
+    int64_t count = decoder->node->count;
+
+    if (decoder->node->type != DOCUMENT_LIST)
+        return node_error(decoder->document, decoder->node, error, "expected a list");
+    if (count < row->min || count > row->max)
+        return node_error(decoder->document, decoder->node, error, "expected %lld to %lld entries, not %lld",
+                          (long long)row->min, (long long)row->max, (long long)count);
+    return 0;
+}
+
+static int check_string(const struct decoder *decoder, const char *what, struct error *error)
+{
+    if (decoder->node->type != DOCUMENT_STRING)
+        return node_error(decoder->document, decoder->node, error, "expected %s", what);
+    return 0;
+}
+
+static int decode_integer(const struct decoder *decoder, struct error *error)
+{
+    const struct fault_parameter *row = decoder->row;
+    const struct node *node = decoder->node;
+
+    if (node->type != DOCUMENT_INTEGER || node->integer < row->min || node->integer > row->max)
+        return node_error(decoder->document, node, error, "expected an integer from %lld to %lld%s%s",
+                          (long long)row->min, (long long)row->max, row->unit ? " " : "",
+                          row->unit ? row->unit : "");
+    *(int64_t *)decoder->target = node->integer;
+    return 0;
+}
+
+static int decode_string(const struct decoder *decoder, struct error *error)
+{
+    const struct fault_parameter *row = decoder->row;
+    int r = check_string(decoder, "a string", error);
+    size_t length;
+
+    if (r < 0)
+        return r;
+    length = strlen(decoder->node->string);
+    if (length < (size_t)row->min || length > (size_t)row->max)
+        return node_error(decoder->document, decoder->node, error, "expected %lld to %lld characters",
+                          (long long)row->min, (long long)row->max);
+    *(const char **)decoder->target = decoder->node->string;
+    return 0;
+}
+
+static int find_choice(const struct fault_parameter *row, const char *text)
+{
+    for (int i = 0; row->choices[i]; i++)
+        if (strcmp(row->choices[i], text) == 0)
+            return i;
+    return -EINVAL;
+}
+
+static int decode_choice(const struct decoder *decoder, struct error *error)
+{
+    const char *const *choices = decoder->row->choices;
+    int choice =
+        decoder->node->type == DOCUMENT_STRING ? find_choice(decoder->row, decoder->node->string) : -EINVAL;
+    char list[128] = "";
+
+    for (size_t used = 0; choice < 0 && *choices && used < sizeof(list); choices++)
+        used += snprintf(list + used, sizeof(list) - used, "%s%s", used ? ", " : "", *choices);
+    if (choice < 0)
+        return node_error(decoder->document, decoder->node, error, "expected one of %s", list);
+    *(int *)decoder->target = choice;
+    return 0;
+}
+
+static int decode_cidrs(const struct decoder *decoder, struct error *error)
+{
+    struct parameter_cidrs *ret = decoder->target;
+    struct error words;
+    int r = check_count(decoder, error);
+
+    if (r < 0)
+        return r;
+    ret->cidrs = calloc(decoder->node->count + 1, sizeof(*ret->cidrs));
+    if (!ret->cidrs)
+        return error_oom(error);
+    for (const struct node *entry = decoder->node->first; entry; entry = entry->next) {
+        if (entry->type != DOCUMENT_STRING)
+            return node_error(decoder->document, entry, error, "expected an address block like 10.1.0.0/24");
+        if (cidr_parse(&ret->cidrs[ret->count++], entry->string, &words) < 0)
+            return node_error(decoder->document, entry, error, "%s", words.text);
+    }
+    ret->count = cidr_merge(ret->cidrs, ret->count);
+    return 0;
+}
+
+static int parse_ports(const struct node *entry, struct port_range *ret)
+{
+    int64_t from = -1, to = -1;
+    int end = 0;
+
+    if (entry->type == DOCUMENT_INTEGER)
+        from = to = entry->integer;
+    else if (entry->type == DOCUMENT_STRING &&
+             strspn(entry->string, "0123456789-") == strlen(entry->string)) {
+        unsigned int first, last;
+
+        if (sscanf(entry->string, "%5u-%5u%n", &first, &last, &end) == 2 && !entry->string[end]) {
+            from = first;
+            to = last;
+        }
+    }
+    if (from < 1 || to > UINT16_MAX || from > to)
+        return -EINVAL;
+    *ret = (struct port_range){from, to};
+    return 0;
+}
+
+static int compare_ports(const void *left, const void *right)
+{
+    return (int)((const struct port_range *)left)->from - ((const struct port_range *)right)->from;
+}
+
+/* Sorts, and joins what overlaps or touches: the kernel refuses overlaps. */
+static size_t merge_ports(struct port_range *ranges, size_t count)
+{
+    size_t kept = 0;
+
+    qsort(ranges, count, sizeof(*ranges), compare_ports);
+    for (size_t i = 0; i < count; i++) {
+        if (!kept || ranges[i].from > ranges[kept - 1].to + 1)
+            ranges[kept++] = ranges[i];
+        else if (ranges[i].to > ranges[kept - 1].to)
+            ranges[kept - 1].to = ranges[i].to;
+    }
+    return kept;
+}
+
+static int decode_ports(const struct decoder *decoder, struct error *error)
+{
+    struct parameter_ports *ret = decoder->target;
+    int r = check_count(decoder, error);
+
+    if (r < 0)
+        return r;
+    ret->ranges = calloc(decoder->node->count + 1, sizeof(*ret->ranges));
+    if (!ret->ranges)
+        return error_oom(error);
+    for (const struct node *entry = decoder->node->first; entry; entry = entry->next)
+        if (parse_ports(entry, &ret->ranges[ret->count++]) < 0)
+            return node_error(decoder->document, entry, error,
+                              "expected a port from 1 to 65535, or \"from-to\"");
+    ret->count = merge_ports(ret->ranges, ret->count);
+    return 0;
+}
+
+static int decode_zone(const struct decoder *decoder, struct error *error)
+{
+    int r = check_string(decoder, "a zone id", error);
+
+    if (r < 0)
+        return r;
+    if (decoder->mandate && !mandate_zone(decoder->mandate, decoder->node->string))
+        return node_error(decoder->document, decoder->node, error,
+                          "unknown zone '%s': the mandate's zones don't name it", decoder->node->string);
+    *(const char **)decoder->target = decoder->node->string;
+    return 0;
+}
+
+static int decode_regex(const struct decoder *decoder, struct error *error)
+{
+    char words[128];
+    regex_t regex;
+    int r = check_string(decoder, "a regular expression", error);
+
+    if (r < 0)
+        return r;
+    if (!*decoder->node->string || strlen(decoder->node->string) > REGEX_MAX)
+        return node_error(decoder->document, decoder->node, error, "expected 1 to %d characters", REGEX_MAX);
+    r = regcomp(&regex, decoder->node->string, REG_EXTENDED | REG_NOSUB);
+    if (r) {
+        regerror(r, &regex, words, sizeof(words));
+        return node_error(decoder->document, decoder->node, error, "not a regular expression: %s", words);
+    }
+    regfree(&regex);
+    *(const char **)decoder->target = decoder->node->string;
+    return 0;
+}
+
+static int (*const decode_types[])(const struct decoder *decoder, struct error *error) = {
+    [PARAMETER_INTEGER] = decode_integer, [PARAMETER_STRING] = decode_string,
+    [PARAMETER_CHOICE] = decode_choice,   [PARAMETER_CIDRS] = decode_cidrs,
+    [PARAMETER_PORTS] = decode_ports,     [PARAMETER_ZONE] = decode_zone,
+    [PARAMETER_REGEX] = decode_regex,
+};
+
+/* Defaults are text in the descriptor: the registry's own tables, so they need no located errors. */
+static void set_fallback(const struct fault_parameter *row, void *target)
+{
+    if (!row->fallback)
+        return;
+    if (row->type == PARAMETER_INTEGER)
+        *(int64_t *)target = strtoll(row->fallback, NULL, 10);
+    else if (row->type == PARAMETER_CHOICE)
+        *(int *)target = find_choice(row, row->fallback);
+    else
+        *(const char **)target = row->fallback;
+}
+
+static const struct fault_parameter *find_row(const struct fault *fault, const char *name)
+{
+    for (const struct fault_parameter *row = fault->parameters; row->name; row++)
+        if (strcmp(row->name, name) == 0)
+            return row;
+    return NULL;
+}
+
+static int decode_rows(const struct fault *fault, struct decoder *decoder, const struct node *map,
+                       uint8_t *memory, struct error *error)
+{
+    for (const struct node *entry = map->first; entry; entry = entry->next)
+        if (!find_row(fault, entry->key))
+            return node_error(decoder->document, entry, error, "unknown parameter of %s", fault->name);
+    for (const struct fault_parameter *row = fault->parameters; row->name; row++) {
+        int r = 0;
+
+        decoder->row = row;
+        decoder->node = node_get(map, row->name);
+        decoder->target = memory + row->offset;
+        if (decoder->node)
+            r = decode_types[row->type](decoder, error);
+        else if (!row->fallback && !row->is_optional)
+            return node_error(decoder->document, map, error, "%s needs '%s': %s", fault->name, row->name,
+                              row->help);
+        else
+            set_fallback(row, decoder->target);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int fault_decode_parameters(const struct fault *fault, const struct document *document,
+                            const struct node *node, const struct mandate *mandate, void **ret,
+                            struct error *error)
+{
+    struct decoder decoder = {.document = document, .mandate = mandate};
+    struct error words;
+    void *memory;
+    int r;
+
+    if (!node || node->type != DOCUMENT_MAP)
+        return node ? node_error(document, node, error, "expected a map of parameters")
+                    : error_set(error, EINVAL, "%s: no parameters", fault->name);
+    memory = calloc(1, fault->parameters_size);
+    if (!memory)
+        return error_oom(error);
+    r = decode_rows(fault, &decoder, node, memory, error);
+    if (r == 0 && fault->check && fault->check(memory, mandate, &words) < 0)
+        r = node_error(document, node, error, "%s", words.text);
+    if (r < 0) {
+        fault_free_parameters(fault, memory);
+        return r;
+    }
+    *ret = memory;
+    return 0;
+}
+
+void *fault_free_parameters(const struct fault *fault, void *parameters)
+{
+    for (const struct fault_parameter *row = fault->parameters; parameters && row->name; row++) {
+        void *target = (uint8_t *)parameters + row->offset;
+
+        if (row->type == PARAMETER_CIDRS)
+            free(((struct parameter_cidrs *)target)->cidrs);
+        else if (row->type == PARAMETER_PORTS)
+            free(((struct parameter_ports *)target)->ranges);
+    }
+    free(parameters);
+    return NULL;
+}

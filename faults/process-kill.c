@@ -1,0 +1,267 @@
+/* process.kill: processes of a service die, by a signal. There is nothing to undo: what restarts them is the
+ * point. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/random.h>
+
+#include "fault.h"
+#include "kernel/process.h"
+
+#define COUNT_MAX    1000
+#define SUMMARY_LIST 8
+
+enum pick {
+    PICK_ONE,
+    PICK_N,
+    PICK_ALL,
+};
+
+static const char *const picks[] = {"one", "n", "all", NULL};
+static const char *const signals[] = {"KILL", "TERM", "INT", "HUP", NULL};
+static const int signal_numbers[] = {SIGKILL, SIGTERM, SIGINT, SIGHUP};
+
+struct kill_parameters {
+    const char *exe, *cmdline, *cgroup;
+    int pick, signal;
+    int64_t count;
+};
+
+static const struct fault_parameter kill_table[] = {
+    {"exe", PARAMETER_STRING, NULL, 1, 255, NULL, true, NULL, "glob for the whole path of the program",
+     offsetof(struct kill_parameters, exe)},
+    {"cmdline", PARAMETER_REGEX, NULL, 0, 0, NULL, true, NULL,
+     "extended regular expression for the command line", offsetof(struct kill_parameters, cmdline)},
+    {"cgroup", PARAMETER_STRING, NULL, 1, 255, NULL, true, NULL,
+     "end of the cgroup's path, like nginx.service", offsetof(struct kill_parameters, cgroup)},
+    {"pick", PARAMETER_CHOICE, NULL, 0, 0, "one", false, picks,
+     "how many of those that match, chosen at random", offsetof(struct kill_parameters, pick)},
+    {"count", PARAMETER_INTEGER, "processes", 0, COUNT_MAX, "0", false, NULL, "how many with `pick: n`",
+     offsetof(struct kill_parameters, count)},
+    {"signal", PARAMETER_CHOICE, NULL, 0, 0, "KILL", false, signals, "how",
+     offsetof(struct kill_parameters, signal)},
+    {},
+};
+
+/* One process that was signalled. */
+struct victim {
+    struct process process;
+    int pidfd;
+    bool is_gone;
+};
+
+struct kill_state {
+    size_t count;
+    struct victim victims[];
+};
+
+static int kill_check(const void *parameters, const struct mandate *mandate, struct error *error)
+{
+    const struct kill_parameters *own = parameters;
+
+    if (!own->exe && !own->cmdline && !own->cgroup)
+        return error_set(error, EINVAL, "process.kill needs exe, cmdline or cgroup");
+    if (own->exe && own->exe[0] != '/' && own->exe[0] != '*')
+        return error_set(error, EINVAL, "exe is matched against the whole path: begin it with / or *");
+    if ((own->pick == PICK_N) != (own->count > 0))
+        return error_set(error, EINVAL, "count (1 to %d) belongs to `pick: n`, and only to it", COUNT_MAX);
+    return 0;
+}
+
+static int find_matches(const struct kill_parameters *parameters, const struct fault_host *host,
+                        struct process_list *ret, struct error *error)
+{
+    struct process_query query = {
+        .exe = parameters->exe, .cgroup = parameters->cgroup, .protected = host->protected_processes};
+    regex_t regex;
+    int r;
+
+    if (parameters->cmdline && regcomp(&regex, parameters->cmdline, REG_EXTENDED | REG_NOSUB) != 0)
+        return error_set(error, EINVAL, "cmdline is no regular expression");
+    query.cmdline = parameters->cmdline ? &regex : NULL;
+    r = process_find(&query, ret, error);
+    if (parameters->cmdline)
+        regfree(&regex);
+    return r;
+}
+
+static size_t how_many(const struct kill_parameters *parameters, size_t matches)
+{
+    size_t wanted = parameters->pick == PICK_N ? (size_t)parameters->count : 1;
+
+    if (parameters->pick == PICK_ALL)
+        return matches;
+    return wanted < matches ? wanted : matches;
+}
+
+static int plan_words(const struct kill_parameters *parameters, const struct process_list *list,
+                      struct fault_plan *plan)
+{
+    char text[PROCESS_EXE_MAX + 64];
+    int r;
+
+    snprintf(text, sizeof(text), "send SIG%s to %zu of %zu matching processes", signals[parameters->signal],
+             how_many(parameters, list->count), list->count);
+    r = json_array_append_new(plan->summary, json_string(text));
+    for (size_t i = 0; i < list->count && i < SUMMARY_LIST; i++) {
+        snprintf(text, sizeof(text), "matches: %d %s", list->processes[i].pid, list->processes[i].exe);
+        r |= json_array_append_new(plan->summary, json_string(text));
+    }
+    if (list->count > SUMMARY_LIST) {
+        snprintf(text, sizeof(text), "matches: %zu more", list->count - SUMMARY_LIST);
+        r |= json_array_append_new(plan->summary, json_string(text));
+    }
+    if (list->n_protected) {
+        snprintf(text, sizeof(text), "%zu matching processes are protected and stay", list->n_protected);
+        r |= json_array_append_new(plan->limits, json_string(text));
+    }
+    if (list->n_unreadable) {
+        snprintf(text, sizeof(text),
+                 "%zu processes could not be looked at now (they will be, when it starts)",
+                 list->n_unreadable);
+        r |= json_array_append_new(plan->limits, json_string(text));
+    }
+    return r;
+}
+
+static int no_match(const struct process_list *list, struct error *error)
+{
+    return error_set(error, ESRCH, "no process matches (%zu that do are protected)", list->n_protected);
+}
+
+static int kill_plan(const void *parameters, const struct mandate *mandate, const struct fault_host *host,
+                     struct fault_plan *plan, struct error *error)
+{
+    _cleanup_(process_list_clear) struct process_list list = {0};
+    int r = find_matches(parameters, host, &list, error);
+
+    if (r < 0)
+        return r;
+    if (!list.count && !list.n_unreadable)
+        return no_match(&list, error);
+    plan->is_victim = true;
+    return plan_words(parameters, &list, plan) < 0 ? error_oom(error) : 0;
+}
+
+/* Brings @wanted processes, chosen at random, to the front of the list. */
+static int shuffle(struct process_list *list, size_t wanted, struct error *error)
+{
+    for (size_t i = 0; i < wanted && i + 1 < list->count; i++) {
+        struct process other = list->processes[i];
+        uint32_t random;
+        size_t k;
+
+        if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+            return error_errno(error, errno, "no random numbers");
+        k = i + random % (list->count - i);
+        list->processes[i] = list->processes[k];
+        list->processes[k] = other;
+    }
+    return 0;
+}
+
+/* Who ended by himself meanwhile is passed over. */
+static int signal_all(struct kill_state *state, const struct process_list *list, size_t wanted, int signal,
+                      struct error *error)
+{
+    for (size_t i = 0; i < list->count && state->count < wanted; i++) {
+        int fd = process_open(&list->processes[i], error);
+        int r = fd < 0 ? fd : process_signal(fd, signal);
+
+        if (r == 0) {
+            state->victims[state->count++] = (struct victim){list->processes[i], fd, false};
+            continue;
+        }
+        if (fd >= 0)
+            close(fd);
+        if (r != -ESRCH)
+            return error_errno(error, -r, "can't signal process %d (%s)", list->processes[i].pid,
+                               list->processes[i].exe);
+    }
+    return state->count ? 0 : error_set(error, ESRCH, "every process that matched has ended by itself");
+}
+
+static int kill_inject(struct fault_run *run, struct error *error)
+{
+    const struct kill_parameters *parameters = run->parameters;
+    _cleanup_(process_list_clear) struct process_list list = {0};
+    struct kill_state *state;
+    size_t wanted;
+    int r = find_matches(parameters, run->host, &list, error);
+
+    if (r < 0)
+        return r;
+    if (!list.count)
+        return no_match(&list, error);
+    wanted = how_many(parameters, list.count);
+    state = calloc(1, sizeof(*state) + wanted * sizeof(state->victims[0]));
+    if (!state)
+        return error_oom(error);
+    run->state = state;
+    r = shuffle(&list, wanted, error);
+    return r < 0 ? r : signal_all(state, &list, wanted, signal_numbers[parameters->signal], error);
+}
+
+static int kill_measure(struct fault_run *run, json_t *effect, struct error *error)
+{
+    struct kill_state *state = run->state;
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < state->count; i++) {
+        struct victim *victim = &state->victims[i];
+
+        victim->is_gone = process_is_gone(victim->pidfd);
+        json_array_append_new(list, json_pack("{s:i, s:s, s:b}", "pid", victim->process.pid, "exe",
+                                              victim->process.exe, "is_gone", victim->is_gone));
+    }
+    return json_object_set_new(effect, "processes", list) < 0 ? error_oom(error) : 0;
+}
+
+static int kill_exercise(struct fault_run *run, json_t *effect, struct error *error)
+{
+    const struct kill_state *state = run->state;
+    size_t n_gone = 0;
+    int r = kill_measure(run, effect, error);
+
+    for (size_t i = 0; i < state->count; i++)
+        n_gone += state->victims[i].is_gone;
+    if (r == 0 && n_gone < state->count)
+        r = error_set(error, EAGAIN, "%zu of %zu processes have ended", n_gone, state->count);
+    return r;
+}
+
+static void kill_release(struct fault_run *run)
+{
+    struct kill_state *state = run->state;
+
+    for (size_t i = 0; state && i < state->count; i++)
+        close(state->victims[i].pidfd);
+    free(state);
+    run->state = NULL;
+}
+
+static int kill_supported(struct error *error)
+{
+    int fd = process_open(&(struct process){.pid = getpid()}, error);
+
+    return fd == -ENOSYS ? error_set(error, EOPNOTSUPP, "needs pidfds (kernel 5.3)") : 0;
+}
+
+const struct fault fault_process_kill = {
+    .name = "process.kill",
+    .summary = "processes of a service are killed",
+    .class = "process",
+    .flags = FAULT_SELF_EXERCISED,
+    .capabilities = 1ULL << CAP_KILL | 1ULL << CAP_SYS_PTRACE | 1ULL << CAP_DAC_READ_SEARCH,
+    .parameters = kill_table,
+    .parameters_size = sizeof(struct kill_parameters),
+    .supported = kill_supported,
+    .check = kill_check,
+    .plan = kill_plan,
+    .inject = kill_inject,
+    .exercise = kill_exercise,
+    .measure = kill_measure,
+    .release = kill_release,
+};
