@@ -42,7 +42,7 @@ static int print_run(const struct call *call, json_t *run)
     return EXIT_MET;
 }
 
-/* Scalars as `key: value`, lists of orders as a table; the executor may say more than we know. */
+/* Scalars as `key: value`, what is active as a table; the executor may say more than we know. */
 static void print_local(const json_t *status)
 {
     static const char *const heads[] = {"ORDER", "FAULT", "STEP", "STATE", "DEADLINE", NULL};
@@ -58,7 +58,7 @@ static void print_local(const json_t *status)
         if (!json_is_array(value) && text)
             printf("%s: %s\n", key, json_is_string(value) ? json_string_value(value) : text);
     }
-    json_array_foreach(json_object_get(status, "orders"), index, order) json_array_append_new(
+    json_array_foreach(json_object_get(status, "faults"), index, order) json_array_append_new(
         rows, json_pack("[s, s, s, s, s]", json_text(order, "order"), json_text(order, "fault"),
                         json_text(order, "step"), json_text(order, "state"), json_text(order, "deadline")));
     if (json_array_size(rows))

@@ -1,0 +1,323 @@
+"""The operator's command line against a coordinator that a test plays: what it asks, says, and returns."""
+
+import base64
+import datetime
+import json
+import os
+import pty
+import re
+import select
+import signal
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+
+from lab.host import BUILD
+from lab.keys import Key, envelope
+from netns.coordinator_stand_in import Handler, Server, make_certificates
+
+GRIVET = str(BUILD / "cli/grivet")
+RUN = "0190abcd-0000-7000-8000-000000000002"
+HOSTS = ["i-az1-1", "i-az1-2"]
+
+
+def text_time(seconds):
+    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def mandate(*keys):
+    return envelope("mandate", {
+        "schema": "grivet.mandate/1", "id": "0190abcd-0000-7000-8000-000000000001", "experiment": "zone-outage",
+        "environment": "lab", "created_at": text_time(0), "not_before": text_time(0), "not_after": text_time(3600),
+        "max_runs": 1, "require_percent": 100, "warmup_ms": 0, "settle_ms": 0, "expect": {"hosts": 2},
+        "zones": {"apse2-az1": ["10.1.0.0/24"]},
+        "steps": [{"name": "lose-az1", "fault": "zone.block", "parameters": {"zone": "apse2-az1"}, "duration_ms": 20000,
+                   "hosts": HOSTS, "late_joiners": False}]}, *keys)
+
+
+def report(verdict="met", state="done", t0=True):
+    return {"schema": "grivet.report/1", "verdict": verdict, "sentence": "Zone apse2-az1 was lost for 20.0 s.", "run": RUN,
+            "experiment": "zone-outage", "state": state, "t0": text_time(0) if t0 else None, "start_skew_ms": 1.5,
+            "faults": [], "endpoints": [], "balancer": [], "budgets": [], "objectives": [], "clocks": [],
+            "replacements": [{"instance": "i-new", "started_at": text_time(0), "in_service_at": None,
+                              "waiting_for": ["10.1.0.9:80"]}]}
+
+
+class Operators(Handler):
+    def do_DELETE(self):
+        self.handle_one()
+
+
+class Coordinator:
+    """replies[(method, path)] is an answer, (status, answer) or a function of the body; the query is left out of path."""
+
+    def __init__(self, folder):
+        self.replies, self.asked = {}, []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(folder / "server.crt", folder / "server.key")
+        context.load_verify_locations(folder / "ca.crt")
+        context.verify_mode = ssl.CERT_REQUIRED
+        self.server = Server(("127.0.0.1", 0), Operators)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.server.coordinator = self
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        (folder / "config.yaml").write_text(
+            f"coordinator: https://127.0.0.1:{self.server.server_address[1]}\n"
+            "ca: ca.crt\ncertificate: agent.crt\nkey: agent.key\n")
+
+    def answer(self, method, path, body):
+        self.asked.append((method, path, body))
+        reply = self.replies.get((method, path.split("?")[0]), (404, {"error": "no such thing"}))
+        reply = reply(body) if callable(reply) else reply
+        return reply if isinstance(reply, tuple) else (200, reply)
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("operator")
+    make_certificates(folder)
+    return folder
+
+
+@pytest.fixture
+def coordinator(certificates):
+    made = Coordinator(certificates)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def grivet(certificates, tmp_path):
+    def run(*words, code=0, **options):
+        done = subprocess.run([GRIVET, *map(str, words)], cwd=tmp_path, capture_output=True, text=True, timeout=10,
+                              stdin=subprocess.DEVNULL, env={"GRIVET_CONFIG": str(certificates / "config.yaml")}, **options)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "\x1b" not in done.stdout
+        return done
+    return run
+
+
+def test_usage(grivet):
+    assert "sign" in grivet("--help").stdout
+    assert "--passphrase-file" in grivet("sign", "--help").stdout
+    assert "unknown command 'explode'" in grivet("explode", code=2).stderr
+    assert "usage: grivet plan" in grivet("plan", code=2).stderr
+    assert "-o takes text or json" in grivet("status", "-o", "xml", code=2).stderr
+    script = grivet("completion", "bash").stdout + "COMP_WORDS=(grivet sig) COMP_CWORD=1; _grivet; echo $COMPREPLY"
+    assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == "sign\n"
+
+
+def test_keys(grivet, tmp_path):
+    (tmp_path / "words").write_text("correct horse\n")
+    shown = grivet("key", "new", "alice", "--passphrase-file", "words").stdout
+    assert re.fullmatch(r"grivet-ed25519 [\w+/]{43}= alice\n", shown)
+    assert grivet("key", "show", "alice.key").stdout == grivet("key", "show", "alice.pub").stdout == shown
+    assert "secret" not in json.loads((tmp_path / "alice.key").read_text())
+    assert "File exists" in grivet("key", "new", "alice", "--no-passphrase", code=1).stderr
+    assert "no name" in grivet("key", "new", "../alice", "--no-passphrase", code=1).stderr
+    assert "no terminal" in grivet("key", "new", "bob", code=1).stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alice.key", "alice.pub", "words"]
+
+
+def test_sign_and_verify(grivet, tmp_path):
+    (tmp_path / "words").write_text("correct horse\n")
+    (tmp_path / "m.json").write_text(json.dumps(mandate()))
+    alice = grivet("key", "new", "alice", "--no-passphrase").stdout.split()[1]
+    bob = grivet("key", "new", "bob", "--passphrase-file", "words").stdout.split()[1]
+    (tmp_path / "roots.json").write_text(json.dumps({
+        "schema": "grivet.roots/1", "version": 1, "expires_at": text_time(3600),
+        "keys": [{"public": key, "person": name, "roles": ["approve"]} for key, name in ((alice, "alice"), (bob, "bob"))]}))
+    verify = ("verify", "m.json", "--roots", "roots.json", "--people", "2")
+    assert "signed by 0 of 2 people" in grivet(*verify, code=5).stderr
+    assert "for 2 hosts, not 3; nothing was signed" in grivet("sign", "m.json", "--key", "alice.key", "--hosts", 3, code=5).stderr
+    assert "no terminal" in grivet("sign", "m.json", "--key", "alice.key", code=1).stderr
+    said = grivet("sign", "m.json", "--key", "alice.key", "--hosts", 2).stdout
+    assert "i-az1-1 i-az1-2" in said and "m.json has 1 signature now" in said and "for 20 s" in said
+    assert "has signed it already" in grivet("sign", "m.json", "--key", "alice.key", "--hosts", 2, code=1).stderr
+    assert "signed by 1 of 2 people" in grivet(*verify, code=5).stderr
+    grivet("sign", "m.json", "--key", "bob.key", "--hosts", 2, "--passphrase-file", "words")
+    assert "signed by 2 people: alice bob" in grivet(*verify).stdout
+    (tmp_path / "m.json").write_text("{}")
+    assert "m.json:1:1: payloadType" in grivet(*verify, code=1).stderr
+
+
+def test_plan(grivet, coordinator, tmp_path):
+    path = tmp_path / "a.yaml"
+    grivet("init", "a.yaml")
+    answer = {"host": "i-az1-1", "lifeline": ["DNS to 10.0.0.3"], "steps": [
+        {"step": "lose-zone", "is_accepted": True, "is_victim": True, "summary": ["drop everything\x1b[2J"], "limits": []}]}
+    plan = {"mandate": mandate(), "answers": [answer], "refused": [], "budgets": [
+        {"balancer": "shop", "backend": "web", "take_out_ms": {"least": 5, "most": 9}, "return_ms": {"least": 1, "most": 2}}]}
+    coordinator.replies["POST", "/v1/plan"] = plan
+    said = grivet("plan", "a.yaml", "-f", "m.json").stdout
+    assert "lose-zone: would do, and fails itself" in said and "drop everything?[2J" in said
+    assert "takes a dead server out after 5 to 9 ms" in said
+    assert json.loads((tmp_path / "m.json").read_text()) == plan["mandate"]
+    assert coordinator.asked[-1][2] == path.read_bytes()
+    plan["refused"] = [{"host": "i-az1-2", "reason": "its clock is not synchronised"}]
+    assert "REFUSED by i-az1-2: its clock" in grivet("plan", "a.yaml", code=5).stdout
+    coordinator.replies["POST", "/v1/plan"] = 422, {"error": "experiment:7:3: expect.hosts: 5 hosts, 6 expected"}
+    assert "expect.hosts: 5 hosts, 6 expected" in grivet("plan", "a.yaml", code=1).stderr
+    count = len(coordinator.asked)
+    path.write_text(path.read_text().replace("{zone: apse2-az1}", "{zone: apse2-az1, zoen: b}"))
+    assert re.search(r"a\.yaml:\d+:\d+: steps\[0\]\.parameters\.zoen", grivet("plan", "a.yaml", code=1).stderr)
+    path.write_text(path.read_text().replace("zone.block", "zone.explode"))
+    assert "a.yaml:18:5: steps[0].fault: there is no fault 'zone.explode'" in grivet("plan", "a.yaml", code=1).stderr
+    assert len(coordinator.asked) == count  # nobody was asked
+
+
+def serve_run(coordinator, made, is_over=lambda: True):
+    coordinator.replies["POST", "/v1/runs"] = {"run": RUN}
+    coordinator.replies["GET", f"/v1/runs/{RUN}/report"] = made
+    coordinator.replies["GET", f"/v1/runs/{RUN}"] = {
+        "run": RUN, "experiment": "zone-outage", "state": "running", "ends_at": text_time(20),
+        "hosts": [{"host": HOSTS[0], "step": "lose-az1", "state": "armed", "deadline": text_time(20)}],
+        "endpoints": [{"name": "shop", "from": "client", "state": "healthy"}]}
+
+    def progress(_):
+        time.sleep(0 if is_over() else 0.2)
+        return {"lines": [{"n": 1, "at": text_time(0), "text": "all hosts accept"}], "state": "running", "is_over": is_over()}
+    coordinator.replies["GET", f"/v1/runs/{RUN}/progress"] = progress
+
+
+@pytest.mark.parametrize("made, code", [
+    (report(), 0), (report("missed"), 3), (report("unknown"), 4), (report("unknown", "failed", t0=False), 5),
+    (report("unknown", "halted"), 6)])
+def test_run(grivet, coordinator, tmp_path, made, code):
+    (tmp_path / "m.json").write_text(json.dumps(mandate()))
+    serve_run(coordinator, made)
+    said = grivet("run", "m.json", code=code).stdout
+    assert "all hosts accept" in said and f"{made['verdict']}: Zone apse2-az1 was lost" in said
+    assert "i-new started" in said and "was waiting for 10.1.0.9:80" in said
+    assert json.loads(grivet("report", RUN, "-o", "json").stdout) == made
+
+
+def test_run_is_refused_or_detached(grivet, coordinator, tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps(mandate()))
+    coordinator.replies["POST", "/v1/runs"] = 403, {"error": "mandate: signed by 0 of 2 people with role approve"}
+    assert "refused: mandate: signed by 0 of 2" in grivet("run", "m.json", code=5).stderr
+    serve_run(coordinator, report())
+    assert grivet("run", "m.json", "--detach").stdout == RUN + "\n"
+
+
+def read_until(fd, wanted, timeout=8):
+    seen, until = "", time.monotonic() + timeout
+    while wanted not in seen:
+        assert select.select([fd], [], [], until - time.monotonic())[0], seen
+        seen += os.read(fd, 4096).decode()
+    return seen
+
+
+def halt_of(body, key):
+    """The payload of a halt that `key` signed."""
+    made = json.loads(body)
+    payload = base64.b64decode(made["payload"])
+    assert made == envelope("halt", payload, key)
+    return json.loads(payload)
+
+
+def write_halt_key(folder):
+    key = Key("halt")
+    (folder / "halt.key").write_text(key.file_text())
+    (folder / "halt.key").chmod(0o600)
+    return key
+
+
+def test_control_c_asks_and_halts(coordinator, certificates, tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps(mandate()))
+    key, halts = write_halt_key(certificates), []
+    serve_run(coordinator, report("unknown", "halted"), lambda: bool(halts))
+    coordinator.replies["POST", "/v1/halt"] = lambda body: halts.append(body) or {"hosts": 2, "gone": 2, "unreachable": []}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([GRIVET, "run", "m.json"], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs,
+                               start_new_session=True, env={"GRIVET_CONFIG": str(certificates / "config.yaml")})
+    try:
+        read_until(ours, "ends in")
+        process.send_signal(signal.SIGINT)
+        read_until(ours, "halt this run? [y/N]")
+        os.write(ours, b"n\n")
+        read_until(ours, "armed")
+        assert not halts
+        process.send_signal(signal.SIGINT)
+        read_until(ours, "halt this run? [y/N]")
+        os.write(ours, b"y\n")
+        read_until(ours, "all gone on 2 of 2 hosts")
+        read_until(ours, "unknown: Zone")
+        assert process.wait(5) == 6
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+    payload = halt_of(halts[0], key)
+    assert payload["scope"] == "run" and payload["run"] == RUN
+
+
+def test_halt(grivet, coordinator, certificates):
+    key = write_halt_key(certificates)
+    coordinator.replies["POST", "/v1/halt"] = {"hosts": 6, "gone": 5, "unreachable": [
+        {"host": "i-az1-2", "ends_at": "2026-01-31T12:00:20.000000Z"}]}
+    assert grivet("halt", "--fleet", code=1).stdout == (
+        "all gone on 5 of 6 hosts; unreachable: i-az1-2, ends by itself at 2026-01-31T12:00:20.000000Z\n")
+    payload = halt_of(coordinator.asked[-1][2], key)
+    assert payload["scope"] == "fleet" and "run" not in payload and "host" not in payload
+    coordinator.replies["POST", "/v1/halt"] = {"hosts": 1, "gone": 1, "unreachable": []}
+    assert grivet("halt", "--host", "i-az1-1").stdout == "all gone on 1 of 1 hosts\n"
+    assert halt_of(coordinator.asked[-1][2], key)["host"] == "i-az1-1"
+    assert "one of --run" in grivet("halt", "--fleet", "--host", "a", code=1).stderr
+    assert "agent.sock" in grivet("halt", code=1).stderr  # as root, on this host: there is no executor
+
+
+def test_status_hosts_and_tokens(grivet, coordinator):
+    run = {"run": RUN, "experiment": "zone-outage", "state": "done", "since": text_time(0), "verdict": "met", "reason": ""}
+    coordinator.replies["GET", "/v1/runs"] = [run]
+    assert RUN in grivet("status").stdout
+    assert json.loads(grivet("status", "-o", "json").stdout) == [run]
+    assert "no run" in grivet("status", "x", code=1).stderr
+    assert "no such thing" in grivet("status", RUN, code=1).stderr
+    coordinator.replies["GET", "/v1/hosts"] = [
+        {"host": "i-az1-1", "labels": {"zone": "apse2-az1"}, "address": "10.1.0.11", "last_seen": text_time(0),
+         "is_in_contact": False, "clock": {"offset_usec": -1500, "bound_usec": 200}}]
+    assert re.search(r"i-az1-1 +NO .* -1.500 ± 0.200 +zone=apse2-az1", grivet("hosts").stdout)
+    coordinator.replies["POST", "/v1/tokens"] = {"id": "7", "token": "secret"}
+    assert grivet("token", "new", "--label", "group=web,zone=a", "--max-uses", 4).stdout == "secret\n"
+    assert json.loads(coordinator.asked[-1][2]) == {"labels": {"group": "web", "zone": "a"}, "expires_in_s": 3600, "max_uses": 4}
+    coordinator.replies["DELETE", "/v1/tokens/7"] = {}
+    assert grivet("token", "revoke", "7").stdout == "revoked\n"
+    assert "expected KEY=VALUE" in grivet("token", "new", "--label", "web", code=1).stderr
+
+
+def test_no_coordinator(grivet, coordinator, certificates, tmp_path):
+    coordinator.close()
+    assert "https://127.0.0.1" in grivet("status", code=1).stderr
+    (tmp_path / "bad.yaml").write_text("coordinator: http://127.0.0.1:1\nca: a\ncertificate: b\nkey: c\n")
+    assert "bad.yaml:1:1: coordinator: expected a URL such as https" in grivet("status", "-c", "bad.yaml", code=1).stderr
+    assert "No such file" in grivet("status", "-c", "none.yaml", code=1).stderr
+
+
+def test_reports_from_files(grivet, tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps(report("missed") | {"sentence": "a\x1b[2Jb"}))
+    assert "missed: a?[2Jb" in grivet("report", "r.json").stdout
+    (tmp_path / "r.json").write_text("{")
+    assert "r.json:1:1:" in grivet("report", "r.json", code=1).stderr
+    (tmp_path / "r.json").write_text("{}")
+    assert "expected grivet.report/1" in grivet("report", "r.json", code=1).stderr
+
+
+def test_doctor_and_faults(grivet):
+    checks = json.loads(subprocess.run([GRIVET, "doctor", "-o", "json"], capture_output=True, text=True).stdout)
+    assert {"kernel", "clock", "cgroups", "policy", "network.block"} <= {check["check"] for check in checks}
+    assert {check["level"] for check in checks} <= {"ok", "warn", "fail"}
+    faults = json.loads(grivet("faults", "-o", "json").stdout)
+    assert {"network.block", "zone.block", "process.kill"} <= {fault["name"] for fault in faults}
+    assert "required" in grivet("faults", "zone.block").stdout
+    assert "no fault 'x'" in grivet("faults", "x", code=1).stderr
