@@ -3,6 +3,8 @@
 
 #include "holder-life.h"
 
+#define FORM (JSON_COMPACT | JSON_REAL_PRECISION(12)) /* no 15.140000000000001 */
+
 static void send_text(const char *text)
 {
     if (text)
@@ -12,13 +14,13 @@ static void send_text(const char *text)
 /* Takes @body. Findings that don't fit into a message are left out, so that the state itself arrives. */
 static void say(json_t *body, const char *findings)
 {
-    _cleanup_free_ char *whole = json_dumps(body, JSON_COMPACT), *bare = NULL;
+    _cleanup_free_ char *whole = json_dumps(body, FORM), *bare = NULL;
 
     if (whole && strlen(whole) <= CHANNEL_BODY_MAX) {
         send_text(whole);
     } else {
         json_object_set_new(body, findings, strcmp(findings, "effect") == 0 ? json_object() : json_array());
-        bare = json_dumps(body, JSON_COMPACT);
+        bare = json_dumps(body, FORM);
         send_text(bare);
     }
     json_decref(body);

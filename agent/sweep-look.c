@@ -8,13 +8,15 @@
 #include "common/hands.h"
 #include "common/io.h"
 #include "deadline.h"
-#include "faults/fault.h"
 #include "faults/kernel/undo.h"
 #include "sweep-result.h"
 #include "sweep.h"
 
 #define GRACE_USEC (RECORD_GRACE_NSEC / NSEC_PER_USEC)
 #define RETRY_NSEC NSEC_PER_SEC
+/* Objects are named after the last 12 digits of an order: fault_object_name(), which links more than we may.
+ */
+#define ORDER_DIGITS_AT (UUID_TEXT_MAX - 1 - 12)
 
 struct look {
     const struct sweep *sweep;
@@ -96,13 +98,13 @@ static void look_at_unreadable(struct look *look, const char *name, struct error
 {
     static const char *const families[] = {"inet", "netdev"};
     struct record record = {.fault = "unknown"};
-    char object[FAULT_OBJECT_NAME_MAX], argument[64], reason[160];
+    char argument[64], reason[160];
 
     snprintf(reason, sizeof(reason), "undone by name, its record is unreadable: %.100s", error->text);
     snprintf(record.order, sizeof(record.order), "%s", name);
-    fault_object_name(name, object);
     for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-        snprintf(argument, sizeof(argument), "%s %s", families[i], object);
+        snprintf(argument, sizeof(argument), "%s %s%s", families[i], UNDO_NAME_PREFIX,
+                 name + ORDER_DIGITS_AT);
         record_add_undo(&record, "nft-table", argument, NULL);
     }
     if (sweep_end(look->sweep, &record, reason, error) < 0)
@@ -156,7 +158,7 @@ static void look_for_strays(struct look *look)
     int r = undo_find_strays(look->sweep->records_fd, &count, &error);
 
     if (r == 0 && count > 0) {
-        snprintf(line, sizeof(line), "%zu objects named " FAULT_OBJECT_PREFIX "* had no record", count);
+        snprintf(line, sizeof(line), "%zu objects named " UNDO_NAME_PREFIX "* had no record", count);
         look->sweep->say(line);
         r = undo_find_strays(look->sweep->records_fd, &left, &error);
     }

@@ -1,0 +1,109 @@
+"""The rollback matrix for a fault whose holder owns it: who is taken away, and what must hold nevertheless.
+
+Each scenario is a plain function, so that test_mutations.py can show that it turns red without the hand it is about.
+"""
+
+import signal
+import time
+
+from lab.host import wait_until
+from rig import GATE_MS, GRACE_MS, boot_ns
+
+SHORT_MS, LONG_MS = 1500, 20000
+
+
+def report(name, what, milliseconds):
+    print(f"{name}: {what} {milliseconds:.1f} ms")
+
+
+def back_at_once(rig, name, at):
+    taken = rig.wait_back(at, GATE_MS / 1000)
+    assert taken is not None, f"traffic was not back {GATE_MS} ms after the kill"
+    report(name, "traffic back after the kill in", taken)
+
+
+def back_at_deadline(rig, name):
+    early = rig.deadline - 50_000_000
+    taken = rig.wait_back(early, (rig.deadline - boot_ns()) / 1e9 + GATE_MS / 1000)
+    assert taken is not None, f"traffic was not back {GATE_MS} ms after the deadline"
+    report(name, "traffic back, counted from the deadline,", taken - 50)
+
+
+def gone_at_grace(rig, name):
+    """The holder is dead and its table gone, though nobody could do anything about it in user space."""
+    late_ms = GRACE_MS + GATE_MS
+    while boot_ns() < rig.deadline + late_ms * 1_000_000:
+        if rig.holder_pid() is None and not rig.tables():
+            report(name, "holder and table gone, counted from the deadline,", (boot_ns() - rig.deadline) / 1e6)
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"left {late_ms} ms after the deadline: {rig.tables()}, holder {rig.holder_pid()}")
+
+
+def assert_clean(rig):
+    """One pass of the sweep at most, and nothing of ours is left; traffic flows."""
+    swept = rig.host.run(["grivet-sweep"], check=False)
+    assert swept.returncode == 0, f"the sweep leaves something: {swept.stderr}"
+    assert rig.tables() == []
+    assert rig.records() == []
+    assert rig.wait_back(boot_ns(), 1) is not None, "traffic does not flow in the end"
+
+
+def nothing_fails(rig):
+    rig.watch_cut(rig.start(SHORT_MS))
+    back_at_deadline(rig, "nothing fails")
+    state = rig.wait_state("reverted")
+    report("nothing fails", "revert error", state["revert_error_ms"])
+    assert -1 < state["revert_error_ms"] < GATE_MS
+    wait_until(lambda: not rig.records(), 2, "the record's removal")
+    assert rig.tables() == []
+
+
+def halt(rig):
+    rig.watch_cut(rig.start(LONG_MS))
+    at = rig.halt()
+    back_at_once(rig, "halt", at)
+    state = rig.wait_state("reverted")
+    report("halt", "revert error", state["revert_error_ms"])
+    assert 0 <= state["revert_error_ms"] < GATE_MS
+    wait_until(lambda: not rig.records(), 2, "the record's removal")
+
+
+def kill(*names):
+    def scenario(rig):
+        name = "kill -9 " + ", ".join(names)
+        rig.watch_cut(rig.start(LONG_MS))
+        at = rig.signal(*names)
+        back_at_once(rig, name, at)
+        wait_until(lambda: rig.holder_pid() is None and not rig.tables(), 1, "the end of holder and table")
+    return scenario
+
+
+def stop(*names, killed=()):
+    def scenario(rig):
+        name = "SIGSTOP " + ", ".join(names) + "".join(f", kill -9 {one}" for one in killed)
+        armed = rig.start(SHORT_MS)
+        rig.signal(*names, number=signal.SIGSTOP)
+        if killed:
+            rig.signal(*killed)
+        rig.watch_cut(armed)
+        back_at_deadline(rig, name)
+        rig.assert_cut(armed + 5_000_000, rig.deadline - 50_000_000)
+        gone_at_grace(rig, name)
+    return scenario
+
+
+# name: (scenario, does the sweep run?)
+MATRIX = {
+    "nothing fails": (nothing_fails, True),
+    "halt": (halt, True),
+    "holder killed": (kill("holder"), True),
+    "executor killed": (kill("executor"), True),
+    "executor and holder killed": (kill("executor", "holder"), True),
+    "executor and holder killed, no sweep": (kill("executor", "holder"), False),
+    "executor and sweep killed": (kill("executor", "sweep"), True),
+    "holder and sweep killed": (kill("holder", "sweep"), True),
+    "holder stopped": (stop("holder"), True),
+    "executor and holder stopped, no sweep": (stop("executor", "holder"), False),
+    "executor and holder stopped, sweep killed": (stop("executor", "holder", killed=("sweep",)), True),
+}

@@ -1,0 +1,51 @@
+"""Each hand that ends a fault has a test that turns red without it: builds with the hand taken away, same scenarios."""
+
+import os
+import subprocess
+
+import pytest
+
+import lab.host
+from rig import Rig
+from scenarios import kill, stop
+
+TARGETS = ["tests/crash/holder-parent", "agent/grivet-sweep"]
+STOPPED, KILLED = stop("executor", "holder"), kill("executor", "holder")
+
+
+def build_without(hands):
+    """A build folder of its own for these mutations, kept inside the build folder."""
+    folder = lab.host.BUILD / "mutations" / "-".join(hands)
+    with open(os.devnull, "w") as null:
+        if not (folder / "build.ninja").exists():
+            subprocess.run(["meson", "setup", folder, lab.host.SOURCE, f"-Dmutations={','.join(hands)}"], check=True,
+                           stdout=null)
+        subprocess.run(["ninja", "-C", folder, *TARGETS], check=True, stdout=null)
+    return folder
+
+
+# hands taken away, scenario, does the sweep run?, what the failure says (None = another hand does the work)
+CASES = {
+    "timer": (["timer"], STOPPED, False, "left 3000 ms after the deadline"),
+    "timer, but the sweep is there": (["timer"], STOPPED, True, None),
+    "timer and sweep": (["timer", "sweep"], STOPPED, True, "left 3000 ms after the deadline"),
+    "owner": (["owner"], KILLED, False, "traffic was not back 1000 ms after the kill"),
+    "timeout": (["timeout"], STOPPED, False, "traffic was not back 1000 ms after the deadline"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_mutation(tmp_path, monkeypatch, name):
+    hands, scenario, has_sweep, words = CASES[name]
+    monkeypatch.setattr(lab.host, "BUILD", build_without(hands))
+    with lab.host.Lab(logs=tmp_path / "logs") as made:
+        rig = Rig(made, has_sweep)
+        if words is None:
+            scenario(rig)
+            result = rig.wait_result()
+            assert result["fault"] == "zone.block" and result["is_reverted"] == "1"
+            print(f"{name}: the sweep was done {int(result['revert_error_nsec']) / 1e6:.1f} ms after the deadline")
+            return
+        with pytest.raises(AssertionError, match=words) as failure:
+            scenario(rig)
+        print(f"{name}: red as it should be: {failure.value}")

@@ -1,0 +1,101 @@
+/* What is given up is gone, what is kept is there, and the folder can still be written. */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <sys/capability.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "agent/privileges.h"
+#include "common/io.h"
+
+#define KEPT (1ULL << CAP_NET_ADMIN | 1ULL << CAP_KILL)
+
+static unsigned long long status_value(const char *key, int base)
+{
+    char *text = NULL, *line;
+    unsigned long long value;
+
+    if (io_read_file("/proc/self/status", 65536, &text, NULL, NULL) < 0)
+        abort();
+    line = strstr(text, key);
+    value = line ? strtoull(line + strlen(key), NULL, base) : 0;
+    free(text);
+    return value;
+}
+
+/* Each child ends with the number of the check that failed. */
+static int drop_and_look(const char *user, int folder)
+{
+    const struct passwd *entry = getpwnam(user);
+    struct error error = {0};
+
+    if (privileges_drop(user, folder, KEPT, &error) < 0) {
+        fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
+    if (status_value("CapEff:", 16) != KEPT || status_value("CapPrm:", 16) != KEPT)
+        return 2;
+    if (status_value("CapBnd:", 16) != KEPT || status_value("CapAmb:", 16) != 0)
+        return 3;
+    if (status_value("NoNewPrivs:", 10) != 1 || getuid() != (entry ? entry->pw_uid : 0))
+        return 4;
+    if (entry && setuid(0) == 0)
+        return 5;
+    if (folder >= 0 && openat(folder, "made", O_CREAT | O_WRONLY | O_CLOEXEC, 0644) < 0)
+        return 6;
+    if (folder >= 0 && (unlinkat(folder, "made", 0) < 0 || unlinkat(folder, "of-root", 0) == 0))
+        return 7;
+    return 0;
+}
+
+static void check_in_child(const char *user, int folder)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(drop_and_look(user, folder));
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+
+START_TEST(capabilities_go)
+{
+    struct error error;
+
+    if (geteuid() == 0) {
+        check_in_child("nobody-has-this-name", -1);
+        return;
+    }
+    ck_assert_int_eq(privileges_drop("nobody-has-this-name", -1, KEPT, &error), -EPERM);
+    assert_error(error, "CAP_SETPCAP");
+}
+END_TEST
+
+START_TEST(user_changes)
+{
+    char path[] = "/tmp/grivet-unit-XXXXXX";
+    int folder;
+
+    if (geteuid() != 0)
+        return;
+    ck_assert_ptr_nonnull(mkdtemp(path));
+    folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    close(openat(folder, "of-root", O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+    check_in_child("nobody", folder);
+    ck_assert_int_eq(unlinkat(folder, "of-root", 0), 0);
+    close(folder);
+    ck_assert_int_eq(rmdir(path), 0);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {capabilities_go, user_changes, NULL};
+
+    return unit_run("privileges", tests);
+}
