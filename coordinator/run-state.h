@@ -154,7 +154,8 @@ int64_t run_corrected(const struct run *run, const char *host, int64_t usec);
  * corrected */
 int64_t run_end_usec(const struct run *run);
 int64_t run_reverted_usec(const struct run *run);
-/** run_host_replaced() - is a replacement that came into service while it was needed: before the last revert */
+/** run_host_replaced() - is a replacement that came into service while it was needed: before the last revert
+ */
 bool run_host_replaced(const struct run *run, const struct run_host *host);
 void run_say(struct run *run, int64_t at_usec, const char *format, ...) _printf_(3, 4);
 
