@@ -144,11 +144,14 @@ static void on_sync(evutil_socket_t fd, short what, void *context)
 
 int executor_open_events(struct executor *executor, struct error *error)
 {
+    const struct journal_reader reader = {unfinished_read, &executor->unfinished};
+
     executor->on_sync = evtimer_new(executor->base, on_sync, executor);
     executor->on_retry = evtimer_new(executor->base, on_retry, executor);
     if (!executor->on_sync || !executor->on_retry)
         return error_oom(error);
-    if (journal_open(&executor->journal, executor->config->events, executor->policy->host, error) == 0)
+    if (journal_open(&executor->journal, executor->config->events, executor->policy->host, &reader, error) ==
+        0)
         return 0;
     /* Faults of an earlier life still have to be ended, and a halt has to be heard: so we go on, without
      * orders. */

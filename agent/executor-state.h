@@ -9,6 +9,7 @@
 #include "journal.h"
 #include "lifeline.h"
 #include "supervisor.h"
+#include "unfinished.h"
 
 #define EXECUTOR_PEERS_MAX   12
 #define EXECUTOR_PENDING_MAX 512
@@ -89,6 +90,7 @@ struct executor {
     size_t n_pending;
     struct pending pending[EXECUTOR_PENDING_MAX];
     struct bucket asks, refusals;
+    struct unfinished_orders unfinished; /* of an earlier life */
 };
 
 /* executor-events.c */
@@ -136,6 +138,8 @@ int executor_watch_start(struct executor *executor, const struct order *order, c
                          struct error *error);
 void executor_watch_end(struct executor *executor, const char *run);
 void executor_watch_resend(struct executor *executor);
+/** executor_watch_forget() - observations of an earlier life are over: their probes are not known any more */
+void executor_watch_forget(struct executor *executor);
 size_t executor_watch_count(const struct executor *executor);
 
 /** executor_end_all() - END to every holder first, everything else afterwards; @scope, @by: for halt.received

@@ -59,6 +59,24 @@ void executor_watch_end(struct executor *executor, const char *run)
             watch_end(&executor->watches[i]);
 }
 
+void executor_watch_forget(struct executor *executor)
+{
+    struct unfinished_orders *all = &executor->unfinished;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < all->count; i++) {
+        const struct unfinished *one = &all->orders[i];
+
+        if (strcmp(one->fault, MANDATE_OBSERVE))
+            all->orders[kept++] = *one;
+        else
+            executor_record(executor, "fault.failed", one->run, one->order, one->step,
+                            json_pack("{s:s s:s s:b}", "fault", MANDATE_OBSERVE, "reason",
+                                      "the executor was started again", "is_reverted", true));
+    }
+    all->count = kept;
+}
+
 static void watch_on_end(evutil_socket_t fd, short what, void *context)
 {
     watch_end(context);

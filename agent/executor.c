@@ -172,7 +172,8 @@ static int open_all(struct executor *executor, struct error *error)
     is_unclean = note_start(executor);
     executor_record(executor, "agent.started", NULL, NULL, NULL,
                     json_pack("{s:s s:b}", "version", GRIVET_VERSION, "is_unclean", is_unclean));
-    supervisor_adopt(executor->supervisor);
+    executor_watch_forget(executor);
+    supervisor_adopt(executor->supervisor, executor->unfinished.orders, executor->unfinished.count);
     supervisor_take_results(executor->supervisor);
     r = executor_open_halts(executor, error);
     if (r == 0)

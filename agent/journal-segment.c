@@ -66,7 +66,7 @@ int segment_read(int folder, const struct segment *segment, char **ret, size_t *
 
 /* The line must be ours, with the next number, and name the hash of the line before. */
 static int check_line(const char *name, int64_t number, const char *line, size_t length, struct chain *chain,
-                      bool is_first_of_all, struct error *error)
+                      bool is_first_of_all, const struct journal_reader *reader, struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
     const struct node *sequence;
@@ -87,6 +87,8 @@ static int check_line(const char *name, int64_t number, const char *line, size_t
                          number);
     chain->sequence++;
     hash_text(line, length, chain->hash);
+    if (reader)
+        reader->read(reader->context, document_root(document));
     return 0;
 }
 
@@ -100,7 +102,7 @@ static int cut(int folder, const char *name, size_t bytes, struct error *error)
 }
 
 int segment_check(int folder, struct segment *segment, struct chain *chain, bool is_oldest, bool is_newest,
-                  struct error *error)
+                  const struct journal_reader *reader, struct error *error)
 {
     _cleanup_free_ char *text = NULL;
     char name[SEGMENT_NAME_MAX];
@@ -120,7 +122,7 @@ int segment_check(int folder, struct segment *segment, struct chain *chain, bool
     for (line = text, stop = text + length; (end = memchr(line, '\n', stop - line)); line = end + 1) {
         /* Event 1 follows 64 zeros; an older neighbour that was acknowledged and deleted can't be asked. */
         r = check_line(name, segment->count + 1, line, end - line, chain,
-                       is_oldest && !segment->count && segment->first > 1, error);
+                       is_oldest && !segment->count && segment->first > 1, reader, error);
         if (r < 0)
             return r;
         segment->count++;

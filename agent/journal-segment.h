@@ -32,6 +32,6 @@ int segment_read(int folder, const struct segment *segment, char **ret, size_t *
  * @is_newest: an unfinished last line is cut off
  */
 int segment_check(int folder, struct segment *segment, struct chain *chain, bool is_oldest, bool is_newest,
-                  struct error *error);
+                  const struct journal_reader *reader, struct error *error);
 /** segment_skip() - the line after the first @count ones in @text */
 const char *segment_skip(const char *text, const char *end, int64_t count);

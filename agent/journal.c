@@ -33,7 +33,7 @@ static int open_newest(struct journal *journal, int flags, struct error *error)
     return 0;
 }
 
-static int check_all(struct journal *journal, struct error *error)
+static int check_all(struct journal *journal, const struct journal_reader *reader, struct error *error)
 {
     int r, count = segment_list(journal->folder, journal->segments, error);
 
@@ -42,7 +42,7 @@ static int check_all(struct journal *journal, struct error *error)
     journal->n_segments = count;
     for (int i = 0; i < count; i++) {
         r = segment_check(journal->folder, &journal->segments[i], &journal->written, i == 0, i == count - 1,
-                          error);
+                          reader, error);
         if (r < 0)
             return r;
     }
@@ -50,7 +50,8 @@ static int check_all(struct journal *journal, struct error *error)
     return count ? open_newest(journal, 0, error) : 0;
 }
 
-int journal_open(struct journal **ret, const char *folder, const char *host, struct error *error)
+int journal_open(struct journal **ret, const char *folder, const char *host,
+                 const struct journal_reader *reader, struct error *error)
 {
     _cleanup_(journal_freep) struct journal *journal = calloc(1, sizeof(*journal));
     int r;
@@ -68,7 +69,7 @@ int journal_open(struct journal **ret, const char *folder, const char *host, str
     journal->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (journal->folder < 0)
         return error_errno(error, errno, "%s: can't open", folder);
-    r = check_all(journal, error);
+    r = check_all(journal, reader, error);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(journal);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/document.h"
 #include "common/envelope.h"
 #include "common/times.h"
 
@@ -28,12 +29,21 @@ struct event {
 
 struct journal;
 
+/** struct journal_reader - hears of every event that is there at the start, oldest first; @event is borrowed
+ */
+struct journal_reader {
+    void (*read)(void *context, const struct node *event);
+    void *context;
+};
+
 /**
  * journal_open() - check the whole chain
  * @host: the name that events bear
+ * @reader: NULL = nobody
  * An unfinished last line (a crash in mid write) is cut off. Return: 0, -EBADMSG for any other damage, -errno
  */
-int journal_open(struct journal **ret, const char *folder, const char *host, struct error *error);
+int journal_open(struct journal **ret, const char *folder, const char *host,
+                 const struct journal_reader *reader, struct error *error);
 struct journal *journal_free(struct journal *journal);
 DEFINE_CLEANUP(struct journal *, journal_free)
 

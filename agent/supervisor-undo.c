@@ -3,10 +3,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <unistd.h>
 
 #include "faults/kernel/undo.h"
 #include "supervised.h"
@@ -132,32 +132,75 @@ static int open_holder(const struct record *record)
     return fd;
 }
 
-static int adopt(struct supervisor *supervisor, const struct record *record, struct error *error)
+static const struct unfinished *unfinished_find(const struct unfinished *orders, size_t count,
+                                                const char *order)
 {
-    const struct fault *fault = fault_find(record->fault);
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(orders[i].order, order))
+            return &orders[i];
+    return NULL;
+}
+
+static struct slot *slot_open_leftover(struct supervisor *supervisor, const char *order,
+                                       const char *fault_name, const struct unfinished *unfinished,
+                                       struct error *error)
+{
+    const struct fault *fault = fault_find(fault_name);
     struct slot *slot;
 
-    if (!fault)
-        return error_set(error, EINVAL, "record %s: fault '%s' is unknown; left to the sweep", record->order,
-                         record->fault);
+    if (!fault) {
+        error_set(error, EINVAL, "order %s: fault '%s' is unknown; left to the sweep", order, fault_name);
+        return NULL;
+    }
     slot = slot_open(supervisor, error);
     if (!slot)
-        return -EBUSY;
+        return NULL;
     slot->fault = fault;
     slot->is_leftover = true;
+    slot->state = SLOT_ARMED;
     slot->over_boot_nsec = time_boot_nsec();
-    snprintf(slot->order, sizeof(slot->order), "%s", record->order);
+    snprintf(slot->death, sizeof(slot->death), "the executor was started again; its holder was gone");
+    snprintf(slot->order, sizeof(slot->order), "%s", order);
+    if (unfinished) {
+        snprintf(slot->run, sizeof(slot->run), "%s", unfinished->run);
+        snprintf(slot->step, sizeof(slot->step), "%s", unfinished->step);
+    }
+    return slot;
+}
+
+static int adopt_record(struct supervisor *supervisor, const struct record *record,
+                        const struct unfinished *unfinished, struct error *error)
+{
+    struct slot *slot = slot_open_leftover(supervisor, record->order, record->fault, unfinished, error);
+
+    if (!slot)
+        return -error->code;
     slot->deadline_boot_nsec = record->deadline_boot_nsec;
     slot->deadline_real_usec = record->deadline_real_usec;
-    slot->state = SLOT_ARMED;
     slot->pidfd = open_holder(record);
     if (slot->pidfd < 0) {
-        snprintf(slot->death, sizeof(slot->death), "the executor was started again; its holder was gone");
         slot_finish(slot);
         return 0;
     }
     slot_kill(slot);
     return slot_watch(slot, error);
+}
+
+/* Without a record its holder has undone it, or the machine was started anew: both have to be seen in the
+ * kernel. */
+static int adopt_order(struct supervisor *supervisor, const struct unfinished *unfinished,
+                       struct error *error)
+{
+    struct slot *slot =
+        slot_open_leftover(supervisor, unfinished->order, unfinished->fault, unfinished, error);
+
+    if (!slot)
+        return -error->code;
+    slot->deadline_real_usec = unfinished->deadline_real_usec;
+    slot->deadline_boot_nsec =
+        time_boot_nsec() + (unfinished->deadline_real_usec - time_now_usec()) * NSEC_PER_USEC;
+    slot_finish(slot);
+    return 0;
 }
 
 static void cleanup_closedir(DIR **folder)
@@ -166,13 +209,12 @@ static void cleanup_closedir(DIR **folder)
         closedir(*folder);
 }
 
-size_t supervisor_adopt(struct supervisor *supervisor)
+static void adopt_records(struct supervisor *supervisor, const struct unfinished *orders, size_t count)
 {
     int fd = openat(supervisor->records_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_(cleanup_closedir) DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     struct error error = {0};
     struct record record;
-    size_t count = 0, strays;
     int r;
 
     for (struct dirent *entry; folder && (entry = readdir(folder));) {
@@ -180,12 +222,23 @@ size_t supervisor_adopt(struct supervisor *supervisor)
             continue;
         r = record_read(&record, supervisor->records_fd, entry->d_name, &error);
         if (r == 0)
-            r = adopt(supervisor, &record, &error);
+            r = adopt_record(supervisor, &record, unfinished_find(orders, count, record.order), &error);
         if (r < 0)
             supervisor->events->say(supervisor->context, &error);
-        count++;
     }
+}
+
+void supervisor_adopt(struct supervisor *supervisor, const struct unfinished *orders, size_t count)
+{
+    struct error error = {0};
+    size_t strays;
+
+    /* First those without a record, while the records of the others are still there to tell them apart. */
+    for (size_t i = 0; i < count; i++)
+        if (faccessat(supervisor->records_fd, orders[i].order, F_OK, 0) < 0 &&
+            adopt_order(supervisor, &orders[i], &error) < 0)
+            supervisor->events->say(supervisor->context, &error);
+    adopt_records(supervisor, orders, count);
     if (undo_find_strays(supervisor->records_fd, &strays, &error) < 0)
         supervisor->events->say(supervisor->context, &error);
-    return count;
 }

@@ -53,9 +53,18 @@ DEFINE_CLEANUP(struct supervisor *, supervisor_free)
 int supervisor_start(struct supervisor *supervisor, const struct job *job, const char *payload,
                      struct error *error);
 
-/** supervisor_adopt() - end what an earlier life of the executor left: kill, undo, look, say. Return: how
- * many */
-size_t supervisor_adopt(struct supervisor *supervisor);
+/** struct unfinished - an order that was accepted and whose end nobody has told: the executor died meanwhile
+ */
+struct unfinished {
+    char order[UUID_TEXT_MAX], run[UUID_TEXT_MAX], step[64], fault[64];
+    int64_t deadline_real_usec;
+};
+
+/**
+ * supervisor_adopt() - end what an earlier life of the executor left: kill, undo, look, say
+ * @orders: what the journal says was under way; undo records say what may still be there
+ */
+void supervisor_adopt(struct supervisor *supervisor, const struct unfinished *orders, size_t count);
 
 /** supervisor_take_results() - make events of what the sweep did meanwhile */
 void supervisor_take_results(struct supervisor *supervisor);

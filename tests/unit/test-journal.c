@@ -30,7 +30,7 @@ static struct journal *reopen(struct journal *old)
     struct journal *journal = NULL;
 
     journal_free(old);
-    ck_assert_msg(journal_open(&journal, folder, "i-1", &error) == 0, "%s", error.text);
+    ck_assert_msg(journal_open(&journal, folder, "i-1", NULL, &error) == 0, "%s", error.text);
     return journal;
 }
 
@@ -179,7 +179,7 @@ START_TEST(other_damage_is_refused)
         add(journal, 3);
         journal_free(journal);
         damage(kinds[i].find, kinds[i].replace);
-        ck_assert_int_eq(journal_open(&journal, folder, "i-1", &error), -EBADMSG);
+        ck_assert_int_eq(journal_open(&journal, folder, "i-1", NULL, &error), -EBADMSG);
         assert_error(error, kinds[i].words);
     }
 }
@@ -227,7 +227,7 @@ START_TEST(missing_segment_is_damage)
     journal_free(journal);
     snprintf(command, sizeof(command), "cd %s && rm $(ls | sed -n 2p)", folder);
     ck_assert_int_eq(system(command), 0);
-    ck_assert_int_eq(journal_open(&journal, folder, "i-1", &error), -EBADMSG);
+    ck_assert_int_eq(journal_open(&journal, folder, "i-1", NULL, &error), -EBADMSG);
     assert_error(error, "are missing");
     snprintf(command, sizeof(command), "rm -rf %s", folder);
     ck_assert_int_eq(system(command), 0);
