@@ -22,6 +22,9 @@ class Agent:
     def __init__(self, host, **options):
         self.host, self.papers = host, Papers()
         self.papers.install(host, **options)
+        # Somewhere to send packets to, so that a fault can be exercised.
+        host.ip("link add v0 type veth peer name v1", "link set lo up", "link set v0 up", "link set v1 up",
+                "addr add 10.1.0.11/24 dev v0", "route add default via 10.1.0.1 dev v0")
 
     def start(self):
         self.host.service("grivetd", ["grivetd"], is_notify=True)
