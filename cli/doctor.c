@@ -17,6 +17,7 @@
 #include "common/roots.h"
 #include "executor.h"
 #include "faults/fault.h"
+#include "faults/kernel/nft.h"
 
 #define POLICY_PATH "/etc/grivet/agent.yaml"
 #define ROOTS_PATH  "/etc/grivet/roots.json"
@@ -161,14 +162,53 @@ static enum level check_fault(const struct fault *fault, char words[WORDS_MAX])
     return say(words, LEVEL_OK, "can be done here");
 }
 
+struct tables {
+    size_t ours, others;
+};
+
+static int count_table(const struct nlmsghdr *message, void *context)
+{
+    const struct nlattr *attribute =
+        (const void *)((const char *)message + NLMSG_LENGTH(sizeof(struct nfgenmsg)));
+    const char *end = (const char *)message + message->nlmsg_len, *name;
+    struct tables *tables = context;
+
+    while ((const char *)(attribute + 1) <= end && attribute->nla_len >= sizeof(*attribute)) {
+        name = (const char *)(attribute + 1);
+        if ((attribute->nla_type & NLA_TYPE_MASK) == NFTA_TABLE_NAME) {
+            if (strncmp(name, FAULT_OBJECT_PREFIX, strlen(FAULT_OBJECT_PREFIX)) == 0)
+                tables->ours++;
+            else
+                tables->others++;
+        }
+        attribute = (const void *)((const char *)attribute + NLA_ALIGN(attribute->nla_len));
+    }
+    return 0;
+}
+
+static enum level check_rules(char words[WORDS_MAX])
+{
+    struct tables tables = {0};
+    struct error error;
+    _cleanup_close_ int fd = nft_open(&error);
+
+    if (fd < 0 || nft_read(fd, NFT_MSG_GETTABLE, NLM_F_DUMP, NFPROTO_UNSPEC, NULL, NULL, count_table, &tables,
+                           &error) < 0)
+        return say(words, LEVEL_WARN, "can't be read: %s", error.text);
+    if (tables.ours)
+        return say(words, LEVEL_WARN, "%zu tables of ours: a fault is active, or grivet-sweep has work",
+                   tables.ours);
+    return say(words, LEVEL_OK, "%zu nftables tables of others, which stay as they are", tables.others);
+}
+
 static const struct {
     const char *name;
     enum level (*check)(char words[WORDS_MAX]);
 } checks[] = {
-    {"privileges", check_root}, {"kernel", check_kernel},         {"clock", check_clock},
-    {"cgroups", check_cgroups}, {"containers", check_containers}, {"users", check_users},
-    {"policy", check_policy},   {"roots", check_roots},           {"executor", check_executor},
-    {"halted", check_halted},
+    {"privileges", check_root},   {"kernel", check_kernel}, {"clock", check_clock},
+    {"cgroups", check_cgroups},   {"rules", check_rules},   {"containers", check_containers},
+    {"users", check_users},       {"policy", check_policy}, {"roots", check_roots},
+    {"executor", check_executor}, {"halted", check_halted},
 };
 
 /* Return: whether it failed. */

@@ -73,26 +73,39 @@ static const struct field ack_fields[] = {
     {},
 };
 
-int order_parse(struct order **ret, const void *payload, size_t length, struct error *error)
+/* Every struct of this file begins with its document; @ret points to a pointer to it. */
+static int payload_new(size_t size, const char *name, const void *payload, size_t length,
+                       const struct field *fields, void *ret, struct error *error)
 {
-    struct order_payload *decoded = calloc(1, sizeof(*decoded));
-    _cleanup_(order_freep) struct order *order = decoded ? &decoded->order : NULL;
+    struct document **decoded = calloc(1, size);
     int r;
 
-    if (!order)
+    if (!decoded)
         return error_oom(error);
-    r = payload_decode(&order->document, "order", payload, length, order_fields, decoded, error);
-    if (r == 0)
-        *ret = TAKE_PTR(order);
+    r = payload_decode(decoded, name, payload, length, fields, decoded, error);
+    if (r < 0)
+        free(decoded);
+    else
+        memcpy(ret, &decoded, sizeof(decoded));
     return r;
+}
+
+static void *payload_free(void *payload)
+{
+    if (payload)
+        document_free(*(struct document **)payload);
+    free(payload);
+    return NULL;
+}
+
+int order_parse(struct order **ret, const void *payload, size_t length, struct error *error)
+{
+    return payload_new(sizeof(struct order_payload), "order", payload, length, order_fields, ret, error);
 }
 
 struct order *order_free(struct order *order)
 {
-    if (order)
-        document_free(order->document);
-    free(order);
-    return NULL;
+    return payload_free(order);
 }
 
 /* Asks and halts are good for minutes, so that a kept one is worth nothing. */
@@ -107,19 +120,18 @@ static int check_validity(const struct document *document, int64_t issued_usec, 
 
 int ask_parse(struct ask **ret, const void *payload, size_t length, struct error *error)
 {
-    struct ask_payload *decoded = calloc(1, sizeof(*decoded));
-    _cleanup_(ask_freep) struct ask *ask = decoded ? &decoded->ask : NULL;
+    _cleanup_(ask_freep) struct ask *ask = NULL;
+    const char *purpose;
     int r;
 
-    if (!ask)
-        return error_oom(error);
-    r = payload_decode(&ask->document, "ask", payload, length, ask_fields, decoded, error);
+    r = payload_new(sizeof(struct ask_payload), "ask", payload, length, ask_fields, &ask, error);
     if (r == 0)
         r = check_validity(ask->document, ask->issued_usec, ask->expires_usec, error);
     if (r < 0)
         return r;
-    ask->is_start = strcmp(decoded->purpose, "start") == 0;
-    if (!ask->is_start && strcmp(decoded->purpose, "plan") != 0)
+    purpose = node_string(document_root(ask->document), "purpose");
+    ask->is_start = strcmp(purpose, "start") == 0;
+    if (!ask->is_start && strcmp(purpose, "plan") != 0)
         return node_error(ask->document, node_get(document_root(ask->document), "purpose"), error,
                           "expected plan or start");
     *ret = TAKE_PTR(ask);
@@ -128,10 +140,7 @@ int ask_parse(struct ask **ret, const void *payload, size_t length, struct error
 
 struct ask *ask_free(struct ask *ask)
 {
-    if (ask)
-        document_free(ask->document);
-    free(ask);
-    return NULL;
+    return payload_free(ask);
 }
 
 /* Exactly what the scope needs: a halt of a run that also names a host would leave open what it meant. */
@@ -150,13 +159,10 @@ static int check_scope(const struct halt *halt, struct error *error)
 
 int halt_parse(struct halt **ret, const void *payload, size_t length, struct error *error)
 {
-    struct halt_payload *decoded = calloc(1, sizeof(*decoded));
-    _cleanup_(halt_freep) struct halt *halt = decoded ? &decoded->halt : NULL;
+    _cleanup_(halt_freep) struct halt *halt = NULL;
     int r;
 
-    if (!halt)
-        return error_oom(error);
-    r = payload_decode(&halt->document, "halt", payload, length, halt_fields, decoded, error);
+    r = payload_new(sizeof(struct halt_payload), "halt", payload, length, halt_fields, &halt, error);
     if (r == 0)
         r = check_validity(halt->document, halt->issued_usec, halt->expires_usec, error);
     if (r == 0)
@@ -168,32 +174,17 @@ int halt_parse(struct halt **ret, const void *payload, size_t length, struct err
 
 struct halt *halt_free(struct halt *halt)
 {
-    if (halt)
-        document_free(halt->document);
-    free(halt);
-    return NULL;
+    return payload_free(halt);
 }
 
 int ack_parse(struct ack **ret, const void *payload, size_t length, struct error *error)
 {
-    struct ack_payload *decoded = calloc(1, sizeof(*decoded));
-    _cleanup_(ack_freep) struct ack *ack = decoded ? &decoded->ack : NULL;
-    int r;
-
-    if (!ack)
-        return error_oom(error);
-    r = payload_decode(&ack->document, "ack", payload, length, ack_fields, decoded, error);
-    if (r == 0)
-        *ret = TAKE_PTR(ack);
-    return r;
+    return payload_new(sizeof(struct ack_payload), "ack", payload, length, ack_fields, ret, error);
 }
 
 struct ack *ack_free(struct ack *ack)
 {
-    if (ack)
-        document_free(ack->document);
-    free(ack);
-    return NULL;
+    return payload_free(ack);
 }
 
 static int order_error(const struct order *order, const char *key, struct error *error, const char *text)
