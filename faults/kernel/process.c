@@ -90,7 +90,7 @@ static bool is_protected(const struct finder *finder, const struct process *proc
     char comm[TEXT_MAX_BYTES];
     const char *names[] = {base ? base + 1 : "", comm};
 
-    if (process->pid == 1 || read_proc(process->pid, "comm", comm) < 0)
+    if (read_proc(process->pid, "comm", comm) < 0)
         return true;
     comm[strcspn(comm, "\n")] = '\0';
     for (size_t i = 0; i < finder->n_ancestors; i++)
@@ -156,13 +156,13 @@ static int finder_look(struct finder *finder, pid_t pid)
     struct process process = {.pid = pid, .start_ticks = process_start_ticks(pid)};
     int r = read_exe(pid, process.exe);
 
-    if (!process.start_ticks || r == -ENOENT || r == -ESRCH)
+    if (pid == 1 || !process.start_ticks || r == -ENOENT || r == -ESRCH)
         return 0;
     if ((query->cgroup && !cgroup_matches(pid, query->cgroup)) ||
         (query->cmdline && !cmdline_matches(pid, query->cmdline)))
         return 0;
     if (r < 0) {
-        finder->list->n_unreadable++;
+        finder->list->n_unreadable += r == -EACCES || r == -EPERM;
         return 0;
     }
     if (query->exe && fnmatch(query->exe, process.exe, 0) != 0)
