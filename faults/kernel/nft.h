@@ -17,8 +17,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 
-#define NFT_KEY_MAX 20 /* an IPv6 address and a port, each padded to whole registers */
-
 /**
  * struct nft_batch - a transaction being written
  * @failure: the first -errno while writing; later writes do nothing and nft_commit() returns it
