@@ -1,7 +1,7 @@
 /*
- * Messages between the processes of one host, over SOCK_SEQPACKET. A header with version and type, then a body;
- * what is large travels as one sealed memfd instead. Which message may come from whom, how long it may be and
- * who handles it is a row of a const table; anything that fits no row closes the channel.
+ * Messages between the processes of one host, over SOCK_SEQPACKET. A header with version and type, then a
+ * body; what is large travels as one sealed memfd instead. Which message may come from whom, how long it may
+ * be and who handles it is a row of a const table; anything that fits no row closes the channel.
  */
 #pragma once
 
@@ -29,7 +29,8 @@ enum channel_type {
     CHANNEL_ACK = 4,         /* courier: memfd bundle [ack] */
     CHANNEL_NONCE = 5,       /* courier: {"nonce"} -> CHANNEL_HEAD */
     CHANNEL_CLOCK = 6,       /* courier: {"offset_usec", "bound_usec"} */
-    CHANNEL_CONTACT = 7,     /* courier: {"coordinator": "10.0.0.2:8443"}: a poll was answered, and what it brought was passed on */
+    CHANNEL_CONTACT = 7,     /* courier: {"coordinator": "10.0.0.2:8443"}: a poll was answered, and what it
+                                brought was passed on */
     CHANNEL_FETCH = 8,       /* courier: {"after"} -> CHANNEL_EVENTS */
     CHANNEL_SAMPLES = 16,    /* prober: body of a probe.samples event */
     CHANNEL_STATUS = 32,     /* root: {} -> CHANNEL_STATUS_IS */
@@ -69,14 +70,16 @@ struct channel_row {
     int (*handle)(void *context, struct message *message, struct error *error);
 };
 
-/** channel_send() - @fd is passed along and stays the caller's, -1 = none. Return: 0, -EAGAIN when full, -errno */
+/** channel_send() - @fd is passed along and stays the caller's, -1 = none. Return: 0, -EAGAIN when full,
+ * -errno */
 int channel_send(int socket, enum channel_type type, const void *body, size_t length, int fd);
 
 /**
  * channel_receive() - take one message and call its row's handler
  * @role: who the peer is, from its credentials
  * @rows: ended by a row without name
- * Return: 1 handled, 0 nothing there (EAGAIN), -EPIPE the peer is gone, -EPROTO it broke the protocol: close it
+ * Return: 1 handled, 0 nothing there (EAGAIN), -EPIPE the peer is gone, -EPROTO it broke the protocol: close
+ * it
  */
 int channel_receive(int socket, enum channel_role role, const struct channel_row *rows, void *context,
                     struct error *error);

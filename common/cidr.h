@@ -22,11 +22,13 @@ struct cidr {
 
 #define CIDR_TEXT_MAX 50
 
-/** cidr_parse() - `10.1.0.0/24`, `fd00:1::/64`, a bare address as /32 or /128; -EINVAL for host bits, with the fix */
+/** cidr_parse() - `10.1.0.0/24`, `fd00:1::/64`, a bare address as /32 or /128; -EINVAL for host bits, with
+ * the fix */
 int cidr_parse(struct cidr *ret, const char *text, struct error *error);
 const char *cidr_format(const struct cidr *cidr, char ret[CIDR_TEXT_MAX]);
 bool cidr_contains(const struct cidr *outer, const struct cidr *inner);
-/** cidr_merge() - sort, drop what another contains, join neighbours (nft refuses overlaps). Return: the new count */
+/** cidr_merge() - sort, drop what another contains, join neighbours (nft refuses overlaps). Return: the new
+ * count */
 size_t cidr_merge(struct cidr *cidrs, size_t count);
 
 /** struct endpoint - address and port; @port in host order */

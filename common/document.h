@@ -1,4 +1,5 @@
-/* YAML and JSON as one tree in which every value knows its line and column, and decoding into structs by table. */
+/* YAML and JSON as one tree in which every value knows its line and column, and decoding into structs by
+ * table. */
 #pragma once
 
 #include <jansson.h>
@@ -51,8 +52,8 @@ struct document;
  * @name: what errors call it (a file name, or "mandate", "policy"...); copied
  * @text: need not end in NUL; @length: in bytes
  *
- * Duplicate keys, NUL in strings, bad UTF-8, integers beyond 64 bits and trailing bytes are refused (jansson's
- * JSON_REJECT_DUPLICATES; measured in facts section 5).
+ * Duplicate keys, NUL in strings, bad UTF-8, integers beyond 64 bits and trailing bytes are refused
+ * (jansson's JSON_REJECT_DUPLICATES; measured in facts section 5).
  *
  * Return: 0, -EINVAL (located), -E2BIG over the limits, -ENOMEM
  */
@@ -63,13 +64,14 @@ int document_parse_json(struct document **ret, const char *name, const void *tex
  * document_parse_yaml() - parse one YAML 1.1 document of plain data
  *
  * Aliases, anchors, tags, tabs as indentation, duplicate keys, merge keys and a second document are refused.
- * Plain scalars become null (`null`, `~`, empty), boolean (`true`, `false` only), integer (decimal), real, else
- * string. Quoted scalars are strings.
+ * Plain scalars become null (`null`, `~`, empty), boolean (`true`, `false` only), integer (decimal), real,
+ * else string. Quoted scalars are strings.
  */
 int document_parse_yaml(struct document **ret, const char *name, const void *text, size_t length,
                         struct error *error);
 
-/** document_load() - read @path (at most @limit_bytes) and parse it: `.json` as JSON, anything else as YAML */
+/** document_load() - read @path (at most @limit_bytes) and parse it: `.json` as JSON, anything else as YAML
+ */
 int document_load(struct document **ret, const char *path, size_t limit_bytes, struct error *error);
 
 struct document *document_free(struct document *document);
@@ -124,8 +126,8 @@ struct field {
  *
  * A key that no row names is refused, as is a wrong type or a value out of range: always with the place.
  */
-int node_decode(const struct document *document, const struct node *node, const struct field *fields, void *ret,
-                struct error *error);
+int node_decode(const struct document *document, const struct node *node, const struct field *fields,
+                void *ret, struct error *error);
 
 /** node_name_is_valid() - the FIELD_NAME rule, for names that come another way */
 bool node_name_is_valid(const char *name);

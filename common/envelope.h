@@ -28,7 +28,8 @@ extern const size_t envelope_limit_bytes[ENVELOPE_KINDS];
 const char *envelope_kind_name(enum envelope_kind kind);
 
 /**
- * struct envelope - payload bytes (with a NUL after their end) and signatures; the payload is checked as bytes, and parsed only afterwards
+ * struct envelope - payload bytes (with a NUL after their end) and signatures; the payload is checked as
+ * bytes, and parsed only afterwards
  */
 struct envelope {
     enum envelope_kind kind;

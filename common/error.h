@@ -12,8 +12,8 @@
  * @code: positive errno value; 0 = no error
  * @text: one line for a human: what, where (`file:line:column: key:` for documents) and what was expected
  *
- * Functions return 0 or -errno and fill the error that the caller passes as the last parameter. The pointer may
- * be NULL where the caller does not care for the words.
+ * Functions return 0 or -errno and fill the error that the caller passes as the last parameter. The pointer
+ * may be NULL where the caller does not care for the words.
  */
 struct error {
     int code;

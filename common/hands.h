@@ -1,4 +1,5 @@
-/* The hands that end a fault. A mutation build (meson -Dmutations=timer,owner,sweep...) takes one away, and the tests must turn red. */
+/* The hands that end a fault. A mutation build (meson -Dmutations=timer,owner,sweep...) takes one away, and
+ * the tests must turn red. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,8 +20,8 @@
 #define MUTATION_SWEEP 0
 #endif
 
-static const bool has_kernel_timer = !MUTATION_TIMER;       /* BOOTTIME SIGKILL at deadline + grace */
-static const bool has_owner_flag = !MUTATION_OWNER;         /* nft table dies with its socket */
-static const bool has_element_timeout = !MUTATION_TIMEOUT;  /* nft set elements end at the deadline */
+static const bool has_kernel_timer = !MUTATION_TIMER;        /* BOOTTIME SIGKILL at deadline + grace */
+static const bool has_owner_flag = !MUTATION_OWNER;          /* nft table dies with its socket */
+static const bool has_element_timeout = !MUTATION_TIMEOUT;   /* nft set elements end at the deadline */
 static const bool has_signature_check = !MUTATION_SIGNATURE; /* mandates and orders are verified */
-static const bool has_sweep = !MUTATION_SWEEP;              /* the sweep undoes what it finds */
+static const bool has_sweep = !MUTATION_SWEEP;               /* the sweep undoes what it finds */

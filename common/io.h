@@ -8,7 +8,8 @@
 
 /** io_read_file() - whole file, at most @limit_bytes (-EFBIG); NUL-ended; owned by the caller */
 int io_read_file(const char *path, size_t limit_bytes, char **ret, size_t *ret_length, struct error *error);
-int io_read_fd(int fd, const char *name, size_t limit_bytes, char **ret, size_t *ret_length, struct error *error);
+int io_read_fd(int fd, const char *name, size_t limit_bytes, char **ret, size_t *ret_length,
+               struct error *error);
 int io_write_all(int fd, const void *data, size_t length);
 
 /** io_write_file() - atomically: temporary file in the same folder, fsync, rename, fsync of the folder */
@@ -22,5 +23,6 @@ int io_memfd_read(int fd, size_t limit_bytes, char **ret, size_t *ret_length, st
 /** io_mkdir() - make @path with @mode unless it is a folder already */
 int io_mkdir(const char *path, mode_t mode, struct error *error);
 
-/** io_check_root_only() - -EPERM unless @path is a plain file of root (or of us, in test builds) that nobody else may write */
+/** io_check_root_only() - -EPERM unless @path is a plain file of root (or of us, in test builds) that nobody
+ * else may write */
 int io_check_root_only(const char *path, struct error *error);

@@ -30,8 +30,8 @@ void secret_key_sign(const struct secret_key *key, const void *message, size_t l
  * secret_key_save() - write a key file, mode 0600, that did not exist before
  * @passphrase: NULL or empty = not encrypted
  *
- * JSON: {"schema": "grivet.key/1", "name", "public", and either "secret" (64 bytes: seed and public key) or "kdf": {…}, "nonce", "sealed"}:
- * Argon2id (interactive limits) and XSalsa20-Poly1305, both by libsodium.
+ * JSON: {"schema": "grivet.key/1", "name", "public", and either "secret" (64 bytes: seed and public key) or
+ * "kdf": {…}, "nonce", "sealed"}: Argon2id (interactive limits) and XSalsa20-Poly1305, both by libsodium.
  * Return: 0, -EEXIST, -errno
  */
 int secret_key_save(const struct secret_key *key, const char *path, const char *name, const char *passphrase,
@@ -40,7 +40,8 @@ int secret_key_save(const struct secret_key *key, const char *path, const char *
 /** secret_key_is_sealed() - does the file need a passphrase? Return: 1, 0 or -errno */
 int secret_key_is_sealed(const char *path, struct error *error);
 
-/** secret_key_load() - Return: 0, -EKEYREJECTED for a wrong passphrase, -errno; refuses a file open to others */
+/** secret_key_load() - Return: 0, -EKEYREJECTED for a wrong passphrase, -errno; refuses a file open to others
+ */
 int secret_key_load(struct secret_key **ret, const char *path, const char *passphrase, struct error *error);
 
 /** public_key_save() / public_key_load() - one line: `grivet-ed25519 BASE64 NAME` */

@@ -62,7 +62,8 @@ const struct zone *mandate_zone(const struct mandate *mandate, const char *name)
 bool mandate_step_has_host(const struct mandate *mandate, const char *step, const char *host);
 /** mandate_count_hosts() - how many different hosts the steps name */
 int mandate_count_hosts(const struct mandate *mandate, int64_t *ret, struct error *error);
-/** mandate_step_length_usec() - how long an order of @step may run at most ("observe": warm-up + longest step + settle + 60 s) */
+/** mandate_step_length_usec() - how long an order of @step may run at most ("observe": warm-up + longest step
+ * + settle + 60 s) */
 int64_t mandate_step_length_usec(const struct mandate *mandate, const char *step);
 
 /** struct order - decoded `grivet.order/1`; every pointer belongs to @document */
@@ -78,7 +79,8 @@ struct order *order_free(struct order *order);
 DEFINE_CLEANUP(struct order *, order_free)
 
 /**
- * order_check() - does @order keep inside @mandate? Pure: times, hash, step, host; no clock, no replay, no signatures
+ * order_check() - does @order keep inside @mandate? Pure: times, hash, step, host; no clock, no replay, no
+ * signatures
  * @labels: the host's own labels (a map), to judge a late joiner
  */
 int order_check(const struct order *order, const struct mandate *mandate, const char *host,
@@ -105,7 +107,8 @@ int halt_parse(struct halt **ret, const void *payload, size_t length, struct err
 struct halt *halt_free(struct halt *halt);
 DEFINE_CLEANUP(struct halt *, halt_free)
 
-/** struct ack - decoded `grivet.ack/1`: events of @host up to @sequence, whose hash is @hash, are durable elsewhere */
+/** struct ack - decoded `grivet.ack/1`: events of @host up to @sequence, whose hash is @hash, are durable
+ * elsewhere */
 struct ack {
     struct document *document;
     const char *host, *hash;
@@ -115,5 +118,6 @@ int ack_parse(struct ack **ret, const void *payload, size_t length, struct error
 struct ack *ack_free(struct ack *ack);
 DEFINE_CLEANUP(struct ack *, ack_free)
 
-/** labels_match() - does map @labels contain every key and value of map @wanted? An empty or missing @wanted matches nothing. */
+/** labels_match() - does map @labels contain every key and value of map @wanted? An empty or missing @wanted
+ * matches nothing. */
 bool labels_match(const struct node *labels, const struct node *wanted);

@@ -1,7 +1,7 @@
 /*
- * The undo record of one active fault, /run/grivet/active/<order>: what a stranger needs to end it without the
- * code that made it. Lines of `key value`, no JSON, so that the sweep links nothing. A folder in /run needs no
- * fsync: all of it dies with the boot, as does what it describes.
+ * The undo record of one active fault, /run/grivet/active/<order>: what a stranger needs to end it without
+ * the code that made it. Lines of `key value`, no JSON, so that the sweep links nothing. A folder in /run
+ * needs no fsync: all of it dies with the boot, as does what it describes.
  */
 #pragma once
 
@@ -12,10 +12,11 @@
 #include "error.h"
 #include "times.h"
 
-#define RECORD_FOLDER     "/run/grivet/active"
-#define RECORD_GRACE_NSEC (2 * NSEC_PER_SEC) /* the kernel timer, then the sweep, come this long after the deadline */
-#define RECORD_UNDO_MAX   32
-#define RECORD_BYTES_MAX  16384
+#define RECORD_FOLDER "/run/grivet/active"
+#define RECORD_GRACE_NSEC                                                                                    \
+    (2 * NSEC_PER_SEC) /* the kernel timer, then the sweep, come this long after the deadline */
+#define RECORD_UNDO_MAX  32
+#define RECORD_BYTES_MAX 16384
 
 /**
  * struct undo - one thing of ours in the kernel that has to go
@@ -31,7 +32,7 @@ struct record {
     char order[UUID_TEXT_MAX];
     char boot[BOOT_ID_MAX];
     char fault[64];
-    pid_t holder_pid; /* as seen in the agent's pid namespace; 0 until known */
+    pid_t holder_pid;            /* as seen in the agent's pid namespace; 0 until known */
     uint64_t holder_start_ticks; /* field 22 of /proc/PID/stat, so that a reused pid is not killed */
     int64_t deadline_boot_nsec;
     int64_t deadline_real_usec;

@@ -23,7 +23,8 @@ struct roots {
     struct roots_key *keys;
 };
 
-/** roots_parse() - {"schema": "grivet.roots/1", "version", "expires_at", "keys": [{"public", "person", "roles"}]} */
+/** roots_parse() - {"schema": "grivet.roots/1", "version", "expires_at", "keys": [{"public", "person",
+ * "roles"}]} */
 int roots_parse(struct roots **ret, const char *name, const void *json, size_t length, struct error *error);
 int roots_load(struct roots **ret, const char *path, struct error *error);
 struct roots *roots_free(struct roots *roots);
@@ -37,5 +38,5 @@ DEFINE_CLEANUP(struct roots *, roots_free)
  * One person counts once however many keys they have; one key counts once whatever its id.
  * Return: 0 or -EKEYREJECTED, with "signed by 1 of 2 people with role approve"
  */
-int roots_require(const struct roots *roots, const struct envelope *envelope, enum roots_role role, size_t people,
-                  int64_t now_usec, struct error *error);
+int roots_require(const struct roots *roots, const struct envelope *envelope, enum roots_role role,
+                  size_t people, int64_t now_usec, struct error *error);

@@ -1,4 +1,5 @@
-/* Clocks and their text. REALTIME is for talking to people, BOOTTIME for running: it counts suspend and never jumps. */
+/* Clocks and their text. REALTIME is for talking to people, BOOTTIME for running: it counts suspend and never
+ * jumps. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,7 +17,8 @@ int64_t time_now_usec(void);
 int64_t time_boot_nsec(void);
 
 #define BOOT_ID_MAX 37
-/** time_boot_id() - the kernel's boot id, 36 characters and a NUL (shared by all namespaces; test builds may replace it) */
+/** time_boot_id() - the kernel's boot id, 36 characters and a NUL (shared by all namespaces; test builds may
+ * replace it) */
 const char *time_boot_id(char ret[BOOT_ID_MAX]);
 
 /** time_is_synchronised() - does adjtimex(2) say that something keeps REALTIME right? */

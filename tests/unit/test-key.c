@@ -85,7 +85,8 @@ START_TEST(refuses_bad_files)
         "{\"schema\": \"grivet.key/1\", \"name\": \"a\", \"public\": \"x\", \"secret\": \"eA==\"}",
         "{\"schema\": \"grivet.key/1\", \"name\": \"a\", \"public\": "
         "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\", "
-        "\"secret\": \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\"}",
+        "\"secret\": "
+        "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\"}",
         "{\"schema\": \"grivet.key/1\", \"name\": \"a\", \"public\": \"x\", \"nonce\": \"x\", \"sealed\": "
         "\"x\", \"kdf\": "
         "{\"algorithm\": \"argon2id\", \"salt\": \"x\", \"operations\": 1, \"memory_bytes\": 99999999999}}",
