@@ -120,12 +120,11 @@ static void print_tokens(const json_t *tokens)
 
     json_array_foreach((json_t *)tokens, index, token)
     {
-        snprintf(uses, sizeof(uses), "%lld",
-                 json_integer_value(json_object_get(token, "max_uses")) -
-                     json_integer_value(json_object_get(token, "uses")));
-        json_array_append_new(rows, json_pack("[s, s, s, o]", json_text(token, "id"),
-                                              json_text(token, "expires_at"), uses,
-                                              format_labels(json_object_get(token, "labels"))));
+        snprintf(uses, sizeof(uses), "%lld", json_integer_value(json_object_get(token, "uses_left")));
+        json_array_append_new(
+            rows, json_pack("[s, s, s, o]", json_text(token, "id"), json_text(token, "expires_at"),
+                            json_is_true(json_object_get(token, "is_revoked")) ? "revoked" : uses,
+                            format_labels(json_object_get(token, "labels"))));
     }
     output_table(heads, rows);
     json_decref(rows);

@@ -25,6 +25,7 @@ static const char sample_body[] =
     "warmup_s: 5                   # probes run so long before the first fault\n"
     "settle_s: 60                  # and so long after the last one\n"
     "late_joiners: {labels: {group: web}, max: 4}   # replacements born meanwhile lose the zone too\n"
+    "observers: {labels: {role: observer}}   # hosts that run the probes; nothing is done to them\n"
     "steps:                        # all start together\n"
     "  - name: lose-zone\n"
     "    fault: zone.block         # see: grivet faults\n"

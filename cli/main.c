@@ -1,6 +1,7 @@
 /* grivet: the operator's command line. The table of commands, and what happens to errors. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -104,6 +105,12 @@ int main(int argc, char **argv)
 {
     const struct command *command;
 
+    /* Before the command as well as after it, as people are used to. */
+    if (argc > 2 && (strcmp(argv[1], "--config") == 0 || strcmp(argv[1], "-c") == 0)) {
+        setenv("GRIVET_CONFIG", argv[2], 1);
+        argv += 2;
+        argc -= 2;
+    }
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         usage_print(argc > 2 ? find_command(argv[2]) : NULL);
         return argc < 2 ? EXIT_USAGE : EXIT_MET;

@@ -97,6 +97,18 @@ static int show_plan(const struct call *call, json_t *plan, struct error *error)
     return EXIT_MET;
 }
 
+/* The coordinator calls what we posted "experiment"; here it has a name that an editor can open. */
+static void name_file(struct error *error, const char *path)
+{
+    static const char name[] = "experiment:";
+    char text[ERROR_TEXT_MAX];
+
+    if (strncmp(error->text, name, strlen(name)) != 0)
+        return;
+    snprintf(text, sizeof(text), "%s", error->text + strlen(name));
+    error_set(error, EBADE, "%s:%s", path, text);
+}
+
 int command_plan(const struct call *call, struct error *error)
 {
     _cleanup_(client_freep) struct client *client = NULL;
@@ -116,7 +128,7 @@ int command_plan(const struct call *call, struct error *error)
     if (r == 0)
         r = show_plan(call, plan, error);
     else if (r == -EBADE)
-        error_wrap(error, "%s", path);
+        name_file(error, path);
     json_decref(plan);
     return r;
 }

@@ -15,6 +15,7 @@ import time
 
 import pytest
 
+from lab import agent
 from lab.host import BUILD, LAB
 from lab.keys import Key, envelope
 from netns.coordinator_stand_in import Handler, Server, make_certificates
@@ -167,12 +168,12 @@ def test_plan(grivet, coordinator, tmp_path):
     plan["refused"] = [{"host": "i-az1-2", "reason": "its clock is not synchronised"}]
     assert "REFUSED by i-az1-2: its clock" in grivet("plan", "a.yaml", code=5).stdout
     coordinator.replies["POST", "/v1/plan"] = 422, {"error": "experiment:7:3: expect.hosts: 5 hosts, 6 expected"}
-    assert "expect.hosts: 5 hosts, 6 expected" in grivet("plan", "a.yaml", code=1).stderr
+    assert grivet("plan", "a.yaml", code=1).stderr == "grivet: a.yaml:7:3: expect.hosts: 5 hosts, 6 expected\n"
     count = len(coordinator.asked)
     path.write_text(path.read_text().replace("{zone: apse2-az1}", "{zone: apse2-az1, zoen: b}"))
     assert re.search(r"a\.yaml:\d+:\d+: steps\[0\]\.parameters\.zoen", grivet("plan", "a.yaml", code=1).stderr)
     path.write_text(path.read_text().replace("zone.block", "zone.explode"))
-    assert "a.yaml:18:5: steps[0].fault: there is no fault 'zone.explode'" in grivet("plan", "a.yaml", code=1).stderr
+    assert "a.yaml:19:5: steps[0].fault: there is no fault 'zone.explode'" in grivet("plan", "a.yaml", code=1).stderr
     assert len(coordinator.asked) == count  # nobody was asked
 
 
@@ -295,6 +296,37 @@ def test_status_hosts_and_tokens(grivet, coordinator):
     coordinator.replies["DELETE", "/v1/tokens/7"] = {}
     assert grivet("token", "revoke", "7").stdout == "revoked\n"
     assert "expected KEY=VALUE" in grivet("token", "new", "--label", "web", code=1).stderr
+
+
+def test_with_the_real_coordinator(host):
+    """What it says is what we read: names of fields, words of errors, paths in the config that it writes."""
+    control = f"{LAB}/bin/grivet-coordinator"
+    host.run(["mkdir", "/root/keys"])
+    for person in ("alice", "mallory"):
+        host.run([f"{LAB}/bin/grivet", "key", "new", person, "--folder", "/root/keys", "--no-passphrase"])
+    host.run([control, "init", "--environment", "staging", "--name", "127.0.0.1", "--person", "/root/keys/alice.pub",
+              "--zone", "apse2-az1=10.1.0.0/24"])
+    host.run([control, "operator", "add", "alice", "--out", "/root/operator", "--coordinator", "https://127.0.0.1:8443"])
+    agent.unit_service(host, "grivet-coordinator")
+    host.wait_listening(8443)
+
+    def run(*words, code=0):
+        done = host.run([f"{LAB}/bin/grivet", "--config", "/root/operator/config.yaml", *words], check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    token = run("token", "new", "--label", "group=web").split(".")[0]
+    assert re.search(f"{token} .* 1 +group=web", run("token", "list"))
+    run("token", "revoke", token)
+    assert re.search(f"{token} .* revoked +group=web", run("token", "list"))
+    assert run("hosts").splitlines()[1:] == run("status").splitlines()[1:] == []
+    run("init", "/root/a.yaml")
+    assert re.match(r"grivet: /root/a\.yaml:\d+:\d+: steps\[0\]", run("plan", "/root/a.yaml", code=1))
+    key = "/var/lib/grivet-coordinator/halt.key"
+    assert run("halt", "--fleet", "--key", key) == "all gone on 0 of 0 hosts\n"
+    assert "no host nobody" in run("halt", "--host", "nobody", "--key", key, code=1)
+    assert "halt: signed by 0 of 1 people with role halt" in run("halt", "--fleet", "--key", "/root/keys/mallory.key", code=1)
+    assert f"no run {RUN}" in run("report", RUN, code=1)
 
 
 def test_no_coordinator(grivet, coordinator, certificates, tmp_path):
