@@ -109,7 +109,7 @@ class Fleet:
             say(f"\n$ grivet sign mandate.json --key {person}.key --hosts {expected}")
             signed = self.operator.run([GRIVET, "sign", mandate, "--key", f"{FOLDER}/{person}.key",
                                         "--hosts", expected])
-            say((signed.stdout + signed.stderr).rstrip())
+            say((signed.stdout + signed.stderr).rstrip().splitlines()[-1])  # before it, what `plan` said already
         say("\n$ grivet run mandate.json")
         return mandate
 

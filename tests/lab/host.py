@@ -228,7 +228,13 @@ class Host:
         try:
             wait_until(is_up, timeout, f"{name} on {self.name} to be active")
         except LabError as error:
-            raise LabError(f"{error}\n{self.log(name)[-2000:]}") from None
+            raise LabError("\n".join([str(error), *self.troubles()])) from None
+
+    def troubles(self):
+        """A line for each service that is not up, with the last that it said."""
+        return [f"{service['name']}: {service['state']}, started {service['starts']} times, ended with "
+                f"{service['status']}: {self.log(service['name'])[-500:].strip()}"
+                for service in self.status() if service["state"] != "active" and service["status"] != 0]
 
     def status(self, name=None):
         """{"state", "pid", "starts", "status"} of a service, or a list of all."""

@@ -182,7 +182,10 @@ class Init:
             os.makedirs(folder, exist_ok=True)
             write(folder + "/cgroup.procs", "0")
         if service.score is not None:
-            write("/proc/self/oom_score_adj", str(service.score))
+            try:
+                write("/proc/self/oom_score_adj", str(service.score))
+            except PermissionError:
+                pass  # a machine without CAP_SYS_RESOURCE: the score only matters when memory runs out
         if service.uid:
             os.setgroups([])
             os.setresgid(service.uid, service.uid, service.uid)

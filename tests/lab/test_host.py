@@ -17,7 +17,8 @@ SILENT = NOTIFY % ""
 
 def test_hosts_share_nothing(lab):
     first, second = lab.host("first"), lab.host("second")
-    for path in ("/run/mark", "/tmp/mark", "/etc/grivet/mark", "/var/lib/grivet/mark", "/root/mark", "/dev/shm/mark"):
+    for folder in ("/run", "/tmp", "/etc/grivet", "/var/lib/grivet", "/root", "/dev/shm"):
+        path = f"{folder}/{lab.name}"
         first.sh(f"touch {path}")
         assert second.run(["ls", path], check=False).returncode != 0
         assert not os.path.exists(path)
