@@ -365,6 +365,10 @@ static enum verdict fault_says(char why[200], enum verdict verdict, const char *
     return verdict;
 }
 
+/* Timed elements may end a little before the deadline; more than this is an outage that was shorter than
+ * signed. */
+#define FAULT_EARLY_MSEC 1000
+
 enum verdict fault_verdict(const struct run_fault *fault, char why[200])
 {
     bool is_proved = fault->state == RUN_FAULT_REVERTED || fault->state == RUN_FAULT_ENDED;
@@ -377,7 +381,8 @@ enum verdict fault_verdict(const struct run_fault *fault, char why[200])
         return fault_says(why, VERDICT_UNKNOWN, "its effect was not shown");
     if (!is_proved)
         return fault_says(why, VERDICT_UNKNOWN, "there is no proof of its end");
-    if (fault->is_interrupted || !strcmp(fault->ended_by, "halt"))
+    if (fault->is_interrupted || !strcmp(fault->ended_by, "halt") ||
+        fault->revert_error_msec < -FAULT_EARLY_MSEC)
         return fault_says(why, VERDICT_UNKNOWN, "it ended early");
     return fault_says(why, VERDICT_MET, "");
 }

@@ -1,5 +1,6 @@
 /* From what hosts and balancers say to what is known of a run. Every row here works the same live and after a
  * restart. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -122,8 +123,9 @@ static void on_reverted(struct run *run, struct run_fault *fault, const struct h
     if (fault->state != RUN_FAULT_FAILED)
         fault->state = RUN_FAULT_REVERTED;
     take_effect(fault, event->body);
-    run_say(run, at_usec, "%s %s reverted, %.0f ms after its end (%s)%s", fault->host, fault_label(fault),
-            fault->revert_error_msec, by ? by : "?", fault->is_interfered ? ", somebody interfered" : "");
+    run_say(run, at_usec, "%s %s reverted by %s, %.0f ms %s its end%s", fault->host, fault_label(fault),
+            by ? by : "?", fabs(fault->revert_error_msec), fault->revert_error_msec < 0 ? "before" : "after",
+            fault->is_interfered ? ", somebody interfered" : "");
 }
 
 static void on_ended(struct run *run, struct run_fault *fault, const struct host_event *event,

@@ -160,6 +160,8 @@ START_TEST(test_fault_verdicts)
     check_fault("fault.ended", "{}", "met", "");
     check_fault("fault.reverted", "{\"revert_error_ms\": 2, \"ended_by\": \"halt\"}", "unknown",
                 "it ended early");
+    check_fault("fault.reverted", "{\"revert_error_ms\": -1500, \"ended_by\": \"sweep\"}", "unknown",
+                "it ended early");
     check_fault("fault.failed", "{\"reason\": \"EPERM\", \"is_reverted\": true}", "missed", "EPERM");
     check_fault("contact.lost", "{}", "unknown", "there is no proof of its end");
     run = fixture_run("[]", 100);
