@@ -20,7 +20,8 @@ static void print_lines(const char *head, const json_t *lines)
     json_array_foreach((json_t *)lines, index, line) printf("    %s%s\n", head, json_string_value(line));
 }
 
-static void print_answer(const json_t *answer)
+/* @ret_limits: those of the host before; what most hosts have in common is said once */
+static void print_answer(const json_t *answer, const json_t **ret_limits)
 {
     const json_t *step;
     size_t index;
@@ -34,7 +35,10 @@ static void print_answer(const json_t *answer)
                is_accepted ? "would do" : "refuses: ", is_accepted ? "" : json_text(step, "reason"),
                json_is_true(json_object_get(step, "is_victim")) ? ", and fails itself" : "");
         print_lines("  ", json_object_get(step, "summary"));
-        print_lines("  can't reach: ", json_object_get(step, "limits"));
+        if (!json_equal(*ret_limits, json_object_get(step, "limits")))
+            print_lines("  can't reach: ", json_object_get(step, "limits"));
+        if (json_array_size(json_object_get(step, "limits")))
+            *ret_limits = json_object_get(step, "limits");
     }
     print_lines("lifeline: ", json_object_get(answer, "lifeline"));
 }
@@ -58,12 +62,12 @@ static void print_budget(const json_t *budget)
 
 static void print_plan(const struct mandate_file *file, const json_t *plan)
 {
-    const json_t *item;
+    const json_t *item, *limits = NULL;
     size_t index;
 
     mandate_file_print(file);
     printf("\nwhat the hosts say:\n");
-    json_array_foreach(json_object_get(plan, "answers"), index, item) print_answer(item);
+    json_array_foreach(json_object_get(plan, "answers"), index, item) print_answer(item, &limits);
     json_array_foreach(json_object_get(plan, "budgets"), index, item) print_budget(item);
     json_array_foreach(json_object_get(plan, "refused"), index, item)
         printf("  REFUSED by %s: %s\n", json_text(item, "host"), json_text(item, "reason"));

@@ -88,29 +88,53 @@ static void print_endpoints(const json_t *report)
     json_decref(rows);
 }
 
+/* Is there a word on this server with this state between t0 and @index? Statistics repeat what the log said.
+ */
+static bool is_repeated(const json_t *facts, size_t index, int64_t t0)
+{
+    const json_t *fact = json_array_get(facts, index), *before;
+    int64_t at;
+
+    if (time_parse(json_text(fact, "at"), &at) < 0 || at < t0)
+        return true;
+    while (index-- > 0) {
+        before = json_array_get(facts, index);
+        if (strcmp(json_text(before, "server"), json_text(fact, "server")) == 0)
+            return strcmp(json_text(before, "state"), json_text(fact, "state")) == 0;
+    }
+    return false;
+}
+
+static void print_budget(const json_t *budget)
+{
+    const json_t *out = json_object_get(budget, "take_out_ms"), *in = json_object_get(budget, "return_ms");
+
+    if (json_is_object(out))
+        printf("  its settings allow %s/%s %lld to %lld ms to take out, %lld to %lld ms to take back\n",
+               json_text(budget, "balancer"), json_text(budget, "backend"),
+               json_integer_value(json_object_get(out, "least")),
+               json_integer_value(json_object_get(out, "most")),
+               json_integer_value(json_object_get(in, "least")),
+               json_integer_value(json_object_get(in, "most")));
+}
+
 static void print_balancer(const json_t *report)
 {
-    const json_t *fact;
-    char at[16];
+    const json_t *facts = json_object_get(report, "balancer"), *fact;
+    int64_t t0 = 0, at = 0;
     size_t index;
 
-    if (json_array_size(json_object_get(report, "balancer")))
-        printf("\nWhat the balancer decided\n");
-    json_array_foreach(json_object_get(report, "balancer"), index, fact)
-        printf("  %s  %s/%s %s: %s\n", time_short(json_text(fact, "at"), at), json_text(fact, "backend"),
-               json_text(fact, "server"), json_text(fact, "state"), json_text(fact, "text"));
-    json_array_foreach(json_object_get(report, "budgets"), index, fact)
+    if (!json_array_size(facts) || time_parse(json_text(report, "t0"), &t0) < 0)
+        return;
+    printf("\nWhat the balancer decided, counted from t0\n");
+    json_array_foreach((json_t *)facts, index, fact)
     {
-        const json_t *out = json_object_get(fact, "take_out_ms"), *in = json_object_get(fact, "return_ms");
-
-        if (json_is_object(out))
-            printf("  its settings allow %s/%s %lld to %lld ms to take out, %lld to %lld ms to take back\n",
-                   json_text(fact, "balancer"), json_text(fact, "backend"),
-                   json_integer_value(json_object_get(out, "least")),
-                   json_integer_value(json_object_get(out, "most")),
-                   json_integer_value(json_object_get(in, "least")),
-                   json_integer_value(json_object_get(in, "most")));
+        if (is_repeated(facts, index, t0) || time_parse(json_text(fact, "at"), &at) < 0)
+            continue;
+        printf("  %+7.1f s  %s %s: %s\n", (double)(at - t0) / USEC_PER_SEC, json_text(fact, "server"),
+               json_text(fact, "state"), json_text(fact, "text"));
     }
+    json_array_foreach(json_object_get(report, "budgets"), index, fact) print_budget(fact);
 }
 
 static void print_list(const char *head, const json_t *list)
@@ -211,6 +235,24 @@ static void print_clocks(const json_t *report)
     }
 }
 
+/* `key value` of all that is not the objective's name and kind. */
+static void print_values(const char *head, const json_t *values)
+{
+    const json_t *value;
+    const char *key;
+
+    json_object_foreach((json_t *)values, key, value)
+    {
+        if (strcmp(key, "name") == 0 || strcmp(key, "kind") == 0)
+            continue;
+        if (json_is_string(value))
+            printf("%s%s %s", head, key, json_string_value(value));
+        else
+            printf("%s%s %.4g", head, key, json_number_value(value));
+        head = ", ";
+    }
+}
+
 static void print_objectives(const json_t *report)
 {
     const json_t *one;
@@ -219,7 +261,14 @@ static void print_objectives(const json_t *report)
     if (json_array_size(json_object_get(report, "objectives")))
         printf("\nObjectives\n");
     json_array_foreach(json_object_get(report, "objectives"), index, one)
-        printf("  %-8s %s: %s\n", json_text(one, "verdict"), json_text(one, "name"), json_text(one, "why"));
+    {
+        const char *why = json_string_value(json_object_get(one, "why"));
+
+        printf("  %-8s %s", json_text(one, "verdict"), json_text(one, "name"));
+        print_values("; wanted: ", json_object_get(one, "objective"));
+        print_values("; measured: ", json_object_get(one, "measured"));
+        printf("%s%s\n", why && *why ? "; " : "", why ? why : "");
+    }
 }
 
 void report_print(const json_t *report)

@@ -42,9 +42,14 @@ def mandate(*keys):
 
 
 def report(verdict="met", state="done", t0=True):
+    facts = [{"at": text_time(at), "balancer": "shop", "backend": "web", "server": "slot1", "state": state, "text": text}
+             for at, state, text in ((-3, "UP", "L7OK"), (1.5, "DOWN", "Layer4 timeout"), (1.6, "DOWN", "INI"))]
     return {"schema": "grivet.report/1", "verdict": verdict, "sentence": "Zone apse2-az1 was lost for 20.0 s.", "run": RUN,
             "experiment": "zone-outage", "state": state, "t0": text_time(0) if t0 else None, "start_skew_ms": 1.5,
-            "faults": [], "endpoints": [], "balancer": [], "budgets": [], "objectives": [], "clocks": [],
+            "faults": [], "endpoints": [], "balancer": facts, "budgets": [], "clocks": [],
+            "objectives": [{"name": "replacements serve", "kind": "replacements", "verdict": verdict, "why": "never",
+                            "objective": {"name": "replacements serve", "kind": "replacements", "within_s": 5},
+                            "measured": {"started": 2, "in_service": 0}}],
             "replacements": [{"instance": "i-new", "started_at": text_time(0), "in_service_at": None,
                               "waiting_for": ["10.1.0.9:80"]}]}
 
@@ -199,6 +204,8 @@ def test_run(grivet, coordinator, tmp_path, made, code):
     serve_run(coordinator, made)
     said = grivet("run", "m.json", code=code).stdout
     assert "all hosts accept" in said and f"{made['verdict']}: Zone apse2-az1 was lost" in said
+    assert "+1.5 s  slot1 DOWN: Layer4 timeout" in said and "INI" not in said and "L7OK" not in said
+    assert "replacements serve; wanted: within_s 5; measured: started 2, in_service 0; never" in said
     assert "i-new started" in said and "was waiting for 10.1.0.9:80" in said
     assert json.loads(grivet("report", RUN, "-o", "json").stdout) == made
 
