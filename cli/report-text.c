@@ -88,8 +88,7 @@ static void print_endpoints(const json_t *report)
     json_decref(rows);
 }
 
-/* Is there a word on this server with this state between t0 and @index? Statistics repeat what the log said.
- */
+/* Before t0, or the state that this server was in already: statistics repeat what the log said. */
 static bool is_repeated(const json_t *facts, size_t index, int64_t t0)
 {
     const json_t *fact = json_array_get(facts, index), *before;
