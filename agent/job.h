@@ -1,7 +1,7 @@
 /*
- * The job: what the executor hands to a holder, in a sealed memfd on fd JOB_FD, with a SOCK_SEQPACKET channel on
- * CHANNEL_FD and the folder of undo records on RECORDS_FD. The executor has verified and decided everything; the
- * holder decodes it again with the same code, because it trusts bytes, not memory.
+ * The job: what the executor hands to a holder, in a sealed memfd on fd JOB_FD, with a SOCK_SEQPACKET channel
+ * on CHANNEL_FD and the folder of undo records on RECORDS_FD. The executor has verified and decided
+ * everything; the holder decodes it again with the same code, because it trusts bytes, not memory.
  */
 #pragma once
 

@@ -1,4 +1,5 @@
-/* Runs: from a signed mandate to a report. The agent side of the coordinator calls these when a host has said something. */
+/* Runs: from a signed mandate to a report. The agent side of the coordinator calls these when a host has said
+ * something. */
 #pragma once
 
 #include "fleet.h"
@@ -15,13 +16,15 @@ struct host_event {
 int runs_open(struct coordinator *coordinator, struct error *error);
 void runs_close(struct coordinator *coordinator);
 
-/** runs_on_event() - @event is in the store (not yet committed) and fits the chain; called exactly once for each */
+/** runs_on_event() - @event is in the store (not yet committed) and fits the chain; called exactly once for
+ * each */
 void runs_on_event(struct coordinator *coordinator, struct fleet_host *host, const struct host_event *event);
 /** runs_on_answer() - @payload was signed by @host's key */
 void runs_on_answer(struct coordinator *coordinator, struct fleet_host *host, const struct document *payload);
 /** runs_on_head() - a fresh head arrived; host->head_* is set */
 void runs_on_head(struct coordinator *coordinator, struct fleet_host *host);
-/** runs_on_first_poll() - before the first poll is answered: orders for a late joiner go out with that answer */
+/** runs_on_first_poll() - before the first poll is answered: orders for a late joiner go out with that answer
+ */
 void runs_on_first_poll(struct coordinator *coordinator, struct fleet_host *host);
 
 /* Handlers of the operator's requests, rows of the table in main.c */

@@ -108,7 +108,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {defaults_are_safe, everything_given, every_error_has_a_place,
-                                         only_root_may_write_it, NULL};
+                                  only_root_may_write_it, NULL};
 
     return unit_run("policy", tests);
 }

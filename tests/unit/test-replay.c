@@ -131,7 +131,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {remembers_across_a_restart, forgets_only_by_a_right_clock,
-                                         unfinished_line_is_cut, damage_and_other_keys_are_lost_memory, NULL};
+                                  unfinished_line_is_cut, damage_and_other_keys_are_lost_memory, NULL};
 
     return unit_run("replay", tests);
 }
