@@ -16,6 +16,11 @@ def pytest_collection_modifyitems(items):
         raise pytest.UsageError("these tests make namespaces: run them as root")
 
 
+def pytest_make_parametrize_id(val):
+    """Keeps names short: pytest puts them into the environment, and a long one is refused by exec."""
+    return repr(val)[:60] + "..." if isinstance(val, (str, bytes)) and len(val) > 60 else None
+
+
 @pytest.fixture(scope="session")
 def build():
     return BUILD
