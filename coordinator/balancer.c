@@ -104,13 +104,14 @@ static void on_closed(struct bufferevent *connection, short what, void *context)
 {
     struct balancer *balancer = context;
     struct evbuffer *input = bufferevent_get_input(connection);
-    char *text;
+    _cleanup_free_ char *text = NULL;
+    size_t length = evbuffer_get_length(input);
 
     if (what & BEV_EVENT_CONNECTED)
         return;
-    evbuffer_add(input, "", 1);
-    text = (char *)evbuffer_pullup(input, -1);
-    if (what & BEV_EVENT_EOF && text)
+    /* a copy: nothing can be added to a connection's input, not even the byte that ends a string */
+    text = calloc(1, length + 1);
+    if (what & BEV_EVENT_EOF && text && evbuffer_remove(input, text, length) >= 0)
         haproxy_parse_stat(text, balancer->backend, on_row, balancer, NULL);
     hang_up(balancer);
 }
