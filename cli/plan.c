@@ -20,13 +20,18 @@ static void print_lines(const char *head, const json_t *lines)
     json_array_foreach((json_t *)lines, index, line) printf("    %s%s\n", head, json_string_value(line));
 }
 
-/* @ret_limits: those of the host before; what most hosts have in common is said once */
-static void print_answer(const json_t *answer, const json_t **ret_limits)
+/* Do both hosts say the same, word for word? */
+static bool answers_agree(const json_t *a, const json_t *b)
+{
+    return json_equal(json_object_get(a, "steps"), json_object_get(b, "steps")) &&
+           json_equal(json_object_get(a, "lifeline"), json_object_get(b, "lifeline"));
+}
+
+static void print_answer(const json_t *answer)
 {
     const json_t *step;
     size_t index;
 
-    printf("  %s\n", json_text(answer, "host"));
     json_array_foreach(json_object_get(answer, "steps"), index, step)
     {
         bool is_accepted = json_is_true(json_object_get(step, "is_accepted"));
@@ -35,12 +40,30 @@ static void print_answer(const json_t *answer, const json_t **ret_limits)
                is_accepted ? "would do" : "refuses: ", is_accepted ? "" : json_text(step, "reason"),
                json_is_true(json_object_get(step, "is_victim")) ? ", and fails itself" : "");
         print_lines("  ", json_object_get(step, "summary"));
-        if (!json_equal(*ret_limits, json_object_get(step, "limits")))
-            print_lines("  can't reach: ", json_object_get(step, "limits"));
-        if (json_array_size(json_object_get(step, "limits")))
-            *ret_limits = json_object_get(step, "limits");
+        print_lines("  limit: ", json_object_get(step, "limits"));
     }
     print_lines("lifeline: ", json_object_get(answer, "lifeline"));
+}
+
+/* Hosts that say the same are named together. */
+static void print_answers(json_t *answers)
+{
+    while (json_array_size(answers)) {
+        json_t *first = json_incref(json_array_get(answers, 0));
+
+        printf(" ");
+        for (size_t i = 0; i < json_array_size(answers);) {
+            if (!answers_agree(first, json_array_get(answers, i))) {
+                i++;
+                continue;
+            }
+            printf(" %s", json_text(json_array_get(answers, i), "host"));
+            json_array_remove(answers, i);
+        }
+        printf("\n");
+        print_answer(first);
+        json_decref(first);
+    }
 }
 
 static void print_budget(const json_t *budget)
@@ -62,12 +85,12 @@ static void print_budget(const json_t *budget)
 
 static void print_plan(const struct mandate_file *file, const json_t *plan)
 {
-    const json_t *item, *limits = NULL;
+    const json_t *item;
     size_t index;
 
     mandate_file_print(file);
     printf("\nwhat the hosts say:\n");
-    json_array_foreach(json_object_get(plan, "answers"), index, item) print_answer(item, &limits);
+    print_answers(json_object_get(plan, "answers"));
     json_array_foreach(json_object_get(plan, "budgets"), index, item) print_budget(item);
     json_array_foreach(json_object_get(plan, "refused"), index, item)
         printf("  REFUSED by %s: %s\n", json_text(item, "host"), json_text(item, "reason"));

@@ -59,81 +59,99 @@ static json_t *format_first_failure(const json_t *endpoint, const json_t *report
     return json_string("never");
 }
 
+static json_t *make_endpoint_row(const json_t *endpoint, const json_t *report)
+{
+    const json_t *recover = json_object_get(endpoint, "recover_ms");
+    bool has_recovered = json_is_number(recover) && json_integer_value(recover) == 0;
+
+    return json_pack("[s, s, o, o, o, o, o, o, o, o]", json_text(endpoint, "name"),
+                     json_text(endpoint, "from"), format_first_failure(endpoint, report),
+                     format_msec(json_object_get(endpoint, "detect_ms"), "never"),
+                     has_recovered ? json_string("-") : format_msec(recover, "NEVER"),
+                     format_msec(json_object_get(endpoint, "stable_ms"), "-"), format_lost(endpoint),
+                     format_latency(endpoint, "before"), format_latency(endpoint, "during"),
+                     format_latency(endpoint, "after"));
+}
+
+/* Endpoints that lost nothing are counted in one line: the others are what one looks for. */
 static void print_endpoints(const json_t *report)
 {
     static const char *const heads[] = {"ENDPOINT", "FROM",      "FAILED", "UNHEALTHY", "RECOVERED", "STABLE",
                                         "LOST",     "MS BEFORE", "DURING", "AFTER",     NULL};
     json_t *rows = json_array(), *one;
+    long long quiet = 0, requests = 0;
     size_t index;
 
     json_array_foreach(json_object_get(report, "endpoints"), index, one)
     {
-        bool has_failed = json_integer_value(json_object_get(one, "recover_ms")) != 0;
-
-        json_array_append_new(rows,
-                              json_pack("[s, s, o, o, o, o, o, o, o, o]", json_text(one, "name"),
-                                        json_text(one, "from"), format_first_failure(one, report),
-                                        format_msec(json_object_get(one, "detect_ms"), "never"),
-                                        has_failed || !json_is_number(json_object_get(one, "recover_ms"))
-                                            ? format_msec(json_object_get(one, "recover_ms"), "NEVER")
-                                            : json_string("-"),
-                                        format_msec(json_object_get(one, "stable_ms"), "-"), format_lost(one),
-                                        format_latency(one, "before"), format_latency(one, "during"),
-                                        format_latency(one, "after")));
+        if (json_integer_value(json_object_get(one, "lost")) > 0 ||
+            json_integer_value(json_object_get(one, "requests")) == 0) {
+            json_array_append_new(rows, make_endpoint_row(one, report));
+            continue;
+        }
+        quiet++;
+        requests += json_integer_value(json_object_get(one, "requests"));
     }
     if (json_array_size(rows)) {
         printf("\nEndpoints, counted from t0; latencies as p50/p99\n");
         output_table(heads, rows);
     }
+    if (quiet)
+        printf("%s%lld endpoint%s lost none of %lld requests\n", json_array_size(rows) ? "" : "\n", quiet,
+               quiet == 1 ? "" : "s", requests);
     json_decref(rows);
 }
 
-/* Before t0, or the state that this server was in already: statistics repeat what the log said. */
-static bool is_repeated(const json_t *facts, size_t index, int64_t t0)
+/* The balancer tells everything twice (log and statistics); a server is news when its state is another one.
+ */
+static bool is_news(json_t *states, const json_t *fact)
 {
-    const json_t *fact = json_array_get(facts, index), *before;
-    int64_t at;
+    const char *server = json_text(fact, "server"), *state = json_text(fact, "state");
+    const json_t *known = json_object_get(states, server);
+    bool is_other = known && strcmp(json_string_value(known), state) != 0;
 
-    if (time_parse(json_text(fact, "at"), &at) < 0 || at < t0)
-        return true;
-    while (index-- > 0) {
-        before = json_array_get(facts, index);
-        if (strcmp(json_text(before, "server"), json_text(fact, "server")) == 0)
-            return strcmp(json_text(before, "state"), json_text(fact, "state")) == 0;
-    }
-    return false;
+    json_object_set_new(states, server, json_string(state));
+    return is_other;
 }
 
-static void print_budget(const json_t *budget)
+static void print_balancer_facts(const json_t *report)
 {
-    const json_t *out = json_object_get(budget, "take_out_ms"), *in = json_object_get(budget, "return_ms");
+    json_t *states = json_object();
+    const json_t *fact;
+    bool has_head = false;
+    char at[16];
+    size_t index;
 
-    if (json_is_object(out))
-        printf("  its settings allow %s/%s %lld to %lld ms to take out, %lld to %lld ms to take back\n",
-               json_text(budget, "balancer"), json_text(budget, "backend"),
-               json_integer_value(json_object_get(out, "least")),
-               json_integer_value(json_object_get(out, "most")),
-               json_integer_value(json_object_get(in, "least")),
-               json_integer_value(json_object_get(in, "most")));
+    json_array_foreach(json_object_get(report, "balancer"), index, fact)
+    {
+        if (!is_news(states, fact))
+            continue;
+        printf("%s  %s  %s\n", has_head ? "" : "\nWhat the balancer decided\n",
+               time_short(json_text(fact, "at"), at), json_text(fact, "text"));
+        has_head = true;
+    }
+    json_decref(states);
 }
 
 static void print_balancer(const json_t *report)
 {
-    const json_t *facts = json_object_get(report, "balancer"), *fact;
-    int64_t t0 = 0, at = 0;
+    const json_t *budget;
     size_t index;
 
-    if (!json_array_size(facts) || time_parse(json_text(report, "t0"), &t0) < 0)
-        return;
-    printf("\nWhat the balancer decided, counted from t0\n");
-    json_array_foreach((json_t *)facts, index, fact)
+    print_balancer_facts(report);
+    json_array_foreach(json_object_get(report, "budgets"), index, budget)
     {
-        if (is_repeated(facts, index, t0) || time_parse(json_text(fact, "at"), &at) < 0)
-            continue;
-        printf("  %+7.1f s  %s %s: %s\n", (double)(at - t0) / USEC_PER_SEC, json_text(fact, "server"),
-               json_text(fact, "state"), json_text(fact, "text"));
+        const json_t *out = json_object_get(budget, "take_out_ms"),
+                     *in = json_object_get(budget, "return_ms");
+
+        if (json_is_object(out))
+            printf("  its settings allow %s/%s %lld to %lld ms to take out, %lld to %lld ms to take back\n",
+                   json_text(budget, "balancer"), json_text(budget, "backend"),
+                   json_integer_value(json_object_get(out, "least")),
+                   json_integer_value(json_object_get(out, "most")),
+                   json_integer_value(json_object_get(in, "least")),
+                   json_integer_value(json_object_get(in, "most")));
     }
-    json_array_foreach(json_object_get(report, "budgets"), index, fact) print_budget(fact);
 }
 
 static void print_list(const char *head, const json_t *list)
@@ -234,40 +252,42 @@ static void print_clocks(const json_t *report)
     }
 }
 
-/* `key value` of all that is not the objective's name and kind. */
-static void print_values(const char *head, const json_t *values)
+/* `recover shop within_s=5`: what the table does not say elsewhere, in the words of the experiment. */
+static json_t *format_values(const json_t *values)
 {
-    const json_t *value;
+    char text[160] = "";
     const char *key;
+    json_t *value;
 
     json_object_foreach((json_t *)values, key, value)
     {
-        if (strcmp(key, "name") == 0 || strcmp(key, "kind") == 0)
-            continue;
-        if (json_is_string(value))
-            printf("%s%s %s", head, key, json_string_value(value));
-        else
-            printf("%s%s %.4g", head, key, json_number_value(value));
-        head = ", ";
+        size_t length = strlen(text);
+
+        if (json_is_number(value))
+            snprintf(text + length, sizeof(text) - length, "%s%s=%.6g", length ? " " : "", key,
+                     json_number_value(value));
+        else if (json_is_string(value) && strcmp(key, "name") != 0)
+            snprintf(text + length, sizeof(text) - length, "%s%s", length ? " " : "",
+                     json_string_value(value));
     }
+    return json_string(text);
 }
 
 static void print_objectives(const json_t *report)
 {
-    const json_t *one;
+    static const char *const heads[] = {"VERDICT", "OBJECTIVE", "WANTED", "MEASURED", "WHY", NULL};
+    json_t *rows = json_array(), *one;
     size_t index;
 
-    if (json_array_size(json_object_get(report, "objectives")))
+    json_array_foreach(json_object_get(report, "objectives"), index, one) json_array_append_new(
+        rows, json_pack("[s, s, o, o, s]", json_text(one, "verdict"), json_text(one, "name"),
+                        format_values(json_object_get(one, "objective")),
+                        format_values(json_object_get(one, "measured")), json_text(one, "why")));
+    if (json_array_size(rows)) {
         printf("\nObjectives\n");
-    json_array_foreach(json_object_get(report, "objectives"), index, one)
-    {
-        const char *why = json_string_value(json_object_get(one, "why"));
-
-        printf("  %-8s %s", json_text(one, "verdict"), json_text(one, "name"));
-        print_values("; wanted: ", json_object_get(one, "objective"));
-        print_values("; measured: ", json_object_get(one, "measured"));
-        printf("%s%s\n", why && *why ? "; " : "", why ? why : "");
+        output_table(heads, rows);
     }
+    json_decref(rows);
 }
 
 void report_print(const json_t *report)

@@ -160,10 +160,12 @@ void report_sentence(const struct run *run, enum verdict verdict, const char *do
     struct sentence sentence = {ret, 0, 600};
     size_t clauses;
 
-    if (run->t0_usec)
-        add_what(&sentence, run);
-    else
+    if (!run->t0_usec)
         add(&sentence, "Nothing was rehearsed");
+    else if (run->state != RUN_DONE)
+        add(&sentence, "%s did not run to its end", run->mandate->experiment);
+    else
+        add_what(&sentence, run);
     clauses = sentence.length;
     if (run->state == RUN_DONE) {
         add_users(&sentence, run);

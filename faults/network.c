@@ -31,6 +31,11 @@ struct network {
     struct probe probes[PROBES_MAX];
 };
 
+static bool cidr_is_host(const struct cidr *cidr)
+{
+    return cidr->prefix == (cidr->family == AF_INET ? 32 : 128);
+}
+
 /* The address @step after the first of @cidr, if that is still inside. */
 static bool cidr_host(const struct cidr *cidr, unsigned int step, struct cidr *ret)
 {
@@ -70,8 +75,9 @@ static void choose_probes(struct network *network)
         for (size_t k = 0; block->prefix == 0 && k < ARRAY_SIZE(others); k++)
             if (cidr_parse(&address, others[k], NULL) == 0 && cidr_contains(block, &address))
                 add_probe(network, &address);
-        for (unsigned int step = 0; block->prefix && step <= HOSTS_PER_BLOCK; step++)
-            if (cidr_host(block, step, &address) && (step || !cidr_host(block, 1, &address)))
+        /* not the first address of a network, which is nobody's; of a single host it is the only one */
+        for (unsigned int step = !cidr_is_host(block); block->prefix && step <= HOSTS_PER_BLOCK; step++)
+            if (cidr_host(block, step, &address))
                 add_probe(network, &address);
     }
 }

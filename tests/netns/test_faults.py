@@ -356,6 +356,15 @@ def test_protected_addresses_and_ports(net, start):
         driver.end()
 
 
+@pytest.mark.parametrize("block", ["10.9.0.2", "10.9.0.2/31", "fd09::2"])
+def test_a_block_of_one_host_shows_its_effect(net, start, block):
+    driver = start("network.block", {"cidrs": [block], "ports": [80], "direction": "out"})
+    driver.arm()
+    effect = driver.ask("exercise")
+    assert effect["directions"] == {"out": "exercised"} and effect["waiting"] == []
+    driver.end()
+
+
 @pytest.mark.parametrize("direction", ["in", "out"])
 def test_one_direction(net, start, direction):
     with net.listen(net.there, 80), net.listen(net.here, 81), \
