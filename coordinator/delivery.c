@@ -92,10 +92,12 @@ static void mailbox_flush(void *context)
         http_reply_error(TAKE_PTR(mailbox->held), 503, "the store can't be read");
         return;
     }
-    if (mailbox->is_urgent || json_array_size(items) > 0)
+    if (mailbox->is_urgent || json_array_size(items) > 0) {
+        mailbox->is_urgent = false;
         mailbox_answer(mailbox, items);
-    else
+    } else {
         json_decref(items);
+    }
 }
 
 static void mailbox_schedule(struct mailbox *mailbox)
@@ -158,7 +160,7 @@ void delivery_hold(struct fleet_host *host, struct http_request *request, bool i
     if (mailbox->held) /* of a courier that is no more, or starts over */
         mailbox_answer(mailbox, json_array());
     mailbox->held = request;
-    mailbox->is_urgent = is_urgent;
+    mailbox->is_urgent |= is_urgent; /* a nudge may have come before the poll */
     http_hold(request, on_gone, mailbox);
     event_add(mailbox->patience, &(struct timeval){.tv_sec = DELIVERY_HOLD_SECONDS});
     mailbox_schedule(mailbox);

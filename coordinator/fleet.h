@@ -53,6 +53,6 @@ void fleet_handle_hosts(void *context, struct http_request *request);
 int delivery_send(struct coordinator *coordinator, const char *host, const struct envelope *envelope,
                   const char *mandate_hash, struct error *error);
 
-/** delivery_nudge() - answer the held poll of @host now, with what waits or nothing: a poll with a newer head
- * follows */
+/** delivery_nudge() - answer the held poll of @host, or its next one, at once, with what waits or nothing: a
+ * poll with a newer head follows */
 void delivery_nudge(struct coordinator *coordinator, const char *host);

@@ -331,7 +331,8 @@ static void advance_settling(struct run *run, int64_t now_usec)
             run->actions->nudge(run, &run->hosts[i]);
         }
     }
-    if (run->finishing_usec && (has_every_head(run) || now_usec >= run->finishing_usec + RUN_PROOF_USEC)) {
+    if (run->finishing_usec &&
+        (has_every_head(run) || now_usec >= later(run->finishing_usec, run->loaded_usec) + RUN_PROOF_USEC)) {
         enter(run, RUN_DONE, now_usec);
         finish(run, now_usec);
     }

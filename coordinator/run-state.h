@@ -15,6 +15,7 @@
 #define RUN_CHECK_USEC  (10 * USEC_PER_SEC) /* for answers to asks, and for a step to arm */
 #define RUN_FLOW_USEC   (5 * USEC_PER_SEC)  /* after the warm-up: for the first samples */
 #define RUN_PROOF_USEC  (5 * USEC_PER_SEC)  /* after an end or a halt: for proofs and fresh heads */
+#define RUN_RETURN_USEC (5 * USEC_PER_SEC)  /* after a restart: couriers wait so long between attempts */
 #define RUN_WINDOW_USEC (30 * USEC_PER_SEC) /* an order starts within this or not at all */
 #define RUN_SAMPLES_MAX 2000000
 #define RUN_FACTS_MAX   20000
@@ -115,8 +116,8 @@ struct run {
     struct mandate *mandate;
     enum run_state state;
     int64_t created_usec, since_usec, over_usec;
-    int64_t loaded_usec;  /* of this process: deadlines that depend on others' words count from here at the
-                             earliest */
+    int64_t loaded_usec;  /* since when hosts could talk to this process: deadlines that depend on their
+                             words count from here at the earliest */
     int64_t started_usec; /* step_started_at, 0 = no fault was ordered */
     int64_t t0_usec, start_skew_usec, finishing_usec;
     char reason[300]; /* of a failure, or who halted */

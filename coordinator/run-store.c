@@ -233,6 +233,7 @@ static int load_run(void *context, const struct store_row *row)
     if (r < 0)
         return r;
     state = run_state_find(store_text(row, 2));
+    run->loaded_usec += RUN_RETURN_USEC;
     run->state = state < 0 ? RUN_FAILED : (enum run_state)state;
     snprintf(run->reason, sizeof(run->reason), "%s", store_text(row, 3));
     run->created_usec = store_integer(row, 4);

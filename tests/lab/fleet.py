@@ -19,6 +19,10 @@ TOKENS = {"group": "web", "role": "observer"}
 
 
 class Fleet:
+    BALANCERS = [{"name": "shop", "kind": "haproxy", "statistics": f"10.0.0.5:{STATISTICS_PORT}",
+                  "syslog": f"10.0.0.2:{SYSLOG_PORT}", "backend": "web",
+                  "check": {"interval_ms": 500, "timeout_ms": 500}}]
+
     def __init__(self, lab, deployment_zones=(1, 2)):
         self.zones = Zones(lab, deployment_zones)
         self.operator, self.coordinator = self.zones.operator, self.zones.coordinator
@@ -54,11 +58,8 @@ class Fleet:
 
     def start_coordinator(self):
         config = "/etc/grivet/coordinator.yaml"
-        balancer = {"name": "shop", "kind": "haproxy", "statistics": f"10.0.0.5:{STATISTICS_PORT}",
-                    "syslog": f"10.0.0.2:{SYSLOG_PORT}", "backend": "web",
-                    "check": {"interval_ms": 500, "timeout_ms": 500}}
         with open(self.coordinator.path(config), "a") as file:
-            file.write(f"balancers:\n  - {json.dumps(balancer)}\n")
+            file.writelines(f"balancers:\n  - {json.dumps(balancer)}\n" for balancer in self.BALANCERS)
         self.coordinator.run([GRIVET_COORDINATOR, "operator", "add", PEOPLE[0], "--out", "/root/operator",
                               "--coordinator", URL])
         for path in self.coordinator.path("/root/operator").iterdir():
