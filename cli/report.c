@@ -1,4 +1,4 @@
-/* grivet report: of a run by its id, or of a file that holds one. */
+/* grivet report: of the newest run, of one by its id, or of a file that holds one. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,26 +31,43 @@ static int read_report(const char *path, json_t **ret, struct error *error)
     return error_set(error, EINVAL, "%s:1:1: schema: expected grivet.report/1", path);
 }
 
+/* The coordinator lists the newest run first. */
+static int find_newest(struct client *client, char ret[UUID_TEXT_MAX], struct error *error)
+{
+    json_t *runs;
+    int r = client_call(client, "GET", "/v1/runs", NULL, NULL, 0, &runs, error);
+
+    if (r < 0)
+        return r;
+    snprintf(ret, UUID_TEXT_MAX, "%s", json_text(json_array_get(runs, 0), "run"));
+    json_decref(runs);
+    return uuid_is_valid(ret) ? 0
+                              : error_set(error, ENOENT, "there is no run yet; start one by `grivet run`");
+}
+
 static int fetch_report(const struct call *call, const char *run, json_t **ret, struct error *error)
 {
     _cleanup_(client_freep) struct client *client = NULL;
-    char path[128];
+    char newest[UUID_TEXT_MAX], path[128];
     int r;
 
     r = client_open(&client, call->config, error);
+    if (r == 0 && !run)
+        r = find_newest(client, newest, error);
     if (r < 0)
         return r;
-    snprintf(path, sizeof(path), "/v1/runs/%s/report", run);
+    snprintf(path, sizeof(path), "/v1/runs/%s/report", run ? run : newest);
     return client_call(client, "GET", path, NULL, NULL, 0, ret, error);
 }
 
 int command_report(const struct call *call, struct error *error)
 {
-    const char *what = call->arguments[0];
+    const char *what = call->n_arguments ? call->arguments[0] : NULL;
     json_t *report;
     int r;
 
-    r = uuid_is_valid(what) ? fetch_report(call, what, &report, error) : read_report(what, &report, error);
+    r = !what || uuid_is_valid(what) ? fetch_report(call, what, &report, error)
+                                     : read_report(what, &report, error);
     if (r < 0)
         return r;
     if (call->is_json)

@@ -34,6 +34,15 @@ static void print_usage(FILE *to)
     fprintf(to, "\nFILE: " COORDINATOR_CONFIG ", FOLDER: " COORDINATOR_FOLDER " unless told otherwise.\n");
 }
 
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
+}
+
+/* Only the daemon speaks to a log; the other commands speak to whoever typed them. */
 static int run_command(const struct place *place, int argc, char **argv)
 {
     struct error error = {.text = ""};
@@ -43,12 +52,16 @@ static int run_command(const struct place *place, int argc, char **argv)
 
         if (strcmp(argv[0], commands[i].name) != 0)
             continue;
+        if (asks_for_help(argc, argv))
+            return printf("Usage: grivet-coordinator %s\n", commands[i].usage), 0;
         r = commands[i].run(place, argc, argv, &error);
-        if (r < 0)
+        if (r < 0 && commands[i].run == serve_run)
             log_error("%s", error.text);
+        else if (r < 0)
+            fprintf(stderr, "grivet-coordinator: %s\n", error.text);
         return r == 0 ? 0 : r == -EINVAL ? 2 : 1;
     }
-    log_error("%s: no such command; see --help", argv[0]);
+    fprintf(stderr, "grivet-coordinator: %s: no such command; see --help\n", argv[0]);
     return 2;
 }
 
