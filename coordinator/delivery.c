@@ -6,11 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-struct nonce {
-    char text[DELIVERY_NONCE_TEXT];
-    int64_t at_usec;
-};
-
 struct mailbox {
     struct coordinator *coordinator;
     struct fleet_host *host;
@@ -33,15 +28,16 @@ const char *delivery_new_nonce(struct fleet_host *host)
     for (size_t i = 0; i < sizeof(bytes); i++)
         snprintf(nonce->text + 2 * i, 3, "%02x", bytes[i]);
     nonce->at_usec = time_now_usec();
+    nonce->sequence = host->sequence;
     return nonce->text;
 }
 
-int64_t delivery_nonce_time(const struct fleet_host *host, const char *nonce)
+const struct nonce *delivery_find_nonce(const struct fleet_host *host, const char *text)
 {
     for (size_t i = 0; i < DELIVERY_NONCES; i++)
-        if (host->mailbox->nonces[i].text[0] && strcmp(host->mailbox->nonces[i].text, nonce) == 0)
-            return host->mailbox->nonces[i].at_usec;
-    return 0;
+        if (host->mailbox->nonces[i].text[0] && strcmp(host->mailbox->nonces[i].text, text) == 0)
+            return &host->mailbox->nonces[i];
+    return NULL;
 }
 
 struct pending_head *delivery_head(struct fleet_host *host)

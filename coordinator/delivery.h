@@ -10,6 +10,12 @@
 #define DELIVERY_NONCES       4
 #define DELIVERY_NONCE_TEXT   33
 
+/** struct nonce - @sequence: the last event in the store when it was given out */
+struct nonce {
+    char text[DELIVERY_NONCE_TEXT];
+    int64_t at_usec, sequence;
+};
+
 /** struct pending_head - a signed head to be judged once the events that it speaks of have come; @hash "" =
  * none */
 struct pending_head {
@@ -29,7 +35,7 @@ int delivery_received(struct coordinator *coordinator, const struct fleet_host *
                       struct error *error);
 /** delivery_new_nonce() - for the next answer to @host; borrowed; NULL = no randomness */
 const char *delivery_new_nonce(struct fleet_host *host);
-/** delivery_nonce_time() - when @nonce was given to @host, 0 = it is none of the last few */
-int64_t delivery_nonce_time(const struct fleet_host *host, const char *nonce);
+/** delivery_find_nonce() - as it was given to @host; NULL = it is none of the last few */
+const struct nonce *delivery_find_nonce(const struct fleet_host *host, const char *text);
 /** delivery_age() - drop what nobody fetched in time */
 void delivery_age(struct coordinator *coordinator);

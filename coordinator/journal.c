@@ -201,7 +201,7 @@ int journal_take_head(struct coordinator *coordinator, struct fleet_host *host,
 {
     _cleanup_(document_freep) struct document *document = NULL;
     struct head head = {NULL};
-    int64_t nonce_usec;
+    const struct nonce *nonce;
     int r;
 
     if (!envelope_is_signed_by(envelope, &host->key))
@@ -212,11 +212,14 @@ int journal_take_head(struct coordinator *coordinator, struct fleet_host *host,
         return r;
     if (strcmp(head.host, host->id) != 0)
         return error_set(error, EINVAL, "head: of host %s, from host %s", head.host, host->id);
-    nonce_usec = delivery_nonce_time(host, head.nonce);
-    if (nonce_usec == 0)
+    nonce = delivery_find_nonce(host, head.nonce);
+    if (!nonce)
         return 0; /* given out before a restart, or replayed: proves nothing, means nothing */
+    if (head.sequence < nonce->sequence)
+        return chain_broken(coordinator, host, nonce->sequence, "came, but the host's chain ends before it",
+                            error);
     *delivery_head(host) = (struct pending_head){
-        .sequence = head.sequence, .at_usec = time_now_usec(), .nonce_usec = nonce_usec};
+        .sequence = head.sequence, .at_usec = time_now_usec(), .nonce_usec = nonce->at_usec};
     memcpy(delivery_head(host)->hash, head.hash, HASH_TEXT_MAX);
     return judge_head(coordinator, host, error);
 }

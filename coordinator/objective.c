@@ -243,6 +243,14 @@ static void judge_replacements(const struct run *run, const struct objective *ob
               n_unready, n_started);
 }
 
+/* A miss can be forged as well as a success. */
+static bool is_suspect(const struct run *run, const char *id)
+{
+    const struct run_host *host = run_host((struct run *)run, id);
+
+    return host && host->is_suspect;
+}
+
 static void judge_rollback(const struct run *run, const struct objective *objective,
                            struct objective_result *result)
 {
@@ -255,7 +263,9 @@ static void judge_rollback(const struct run *run, const struct objective *object
         if (!fault->step || fault->state == RUN_FAULT_ENDED || fault->state == RUN_FAULT_REFUSED)
             continue;
         n++;
-        if (fault->is_left_behind)
+        if (is_suspect(run, fault->host))
+            weigh(result, VERDICT_UNKNOWN, "what %s says may be forged", fault->host);
+        else if (fault->is_left_behind)
             weigh(result, VERDICT_MISSED, "%s was not reverted on %s: %s", fault->step->fault, fault->host,
                   fault->reason);
         else if (!fault->has_revert_error)
@@ -369,10 +379,13 @@ static enum verdict fault_says(char why[200], enum verdict verdict, const char *
  * signed. */
 #define FAULT_EARLY_MSEC 1000
 
-enum verdict fault_verdict(const struct run_fault *fault, char why[200])
+enum verdict fault_verdict(const struct run *run, const struct run_fault *fault, char why[200])
 {
     bool is_proved = fault->state == RUN_FAULT_REVERTED || fault->state == RUN_FAULT_ENDED;
 
+    if (is_suspect(run, fault->host))
+        return fault_says(why, VERDICT_UNKNOWN,
+                          "the host's events contradict each other: some were forged, withheld or lost");
     if (fault->state == RUN_FAULT_FAILED)
         return fault_says(why, VERDICT_MISSED, fault->reason);
     if (fault->state == RUN_FAULT_REFUSED)

@@ -60,7 +60,7 @@ static json_t *report_faults(const struct run *run, enum verdict *verdict, char 
 
         if (!fault->step)
             continue;
-        one = fault_verdict(fault, why);
+        one = fault_verdict(run, fault, why);
         json_array_append_new(list, report_fault(fault, one, why));
         heavier(verdict, doubt, one, "%s on %s: %s", fault->step->fault, fault->host, why);
     }
@@ -239,12 +239,12 @@ static json_t *report_clocks(const struct run *run, enum verdict *verdict, char 
     for (size_t i = 0; i < run->n_hosts; i++) {
         const struct run_host *host = &run->hosts[i];
 
-        json_array_append_new(list,
-                              json_pack("{s:s, s:o, s:o, s:b}", "host", host->id, "offset_usec",
-                                        host->has_clock ? json_integer(host->clock_offset_usec) : json_null(),
-                                        "bound_usec",
-                                        host->has_clock ? json_integer(host->clock_bound_usec) : json_null(),
-                                        "has_fresh_head", host->is_head_fresh));
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:o, s:o, s:b, s:b}", "host", host->id, "offset_usec",
+                      host->has_clock ? json_integer(host->clock_offset_usec) : json_null(), "bound_usec",
+                      host->has_clock ? json_integer(host->clock_bound_usec) : json_null(), "has_fresh_head",
+                      host->is_head_fresh, "is_suspect", host->is_suspect));
         if (run->state == RUN_DONE && !host->is_head_fresh)
             heavier(verdict, doubt, VERDICT_UNKNOWN, "no fresh word from %s after the end", host->id);
     }

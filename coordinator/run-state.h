@@ -39,11 +39,12 @@ const char *verdict_name(enum verdict verdict);
 /**
  * struct run_host - a host that has to do with the run: pinned, observer, or born during it
  * @is_accepted: its answer to the ask at the start; @reason: why not
+ * @is_suspect: its chain contradicts itself: what was said in its name may be forged
  * @in_service_usec: since when the balancer keeps it, 0 = it does not
  */
 struct run_host {
     char id[64], group[64], address[64];
-    bool is_pinned, is_observer, is_replacement, is_unready, is_head_fresh;
+    bool is_pinned, is_observer, is_replacement, is_unready, is_head_fresh, is_suspect;
     char ask[UUID_TEXT_MAX];
     bool has_answered, is_accepted, is_victim;
     char reason[256];
@@ -199,7 +200,7 @@ int endpoint_recovery(const struct run *run, const struct run_endpoint *endpoint
 /** endpoint_t0() - t0 by the observer's clock */
 int64_t endpoint_t0(const struct run *run, const struct run_endpoint *endpoint);
 /** fault_verdict() - @why: why not met */
-enum verdict fault_verdict(const struct run_fault *fault, char why[200]);
+enum verdict fault_verdict(const struct run *run, const struct run_fault *fault, char why[200]);
 
 /** report_build() - `grivet.report/1`, owned by the caller; sets run->verdict; NULL when out of memory */
 json_t *report_build(struct run *run);

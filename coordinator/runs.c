@@ -154,6 +154,7 @@ static void look_at_hosts(struct run *run)
             continue;
         run->hosts[i].is_head_fresh = run->finishing_usec && host->head_nonce_usec >= run->finishing_usec &&
                                       host->sequence >= host->head_sequence && !host->is_suspect;
+        run->hosts[i].is_suspect = host->is_suspect;
         if (host->has_clock && !run->hosts[i].has_clock) {
             run->hosts[i].has_clock = true;
             run->hosts[i].clock_offset_usec = host->clock_offset_usec;

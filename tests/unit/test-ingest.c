@@ -254,6 +254,25 @@ START_TEST(test_heads)
 }
 END_TEST
 
+/* An event that was slipped in at the end, before the host said anything else. */
+START_TEST(test_head_behind_the_store)
+{
+    char hash[HASH_TEXT_MAX], nonce[DELIVERY_NONCE_TEXT];
+    struct error error;
+    int64_t wanted;
+
+    ck_assert_int_eq(ingest(1, 2, &wanted, &error), 0);
+    strcpy(nonce, delivery_new_nonce(host));
+    ck_assert_int_eq(ingest(3, 3, &wanted, &error), 0);
+    hash_text(lines[1], strlen(lines[1]), hash);
+    ck_assert_int_eq(head(nonce, 2, hash, key, &error), 0); /* signed before the third came */
+    ck_assert(!host->is_suspect);
+    ck_assert_int_eq(head(delivery_new_nonce(host), 2, hash, key, &error), -EPROTO);
+    ck_assert_str_eq(error.text, "host web-1: event 3: came, but the host's chain ends before it");
+    ck_assert(host->is_suspect);
+}
+END_TEST
+
 START_TEST(test_names_belong_to_keys)
 {
     _cleanup_(secret_key_freep) struct secret_key *other = NULL;
@@ -287,6 +306,7 @@ int main(void)
     tcase_add_test(tests, test_forged);
     tcase_add_test(tests, test_unreadable);
     tcase_add_test(tests, test_heads);
+    tcase_add_test(tests, test_head_behind_the_store);
     tcase_add_test(tests, test_names_belong_to_keys);
     suite_add_tcase(suite, tests);
     srunner_run_all(runner, CK_NORMAL);

@@ -128,6 +128,26 @@ START_TEST(test_no_fresh_head)
 }
 END_TEST
 
+/* What a suspect says is neither good nor bad; what the others say still counts. */
+START_TEST(test_suspect)
+{
+    run = fixture_start("[{\"name\": \"on time\", \"kind\": \"rollback\", \"within_ms\": 1000}]");
+    fixture_finish(run, 0, true);
+    run_fault_of(run, "a1", "lose-az1")->state = RUN_FAULT_FAILED;
+    run_fault_of(run, "a1", "lose-az1")->is_left_behind = true;
+    run_host(run, "a1")->is_suspect = true;
+    build();
+    ck_assert_str_eq(item_text("objectives", 0, "verdict"), "unknown");
+    ck_assert_str_eq(text("verdict"), "unknown");
+    ck_assert_ptr_nonnull(strstr(text("sentence"), "events contradict each other"));
+    run_fault_of(run, "a2", "lose-az1")->state = RUN_FAULT_FAILED;
+    json_decref(report);
+    build();
+    ck_assert_str_eq(text("verdict"), "missed");
+    drop();
+}
+END_TEST
+
 START_TEST(test_no_objectives)
 {
     run = fixture_start("[]");
@@ -147,7 +167,7 @@ static void check_fault(const char *kind, const char *body, const char *verdict,
     run = fixture_start("[]");
     fixture_says(run, "a1", kind, "lose-az1", body, T0 + SEC(2));
     fault = run_fault_of(run, "a1", "lose-az1");
-    ck_assert_str_eq(verdict_name(fault_verdict(fault, said)), verdict);
+    ck_assert_str_eq(verdict_name(fault_verdict(run, fault, said)), verdict);
     ck_assert_str_eq(said, why);
     run = run_free(run);
 }
@@ -168,7 +188,7 @@ START_TEST(test_fault_verdicts)
     run_add_fault(run, "o", "a1", &run->mandate->steps[0], STEPS_AT, STEPS_AT + DURATION);
     fixture_arm(run, "a1", STEPS_AT);
     fixture_revert(run, "a1", STEPS_AT + DURATION, 1);
-    ck_assert_str_eq(verdict_name(fault_verdict(&run->faults[0], why)), "unknown");
+    ck_assert_str_eq(verdict_name(fault_verdict(run, &run->faults[0], why)), "unknown");
     ck_assert_str_eq(why, "its effect was not shown");
     run = run_free(run);
 }
@@ -204,9 +224,16 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_met,           test_missed,        test_missed_outweighs_unknown,
-                                  test_no_fresh_head, test_no_objectives, test_fault_verdicts,
-                                  test_halted,        test_failed,        NULL};
+    const TTest *const tests[] = {test_met,
+                                  test_missed,
+                                  test_missed_outweighs_unknown,
+                                  test_no_fresh_head,
+                                  test_no_objectives,
+                                  test_fault_verdicts,
+                                  test_halted,
+                                  test_failed,
+                                  test_suspect,
+                                  NULL};
 
     return unit_run("report", tests);
 }
