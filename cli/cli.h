@@ -36,7 +36,8 @@ struct call;
 /**
  * struct command - one row of the table in main.c
  * @arguments: as the usage shows them; between @min and @max of them
- * @run: Return: exit code >= 0, or -errno with the words that main() prints
+ * @run: Return: exit code >= 0, or -errno with the words that main() prints: -EKEYREJECTED for what was
+ *       refused, -EBADRQC for a mistake on the command line
  * @run_raw: instead of @run: reads its arguments by itself
  */
 struct command {

@@ -113,11 +113,11 @@ int command_halt(const struct call *call, struct error *error)
                *fleet = call_option(call, "fleet");
 
     if (!!run + !!host + !!fleet > 1)
-        return error_set(error, EINVAL, "halt: one of --run, --host and --fleet");
+        return error_set(error, EBADRQC, "halt: one of --run, --host and --fleet");
     if (run || host || fleet)
         return halt_remote(call, run ? "run" : host ? "host" : "fleet", run ? run : host, error);
     if (geteuid() == 0 && !call_option(call, "key"))
         return halt_local(call, error);
-    return error_set(error, EINVAL,
+    return error_set(error, EBADRQC,
                      "halt what? --run ID, --host HOST or --fleet (or as root on a host: that host)");
 }

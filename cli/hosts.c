@@ -74,7 +74,7 @@ static int parse_labels(const char *text, json_t *labels, struct error *error)
     while (copy && (part = strsep(&next, ",")) && *part) {
         value = strchr(part, '=');
         if (!value || !value[1])
-            return error_set(error, EINVAL, "--label %s: expected KEY=VALUE", part);
+            return error_set(error, EBADRQC, "--label %s: expected KEY=VALUE", part);
         *value++ = '\0';
         json_object_set_new(labels, part, json_string(value));
     }
@@ -151,7 +151,7 @@ static int token_revoke(const struct call *call, struct client *client, struct e
     int r;
 
     if (call->n_arguments != 2 || !node_name_is_valid(call->arguments[1]))
-        return error_set(error, EINVAL, "token revoke: which? grivet token list shows their ids");
+        return error_set(error, EBADRQC, "token revoke: which? grivet token list shows their ids");
     snprintf(path, sizeof(path), "/v1/tokens/%s", call->arguments[1]);
     r = client_call(client, "DELETE", path, NULL, NULL, 0, &answer, error);
     if (r < 0)
@@ -177,5 +177,5 @@ int command_token(const struct call *call, struct error *error)
         r = client_open(&client, call->config, error);
         return r < 0 ? r : verbs[i].run(call, client, error);
     }
-    return error_set(error, EINVAL, "token %s: expected new, list or revoke", call->arguments[0]);
+    return error_set(error, EBADRQC, "token %s: expected new, list or revoke", call->arguments[0]);
 }

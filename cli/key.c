@@ -138,5 +138,5 @@ int command_key(const struct call *call, struct error *error)
         return key_new(call, call->arguments[1], error);
     if (strcmp(call->arguments[0], "show") == 0)
         return key_show(call, call->arguments[1], error);
-    return error_set(error, EINVAL, "key %s: expected new or show", call->arguments[0]);
+    return error_set(error, EBADRQC, "key %s: expected new or show", call->arguments[0]);
 }

@@ -99,7 +99,7 @@ static int run_command(const struct command *command, int argc, char **argv)
     if (r >= 0)
         return r;
     fprintf(stderr, "grivet: %s\n", error.text);
-    return r == -EKEYREJECTED ? EXIT_REFUSED : EXIT_ERROR;
+    return r == -EKEYREJECTED ? EXIT_REFUSED : r == -EBADRQC ? EXIT_USAGE : EXIT_ERROR;
 }
 
 int main(int argc, char **argv)

@@ -126,7 +126,7 @@ int call_integer(const struct call *call, const char *name, int64_t min, int64_t
     errno = 0;
     *ret = strtoll(text, &end, 10);
     if (errno || end == text || *end || *ret < min || *ret > max)
-        return error_set(error, EINVAL, "--%s %s: expected a number from %lld to %lld", name, text,
+        return error_set(error, EBADRQC, "--%s %s: expected a number from %lld to %lld", name, text,
                          (long long)min, (long long)max);
     return 0;
 }
@@ -187,7 +187,7 @@ void completion_print(void)
 int command_completion(const struct call *call, struct error *error)
 {
     if (strcmp(call->arguments[0], "bash") != 0)
-        return error_set(error, EINVAL, "completion: only bash is known");
+        return error_set(error, EBADRQC, "completion: only bash is known");
     completion_print();
     return EXIT_MET;
 }

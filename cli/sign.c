@@ -57,7 +57,7 @@ int command_sign(const struct call *call, struct error *error)
     int r;
 
     if (!call_option(call, "key"))
-        return error_set(error, EINVAL, "sign: --key FILE is missing; grivet key new makes one");
+        return error_set(error, EBADRQC, "sign: --key FILE is missing; grivet key new makes one");
     r = mandate_file_load(&file, path, error);
     if (r < 0)
         return r;

@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import tempfile
 
+PKCS8 = bytes.fromhex("302e020100300506032b657004220420")  # what stands before an Ed25519 seed (RFC 8410)
+
 
 def openssl(*arguments, data=None):
     return subprocess.run(["openssl", *arguments], input=data, capture_output=True, check=True).stdout
@@ -16,6 +18,14 @@ class Key:
         self.name = name
         self.der = openssl("genpkey", "-algorithm", "ed25519", "-outform", "DER")
         self.public = openssl("pkey", "-inform", "DER", "-pubout", "-outform", "DER", data=self.der)[-32:]
+
+    @classmethod
+    def load(cls, text):
+        """From a key file without a passphrase."""
+        kept, key = json.loads(text), cls.__new__(cls)
+        key.name, key.public = kept["name"], base64.b64decode(kept["public"])
+        key.der = PKCS8 + base64.b64decode(kept["secret"])[:32]
+        return key
 
     @property
     def public_text(self):

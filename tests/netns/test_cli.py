@@ -283,7 +283,7 @@ def test_halt(grivet, coordinator, certificates):
     coordinator.replies["POST", "/v1/halt"] = {"hosts": 1, "gone": 1, "unreachable": []}
     assert grivet("halt", "--host", "i-az1-1").stdout == "all gone on 1 of 1 hosts\n"
     assert halt_of(coordinator.asked[-1][2], key)["host"] == "i-az1-1"
-    assert "one of --run" in grivet("halt", "--fleet", "--host", "a", code=1).stderr
+    assert "one of --run" in grivet("halt", "--fleet", "--host", "a", code=2).stderr
     assert "agent.sock" in grivet("halt", code=1).stderr  # as root, on this host: there is no executor
 
 
@@ -303,7 +303,7 @@ def test_status_hosts_and_tokens(grivet, coordinator):
     assert json.loads(coordinator.asked[-1][2]) == {"labels": {"group": "web", "zone": "a"}, "expires_in_s": 3600, "max_uses": 4}
     coordinator.replies["DELETE", "/v1/tokens/7"] = {}
     assert grivet("token", "revoke", "7").stdout == "revoked\n"
-    assert "expected KEY=VALUE" in grivet("token", "new", "--label", "web", code=1).stderr
+    assert "expected KEY=VALUE" in grivet("token", "new", "--label", "web", code=2).stderr
 
 
 def test_with_the_real_coordinator(host):
