@@ -7,52 +7,12 @@ import pathlib
 import signal
 import sys
 
-import pytest
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+from agent_rig import Agent, agent  # noqa: E402, F401
 from executor_client import (ACK, ANSWER, ASK, CLOCK, CONTACT, FETCH, HALT, HALT_LOCAL, HALTED, HEAD, NONCE,  # noqa: E402
-                             ORDER, READY, SAMPLES, STATUS, STATUS_IS, UNWATCH, WAIT_READY, WATCH, Channel, Papers, bundle,
-                             digest, uuid, when)
-from lab.host import LabError  # noqa: E402
+                             ORDER, READY, SAMPLES, STATUS, STATUS_IS, UNWATCH, WAIT_READY, WATCH, Channel, digest, uuid, when)
 from lab.keys import pre_authentication  # noqa: E402
-
-
-class Agent:
-    def __init__(self, host, **options):
-        self.host, self.papers = host, Papers()
-        self.papers.install(host, **options)
-        # Somewhere to send packets to, so that a fault can be exercised.
-        host.ip("link add v0 type veth peer name v1", "link set lo up", "link set v0 up", "link set v1 up",
-                "addr add 10.1.0.11/24 dev v0", "route add default via 10.1.0.1 dev v0")
-
-    def start(self):
-        self.host.service("grivetd", ["grivetd"], is_notify=True)
-        self.courier = Channel(self.host)
-        return self
-
-    def restart(self):
-        self.host.wait_for(lambda: self.host.status("grivetd")["starts"] > 1 and
-                           self.host.status("grivetd")["state"] == "active", what="the executor's next life")
-        self.courier = Channel(self.host)
-
-    def order(self, mandate=None, people=None, keys=None, **changes):
-        """Sends an order; returns its payload as a dictionary."""
-        mandate = mandate or self.papers.mandate()
-        order = self.papers.order_payload(mandate, **changes)
-        self.courier.send(ORDER, data=self.papers.order_bundle(mandate, order, people, keys))
-        return json.loads(order)
-
-    def holder(self):
-        return next((process for process in self.host.processes() if "--holder" in process["argv"]), None)
-
-    def records(self):
-        return os.listdir(self.host.path("/run/grivet/active"))
-
-
-@pytest.fixture
-def agent(host):
-    return Agent(host).start()
 
 
 def test_life_of_an_order(agent):
@@ -358,55 +318,3 @@ def test_readiness(agent):
     agent.courier.send(CONTACT, {"coordinator": "10.0.0.2:8443"})
     assert root.expect(READY)["is_ready"]
     assert agent.courier.wait_event("agent.ready")["body"]["is_ready"]
-
-
-def test_files_that_are_not_trusted(host):
-    agent = Agent(host)
-
-    def refused(words):
-        with pytest.raises(LabError):
-            host.service("grivetd", ["grivetd"], is_notify=True, restart=False, timeout=5)
-        assert words in host.log("grivetd")
-        host.stop("grivetd")
-    host.path("/etc/grivet/agent.yaml").chmod(0o666)
-    refused("/etc/grivet/agent.yaml")
-    host.path("/etc/grivet/agent.yaml").chmod(0o644)
-    host.write("/etc/grivet/agent.yaml", host.read("/etc/grivet/agent.yaml") + "colour: red\n")
-    refused("agent.yaml:9:1: colour")
-    agent.papers.install(host)
-    host.path("/etc/grivet/roots.json").chmod(0o646)
-    refused("/etc/grivet/roots.json")
-
-
-def test_lost_memory_is_quarantine(host):
-    agent = Agent(host)
-    host.path("/var/lib/grivet/replay").unlink()
-    agent.start()
-    first = agent.order()
-    assert "in quarantine until" in agent.courier.wait_event("order.refused", order=first["id"])["body"]["reason"]
-    host.kill("grivetd")
-    agent.restart()  # a restart is no way out
-    second = agent.order()
-    assert "in quarantine until" in agent.courier.wait_event("order.refused", order=second["id"])["body"]["reason"]
-
-
-def test_damaged_journal(agent):
-    host, path = agent.host, agent.host.path("/var/lib/grivet/events/00000000000000000001")
-    agent.courier.wait_event("agent.started")
-    host.stop("grivetd")
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"schema":"grivet.ev')
-    host.start("grivetd")
-    agent.courier = Channel(host)
-    assert agent.courier.wait_event("agent.started", sequence=2)
-    host.stop("grivetd")
-    path.write_bytes(path.read_bytes().replace(b'"is_unclean":false', b'"is_unclean":true ', 1))
-    host.start("grivetd")
-    agent.courier = Channel(host)
-    assert "damaged: the chain is broken" in host.log("grivetd")
-    agent.courier.send(ASK, data=agent.papers.ask_bundle(agent.papers.mandate()))
-    envelope = json.loads(agent.courier.expect(ANSWER))
-    assert "damaged" in json.loads(base64.b64decode(envelope["payload"]))["steps"][0]["reason"]
-    agent.order()
-    host.wait_for(lambda: "order refused: host: event journal" in host.log("grivetd"), what="the refusal in the log")
-    assert not agent.holder()

@@ -1,0 +1,66 @@
+"""The executor's files: what it does not trust, and what it does without them."""
+
+import base64
+import json
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from agent_rig import Agent, agent  # noqa: E402, F401
+from executor_client import ANSWER, ASK, Channel  # noqa: E402
+from lab.host import LabError  # noqa: E402
+
+
+def test_files_that_are_not_trusted(host):
+    agent = Agent(host)
+
+    def refused(words):
+        with pytest.raises(LabError):
+            host.service("grivetd", ["grivetd"], is_notify=True, restart=False, timeout=5)
+        assert words in host.log("grivetd")
+        host.stop("grivetd")
+    host.path("/etc/grivet/agent.yaml").chmod(0o666)
+    refused("/etc/grivet/agent.yaml")
+    host.path("/etc/grivet/agent.yaml").chmod(0o644)
+    host.write("/etc/grivet/agent.yaml", host.read("/etc/grivet/agent.yaml") + "colour: red\n")
+    refused("agent.yaml:9:1: colour")
+    agent.papers.install(host)
+    host.path("/etc/grivet/roots.json").chmod(0o646)
+    refused("/etc/grivet/roots.json")
+
+
+def test_lost_memory_is_quarantine(host):
+    agent = Agent(host)
+    host.path("/var/lib/grivet/replay").unlink()
+    agent.start()
+    first = agent.order()
+    assert "in quarantine until" in agent.courier.wait_event("order.refused", order=first["id"])["body"]["reason"]
+    host.kill("grivetd")
+    agent.restart()  # a restart is no way out
+    second = agent.order()
+    assert "in quarantine until" in agent.courier.wait_event("order.refused", order=second["id"])["body"]["reason"]
+
+
+def test_damaged_journal(agent):
+    host, path = agent.host, agent.host.path("/var/lib/grivet/events/00000000000000000001")
+    agent.courier.wait_event("agent.started")
+    host.stop("grivetd")
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"schema":"grivet.ev')
+    host.start("grivetd")
+    agent.courier = Channel(host)
+    assert agent.courier.wait_event("agent.started", sequence=2)
+    host.stop("grivetd")
+    path.write_bytes(path.read_bytes().replace(b'"is_unclean":false', b'"is_unclean":true ', 1))
+    host.start("grivetd")
+    agent.courier = Channel(host)
+    assert "damaged: the chain is broken" in host.log("grivetd")
+    agent.courier.send(ASK, data=agent.papers.ask_bundle(agent.papers.mandate()))
+    envelope = json.loads(agent.courier.expect(ANSWER))
+    assert "damaged" in json.loads(base64.b64decode(envelope["payload"]))["steps"][0]["reason"]
+    agent.order()
+    host.wait_for(lambda: "order refused: host: event journal" in host.log("grivetd"), what="the refusal in the log")
+    assert not agent.holder()
