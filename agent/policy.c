@@ -247,7 +247,7 @@ static int read_lifeline(const struct policy_read *read)
 static int read_top(struct policy_read *read)
 {
     struct field fields[ARRAY_SIZE(identity_fields) + ARRAY_SIZE(section_fields)] = {};
-    struct {
+    struct policy_rows {
         struct policy policy;
         struct policy_file file;
     } both = {.policy = *read->policy};
@@ -258,7 +258,7 @@ static int read_top(struct policy_read *read)
         fields[count++] = *row;
     for (const struct field *row = section_fields; row->key; row++) {
         fields[count] = *row;
-        fields[count++].offset += (size_t)((char *)&both.file - (char *)&both);
+        fields[count++].offset += offsetof(struct policy_rows, file);
     }
     r = node_decode(read->policy->document, document_root(read->policy->document), fields, &both,
                     read->error);

@@ -20,7 +20,7 @@ static size_t measure(const char *const *heads, const json_t *rows, int widths[C
     size_t count = 0, index;
     const json_t *row;
 
-    for (; heads[count] && count < COLUMNS_MAX; count++)
+    for (; count < COLUMNS_MAX && heads[count]; count++)
         widths[count] = strlen(heads[count]);
     json_array_foreach((json_t *)rows, index, row) for (size_t i = 0; i < count; i++)
     {

@@ -267,7 +267,7 @@ const char *ca_pin(const struct ca *ca, char ret[72])
     unsigned char *der = NULL;
     int length = i2d_X509(ca->certificate, &der);
 
-    memcpy(ret, "sha256:", 7);
+    memcpy(ret, "sha256:", sizeof("sha256:"));
     ca_sha256(der, length > 0 ? (size_t)length : 0, ret + 7);
     OPENSSL_free(der);
     return ret;
