@@ -11,12 +11,21 @@ mkdir -p "$folder.new"
 cd "$folder.new"
 rm -rf ./*
 echo "Unpacking haproxy into $folder"
-download="apt-get download -qq -o APT::Sandbox::User=root haproxy" # _apt may not reach this folder
-if ! $download; then
+if ! command -v apt-get >/dev/null; then
+    echo "unpack-haproxy.sh: no apt-get here: put a haproxy (2.4 or newer) at $folder/usr/sbin/haproxy by hand" >&2
+    exit 1
+fi
+download() {
+    apt-get download -qq -o APT::Sandbox::User=root haproxy # _apt may not reach this folder
+}
+if ! download 2>/dev/null; then # lists that are missing or too old
     as_root=""
     [ "$(id -u)" = 0 ] || as_root="sudo"
     $as_root apt-get update -qq
-    $download
+    if ! download; then
+        echo "unpack-haproxy.sh: can't download Debian's haproxy: is there a network, and bookworm in apt's sources?" >&2
+        exit 1
+    fi
 fi
 dpkg-deb -x haproxy_*.deb .
 rm haproxy_*.deb
