@@ -115,6 +115,15 @@ int haproxy_parse_stat(char *text, const char *backend,
     return 0;
 }
 
+/* What follows counts sessions and queues of that moment. */
+static size_t first_sentence(const char *text)
+{
+    const char *stop = strstr(text, ". ");
+    size_t length = strcspn(text, "\n");
+
+    return stop && (size_t)(stop - text) < length ? (size_t)(stop - text) : length;
+}
+
 bool haproxy_parse_log(const char *line, const char *backend, struct balancer_fact *ret)
 {
     static const char *const markers[] = {"Server ", "Health check for server "};
@@ -133,7 +142,7 @@ bool haproxy_parse_log(const char *line, const char *backend, struct balancer_fa
     end = slash + 1 + strcspn(slash + 1, " ,\n");
     snprintf(ret->backend, sizeof(ret->backend), "%s", backend);
     snprintf(ret->server, sizeof(ret->server), "%.*s", (int)(end - slash - 1), slash + 1);
-    snprintf(ret->text, sizeof(ret->text), "%.*s", (int)strcspn(at, "\n"), at);
+    snprintf(ret->text, sizeof(ret->text), "%.*s", (int)first_sentence(at), at);
     if (!strncmp(end, " is ", 4))
         snprintf(ret->state, sizeof(ret->state), "%.*s", (int)strcspn(end + 4, " ,.\n"), end + 4);
     else
