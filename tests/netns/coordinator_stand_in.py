@@ -53,7 +53,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Coordinator:
     """Answers polls from a queue; what else was asked is kept in `posts` and answered by `replies[path]` (a function)."""
 
-    def __init__(self, host, folder, port):
+    def __init__(self, host, folder, port, address="127.0.0.1"):
         self.items, self.polls, self.posts = queue.Queue(), queue.Queue(), queue.Queue()
         self.mandates, self.replies = {}, {}
         self.raw_events = None  # a function of the lines as they came, instead of replies
@@ -64,7 +64,7 @@ class Coordinator:
             finally:
                 set_namespace(ours.fileno())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
+        listener.bind((address, port))
         listener.listen(16)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
