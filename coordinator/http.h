@@ -1,7 +1,6 @@
 /*
- * HTTPS for the coordinator, as narrow as its handlers need: libevent's evhttp over OpenSSL stays behind this
- * header. A guard looks at the raw head of every request before evhttp does (docs/protocol.md); a handler
- * sees only what passed.
+ * HTTPS for the coordinator, as narrow as its handlers need: libevent's bufferevents over OpenSSL stay behind
+ * this header. A guard takes the head of every request apart and lets nothing ambiguous pass.
  */
 #pragma once
 

@@ -18,7 +18,6 @@ static const struct {
      "       [--zone ID=CIDR[,CIDR...] ...] [--listen ADDRESS:PORT ...]",
      init_run},
     {"operator", "operator add NAME --out FOLDER [--coordinator URL]", operator_run},
-    {"token", "token new --label KEY=VALUE [--label ...] [--uses N] [--expires-s SECONDS]", token_run},
 };
 
 static void notice(const char *text)

@@ -1,12 +1,10 @@
-/* `operator add`: a folder that makes someone an operator. `token new`: let a host in before there is an
- * operator. */
+/* `operator add`: a folder that makes someone an operator. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agents.h"
 #include "ca.h"
 #include "command.h"
 #include "common/io.h"
@@ -123,82 +121,5 @@ int operator_run(const struct place *place, int argc, char **argv, struct error 
     if (r == 0)
         printf("Made %s: give this folder to %s.\nNext: grivet --config %s/config.yaml status\n",
                operator.out, operator.name, operator.out);
-    return r;
-}
-
-static int add_label(json_t *labels, const char *text, struct error *error)
-{
-    size_t length = strcspn(text, "=");
-    _cleanup_free_ char *key = strndup(text, length);
-
-    if (!key)
-        return error_oom(error);
-    if (text[length] != '=' || !node_name_is_valid(key))
-        return error_set(error, EINVAL, "token new: --label %s: expected KEY=VALUE", text);
-    if (json_object_set_new(labels, key, json_string(text + length + 1)) < 0)
-        return error_set(error, EINVAL, "token new: --label %s: expected UTF-8", text);
-    return 0;
-}
-
-static int parse_number(const char *text, int64_t max, int64_t *ret, struct error *error)
-{
-    char *end;
-
-    errno = 0;
-    *ret = strtoll(text, &end, 10);
-    if (errno || *end || end == text || *ret < 1 || *ret > max)
-        return error_set(error, EINVAL, "token new: %s: expected a number from 1 to %lld", text,
-                         (long long)max);
-    return 0;
-}
-
-static int parse_token(struct token_wish *wish, int argc, char **argv, struct error *error)
-{
-    static const struct option options[] = {{"label", required_argument, NULL, 'l'},
-                                            {"uses", required_argument, NULL, 'u'},
-                                            {"expires-s", required_argument, NULL, 'e'},
-                                            {NULL}};
-    int option, r = 0;
-
-    if (argc < 2 || strcmp(argv[1], "new") != 0)
-        return error_set(error, EINVAL, "expected: token new --label KEY=VALUE");
-    optind = 0;
-    while (r == 0 && (option = getopt_long(argc - 1, argv + 1, "+", options, NULL)) != -1) {
-        if (option == 'l')
-            r = add_label(wish->labels, optarg, error);
-        else if (option == 'u')
-            r = parse_number(optarg, 100000, &wish->max_uses, error);
-        else if (option == 'e')
-            r = parse_number(optarg, 366 * 86400, &wish->expires_in_s, error);
-        else
-            r = error_set(error, EINVAL, "token new: unknown option; see --help");
-    }
-    if (r == 0 && (json_object_size(wish->labels) == 0 || optind != argc - 1))
-        return error_set(error, EINVAL, "token new: needs a --label KEY=VALUE that its hosts must bear");
-    return r;
-}
-
-int token_run(const struct place *place, int argc, char **argv, struct error *error)
-{
-    struct token_wish wish = {.labels = json_object(), .expires_in_s = 3600, .max_uses = 1};
-    struct event_base *base = event_base_new();
-    char path[4096], id[TOKEN_ID_MAX], token[TOKEN_TEXT_MAX];
-    struct store *store = NULL;
-    int r;
-
-    snprintf(path, sizeof(path), "%s/store.db", place->folder);
-    r = base ? parse_token(&wish, argc, argv, error) : error_oom(error);
-    if (r == 0)
-        r = store_open(&store, path, base, error);
-    if (r == 0)
-        r = tokens_make(store, &wish, "root", id, token, error);
-    if (r == 0 && (r = store_flush(store, error)) == 0)
-        puts(token);
-    store_close(store);
-    if (r == 0)
-        r = command_own(path, error);
-    json_decref(wish.labels);
-    if (base)
-        event_base_free(base);
     return r;
 }

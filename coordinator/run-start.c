@@ -5,28 +5,6 @@
 
 #include "runs.h"
 
-struct start_request {
-    struct store *store;
-    struct http_request *request;
-    char run[UUID_TEXT_MAX];
-};
-
-static void on_gone(void *context)
-{
-    struct start_request *start = context;
-
-    store_forget(start->store, start);
-    free(start);
-}
-
-static void on_commit(void *context)
-{
-    struct start_request *start = context;
-
-    http_reply_json(start->request, 200, json_pack("{s:s}", "run", start->run));
-    free(start);
-}
-
 static int take_count(void *context, const struct store_row *row)
 {
     *(int64_t *)context = store_integer(row, 0);
@@ -100,7 +78,6 @@ static int start_run(struct coordinator *coordinator, const char *text, size_t l
 void runs_handle_start(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    struct start_request *start;
     struct error error;
     struct run *run;
     const char *text;
@@ -116,15 +93,6 @@ void runs_handle_start(void *context, struct http_request *request)
         return;
     }
     run_begin(run, time_now_usec());
-    start = calloc(1, sizeof(*start));
-    if (start) {
-        start->store = coordinator->store;
-        start->request = request;
-        snprintf(start->run, sizeof(start->run), "%s", run->id);
-        http_hold(request, on_gone, start);
-        store_after_commit(coordinator->store, on_commit, start);
-    } else {
-        http_reply_error(request, 503, "out of memory");
-    }
+    coordinator_reply_later(coordinator, request, 200, json_pack("{s:s}", "run", run->id));
     runs_wake(coordinator->runs);
 }

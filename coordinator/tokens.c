@@ -7,7 +7,8 @@
 
 #include "agents.h"
 
-#define LABEL_MAX 128
+#define LABEL_MAX    128
+#define TOKEN_ID_MAX 17
 
 struct asked {
     const struct node *labels;
@@ -38,15 +39,18 @@ static void hex(const unsigned char *bytes, size_t length, char *ret)
         snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
 }
 
-int tokens_make(struct store *store, const struct token_wish *wish, const char *by, char ret_id[TOKEN_ID_MAX],
-                char ret_token[TOKEN_TEXT_MAX], struct error *error)
+/* Stores only the token's hash; the token is told this once. */
+static int make_token(struct store *store, const struct asked *asked, const char *by,
+                      char ret_id[TOKEN_ID_MAX], char ret_token[TOKEN_TEXT_MAX], struct error *error)
 {
-    _cleanup_free_ char *labels = json_dumps(wish->labels, JSON_COMPACT | JSON_SORT_KEYS);
+    json_t *json = node_to_json(asked->labels);
+    _cleanup_free_ char *labels = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
     char hash[HASH_TEXT_MAX], secret[65];
     int64_t now = time_now_usec();
     unsigned char bytes[40];
     int r;
 
+    json_decref(json);
     if (!labels || RAND_bytes(bytes, sizeof(bytes)) != 1)
         return error_oom(error);
     hex(bytes, 8, ret_id);
@@ -55,8 +59,8 @@ int tokens_make(struct store *store, const struct token_wish *wish, const char *
     r = store_write(
         store, error,
         "INSERT INTO tokens (id, hash, labels, uses_left, created, expires, by) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        "sssiiis", ret_id, hash_text(ret_token, strlen(ret_token), hash), labels, wish->max_uses, now,
-        now + wish->expires_in_s * USEC_PER_SEC, by);
+        "sssiiis", ret_id, hash_text(ret_token, strlen(ret_token), hash), labels, asked->max_uses, now,
+        now + asked->expires_in_s * USEC_PER_SEC, by);
     return r < 0 ? r : 0;
 }
 
@@ -124,7 +128,6 @@ void tokens_handle_new(void *context, struct http_request *request)
     struct coordinator *coordinator = context;
     _cleanup_(document_freep) struct document *document = NULL;
     char id[TOKEN_ID_MAX], token[TOKEN_TEXT_MAX];
-    struct token_wish wish;
     struct error error;
     size_t length;
     const char *body = http_body(request, &length);
@@ -135,12 +138,10 @@ void tokens_handle_new(void *context, struct http_request *request)
         http_reply_error(request, 400, "%s", error.text);
         return;
     }
-    wish = (struct token_wish){node_to_json(asked.labels), asked.expires_in_s, asked.max_uses};
-    if (tokens_make(coordinator->store, &wish, http_peer(request), id, token, &error) < 0)
+    if (make_token(coordinator->store, &asked, http_peer(request), id, token, &error) < 0)
         http_reply_error(request, 503, "%s", error.text);
     else
         coordinator_reply_later(coordinator, request, 200, json_pack("{s:s, s:s}", "id", id, "token", token));
-    json_decref(wish.labels);
 }
 
 static int add_token(void *context, const struct store_row *row)
