@@ -125,7 +125,8 @@ static int check_concurrency(struct question *question, struct error *error)
 
 static int check_cool_down(struct question *question, struct error *error)
 {
-    int64_t end_usec = replay_last_end_usec(question->admission->replay, question->class->name);
+    int64_t end_usec = replay_last_end_usec(question->admission->replay, question->class->name,
+                                            question->mandate->hash, question->run ? question->run : "");
     int64_t next_usec = end_usec + question->class->cool_down_s * USEC_PER_SEC;
     char text[TIME_TEXT_MAX];
 

@@ -216,13 +216,18 @@ size_t replay_count_runs(const struct replay *replay, const char *mandate, const
     return count;
 }
 
-int64_t replay_last_end_usec(const struct replay *replay, const char *class)
+int64_t replay_last_end_usec(const struct replay *replay, const char *class, const char *mandate,
+                             const char *except_run)
 {
     int64_t last = 0;
 
-    for (size_t i = 0; i < replay->count; i++)
-        if (!strcmp(replay->entries[i].class, class) && replay->entries[i].end_usec > last)
-            last = replay->entries[i].end_usec;
+    for (size_t i = 0; i < replay->count; i++) {
+        const struct replay_entry *entry = &replay->entries[i];
+
+        if (!strcmp(entry->class, class) && entry->end_usec > last &&
+            (strcmp(entry->mandate, mandate) || strcmp(entry->run, except_run)))
+            last = entry->end_usec;
+    }
     return last;
 }
 

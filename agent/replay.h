@@ -44,7 +44,9 @@ int64_t replay_quarantine_usec(const struct replay *replay);
 bool replay_has(const struct replay *replay, const char *run, const char *step);
 /** replay_count_runs() - runs of @mandate that were seen here, not counting @except_run */
 size_t replay_count_runs(const struct replay *replay, const char *mandate, const char *except_run);
-/** replay_last_end_usec() - when the last fault of @class ends or ended; 0 = none is remembered */
-int64_t replay_last_end_usec(const struct replay *replay, const char *class);
+/** replay_last_end_usec() - when the last fault of @class ends or ended, not counting those of @mandate in
+ * @except_run: the steps of one run start together; 0 = none is remembered */
+int64_t replay_last_end_usec(const struct replay *replay, const char *class, const char *mandate,
+                             const char *except_run);
 /** replay_remember() - durable when it returns 0 */
 int replay_remember(struct replay *replay, const struct replay_entry *entry, struct error *error);

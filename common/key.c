@@ -4,9 +4,19 @@
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base64.h"
 #include "key-secret.h"
+
+/* sodium_malloc() has pages of its own for each key (its manual: "Secure memory"). */
+static int secret_key_keep_from_children(struct secret_key *key)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)key & ~(page - 1);
+
+    return madvise((void *)first, (uintptr_t)(key + 1) - first, MADV_WIPEONFORK);
+}
 
 int secret_key_allocate(struct secret_key **ret, struct error *error)
 {
@@ -17,6 +27,12 @@ int secret_key_allocate(struct secret_key **ret, struct error *error)
     key = sodium_malloc(sizeof(*key));
     if (!key)
         return error_oom(error);
+    if (secret_key_keep_from_children(key) < 0) {
+        int code = errno;
+
+        sodium_free(key);
+        return error_errno(error, code, "a key in memory can't be kept from child processes");
+    }
     *ret = key;
     return 0;
 }

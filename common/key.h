@@ -14,7 +14,8 @@ struct public_key {
 };
 
 /**
- * struct secret_key - a signing key in memory of its own (sodium_malloc: guarded, locked, wiped on free)
+ * struct secret_key - a signing key in memory of its own (sodium_malloc: guarded, locked, wiped on free).
+ * A process that forks keeps it for itself: the child has zeros in its place, which it must not free.
  */
 struct secret_key;
 

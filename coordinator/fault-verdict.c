@@ -14,6 +14,15 @@ static enum verdict fault_says(char why[200], enum verdict verdict, const char *
  * signed. */
 #define FAULT_EARLY_MSEC 1000
 
+/* By the host's own words, or by when it was by the coordinator's clock. */
+static bool ended_early(const struct run *run, const struct run_fault *fault)
+{
+    return fault->is_interrupted || !strcmp(fault->ended_by, "halt") ||
+           fault->revert_error_msec < -FAULT_EARLY_MSEC ||
+           (fault->reverted_usec && run_corrected(run, fault->host, fault->reverted_usec) <
+                                        fault->deadline_usec - FAULT_EARLY_MSEC * USEC_PER_MSEC);
+}
+
 enum verdict fault_verdict(const struct run *run, const struct run_fault *fault, char why[200])
 {
     bool is_proved = fault->state == RUN_FAULT_REVERTED || fault->state == RUN_FAULT_ENDED;
@@ -30,8 +39,7 @@ enum verdict fault_verdict(const struct run *run, const struct run_fault *fault,
         return fault_says(why, VERDICT_UNKNOWN, "its effect was not shown");
     if (!is_proved)
         return fault_says(why, VERDICT_UNKNOWN, "there is no proof of its end");
-    if (fault->is_interrupted || !strcmp(fault->ended_by, "halt") ||
-        fault->revert_error_msec < -FAULT_EARLY_MSEC)
+    if (ended_early(run, fault))
         return fault_says(why, VERDICT_UNKNOWN, "it ended early");
     return fault_says(why, VERDICT_MET, "");
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "common/io.h"
 #include "common/key.h"
@@ -133,10 +134,28 @@ START_TEST(public_keys)
 }
 END_TEST
 
+/* Works out a plan in a child: what is parsed there must not come near the key. */
+START_TEST(children_have_no_key)
+{
+    static const uint8_t nothing[KEY_SECRET_BYTES];
+    _cleanup_(secret_key_freep) struct secret_key *key = NULL;
+    int status = 0;
+    pid_t pid;
+
+    ck_assert_int_eq(secret_key_generate(&key, NULL), 0);
+    pid = fork();
+    if (pid == 0)
+        _exit(memcmp(key, nothing, sizeof(nothing)) != 0);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert_mem_ne(key, nothing, sizeof(nothing));
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {saves_and_loads, seals_with_a_passphrase, refuses_bad_files, public_keys,
-                                  NULL};
+    const TTest *const tests[] = {saves_and_loads, seals_with_a_passphrase, refuses_bad_files,
+                                  public_keys,     children_have_no_key,    NULL};
 
     return unit_run("key", tests);
 }

@@ -64,8 +64,10 @@ START_TEST(remembers_across_a_restart)
     ck_assert(!replay_has(replay, RUN(1), "other"));
     ck_assert_uint_eq(replay_count_runs(replay, MANDATE, RUN(3)), 2);
     ck_assert_uint_eq(replay_count_runs(replay, MANDATE, RUN(2)), 1);
-    ck_assert_int_eq(replay_last_end_usec(replay, "network"), 200);
-    ck_assert_int_eq(replay_last_end_usec(replay, "process"), 0);
+    ck_assert_int_eq(replay_last_end_usec(replay, "network", MANDATE, RUN(3)), 200);
+    ck_assert_int_eq(replay_last_end_usec(replay, "network", MANDATE, RUN(2)), 100); /* not its own run's */
+    ck_assert_int_eq(replay_last_end_usec(replay, "network", "another", RUN(2)), 200);
+    ck_assert_int_eq(replay_last_end_usec(replay, "process", MANDATE, RUN(3)), 0);
     ck_assert_int_eq(replay_quarantine_usec(replay), 0);
     replay_free(replay);
 }

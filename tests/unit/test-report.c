@@ -165,7 +165,7 @@ static void check_fault(const char *kind, const char *body, const char *verdict,
     struct run_fault *fault;
 
     run = fixture_start("[]");
-    fixture_says(run, "a1", kind, "lose-az1", body, T0 + SEC(2));
+    fixture_says(run, "a1", kind, "lose-az1", body, STEPS_AT + DURATION);
     fault = run_fault_of(run, "a1", "lose-az1");
     ck_assert_str_eq(verdict_name(fault_verdict(run, fault, said)), verdict);
     ck_assert_str_eq(said, why);
@@ -190,6 +190,24 @@ START_TEST(test_fault_verdicts)
     fixture_revert(run, "a1", STEPS_AT + DURATION, 1);
     ck_assert_str_eq(verdict_name(fault_verdict(run, &run->faults[0], why)), "unknown");
     ck_assert_str_eq(why, "its effect was not shown");
+    run = run_free(run);
+}
+END_TEST
+
+/* A host whose clock is ahead ends at its own deadline, which came too early by everybody else's. */
+START_TEST(test_ended_early_by_our_clock)
+{
+    char why[200];
+    struct run_fault *fault;
+
+    run = fixture_start("[]");
+    fixture_revert(run, "a1", STEPS_AT + DURATION + MSEC(2), 2);
+    fault = run_fault_of(run, "a1", "lose-az1");
+    run_host(run, "a1")->clock_offset_usec = MSEC(900);
+    ck_assert_str_eq(verdict_name(fault_verdict(run, fault, why)), "met");
+    run_host(run, "a1")->clock_offset_usec = MSEC(1500);
+    ck_assert_str_eq(verdict_name(fault_verdict(run, fault, why)), "unknown");
+    ck_assert_str_eq(why, "it ended early");
     run = run_free(run);
 }
 END_TEST
@@ -230,6 +248,7 @@ int main(void)
                                   test_no_fresh_head,
                                   test_no_objectives,
                                   test_fault_verdicts,
+                                  test_ended_early_by_our_clock,
                                   test_halted,
                                   test_failed,
                                   test_suspect,

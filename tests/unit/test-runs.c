@@ -212,7 +212,8 @@ START_TEST(test_killed_everywhere)
         count("SELECT count(*) FROM runs WHERE state = 'done' AND over > 0 AND verdict = 'unknown'"), 1);
     ck_assert_int_eq(count("SELECT json_array_length(report, '$.faults') FROM runs"), 3);
     ck_assert_int_eq(
-        count("SELECT count(*) FROM runs WHERE json_extract(report, '$.faults[0].verdict') = 'met'"), 1);
+        count("SELECT count(*) FROM runs WHERE json_extract(report, '$.faults[0].why') = 'it ended early'"),
+        1);
     close_coordinator();
 }
 END_TEST

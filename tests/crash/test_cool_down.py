@@ -1,0 +1,42 @@
+"""Cool-down and concurrency with two steps of one class: what an answer accepts, the start accepts too."""
+
+import base64
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from agent_rig import Agent  # noqa: E402
+from executor_client import ANSWER, ASK, ORDER, POLICY, uuid  # noqa: E402
+
+STEP = {"name": "lose", "fault": "zone.block", "parameters": {"zone": "z1"}, "duration_ms": 1500, "hosts": ["host"],
+        "late_joiners": False}
+
+
+def test_steps_of_one_run_do_not_cool_each_other_down(host):
+    agent = Agent(host)
+    policy = POLICY.format(name="host", lost=60).replace("concurrency: 1, cool_down_s: 0", "concurrency: 2, cool_down_s: 60")
+    host.write("/etc/grivet/agent.yaml", policy)
+    agent.start()
+    papers = agent.papers
+    mandate = papers.mandate(steps=[STEP, {**STEP, "name": "lose-too"}], max_runs=2)
+
+    def answer():
+        agent.courier.send(ASK, data=papers.ask_bundle(mandate, [papers.alice, papers.bob], "start"))
+        return json.loads(base64.b64decode(json.loads(agent.courier.expect(ANSWER))["payload"]))
+
+    def order(step, run):
+        payload = papers.order_payload(mandate, step=step, run=run)
+        agent.courier.send(ORDER, data=papers.order_bundle(mandate, payload))
+        return json.loads(payload)["id"]
+    assert [step["is_accepted"] for step in answer()["steps"]] == [True, True]
+    run = uuid()
+    orders = [order("lose", run), order("lose-too", run)]
+    for each in orders:
+        agent.courier.wait_event("order.accepted", order=each)
+    for each in orders:
+        agent.courier.wait_event("fault.reverted", order=each)
+    late = agent.courier.wait_event("order.refused", order=order("lose", uuid()))
+    assert "classes.network.cool_down_s: not before" in late["body"]["reason"]
+    assert ["cool_down_s" in step["reason"] for step in answer()["steps"]] == [True, True]
