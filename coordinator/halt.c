@@ -19,9 +19,7 @@ struct halt_host {
 };
 
 struct halt_request {
-    struct halt_request *next;
-    struct runs *runs;
-    struct http_request *request;
+    struct waiting waiting;
     struct envelope *envelope;
     struct halt *halt;
     int64_t sent_usec;
@@ -29,28 +27,13 @@ struct halt_request {
     struct halt_host *hosts;
 };
 
-static void halt_request_free(struct halt_request *request)
+static void halt_clear(struct waiting *waiting)
 {
-    for (struct halt_request **at = &request->runs->halts; *at; at = &(*at)->next)
-        if (*at == request) {
-            *at = request->next;
-            break;
-        }
+    struct halt_request *request = (struct halt_request *)waiting;
+
     envelope_free(request->envelope);
     halt_free(request->halt);
     free(request->hosts);
-    free(request);
-}
-
-static void on_gone(void *context)
-{
-    halt_request_free(context);
-}
-
-void halts_drop(struct runs *runs)
-{
-    while (runs->halts)
-        halt_request_free(runs->halts);
 }
 
 static bool run_is_in_scope(const struct halt *halt, const struct run *run)
@@ -63,8 +46,8 @@ static int64_t active_until(const struct halt_request *request, const char *host
 {
     int64_t until_usec = 0;
 
-    for (size_t i = 0; i < request->runs->count; i++) {
-        const struct run *run = request->runs->items[i];
+    for (size_t i = 0; i < request->waiting.runs->count; i++) {
+        const struct run *run = request->waiting.runs->items[i];
 
         for (size_t k = 0; run_is_in_scope(request->halt, run) && k < run->n_faults; k++)
             if (!strcmp(run->faults[k].host, host) && run_fault_is_active(&run->faults[k]) &&
@@ -90,7 +73,7 @@ static bool host_is_in_scope(const struct halt_request *request, const struct fl
         return !strcmp(request->halt->host, host->id);
     if (!strcmp(request->halt->scope, "fleet"))
         return fleet_is_in_contact(host) || active_until(request, host->id);
-    run = runs_find(request->runs, request->halt->run);
+    run = runs_find(request->waiting.runs, request->halt->run);
     return run && host_is_in_run(run, host->id);
 }
 
@@ -108,7 +91,7 @@ static int add_host(void *context, struct fleet_host *host)
     hosts = &hosts[request->n_hosts++];
     *hosts = (struct halt_host){.ends_usec = active_until(request, host->id)};
     snprintf(hosts->id, sizeof(hosts->id), "%s", host->id);
-    return delivery_send(request->runs->coordinator, host->id, request->envelope, NULL, NULL);
+    return delivery_send(request->waiting.runs->coordinator, host->id, request->envelope, NULL, NULL);
 }
 
 static void reply(struct halt_request *request)
@@ -125,35 +108,32 @@ static void reply(struct halt_request *request)
                                   json_pack("{s:s, s:o}", "host", host->id, "ends_at",
                                             host->ends_usec ? json_time(host->ends_usec) : json_null()));
     }
-    http_reply_json(request->request, 200,
+    http_reply_json(request->waiting.request, 200,
                     json_pack("{s:I, s:I, s:o}", "hosts", (json_int_t)request->n_hosts, "gone",
                               (json_int_t)n_gone, "unreachable", unreachable));
-    halt_request_free(request);
 }
 
 /* Gone: its events say so, and with nothing known it has been heard of since. */
 static bool is_gone(const struct halt_request *request, const char *id)
 {
-    const struct fleet_host *host = fleet_find(request->runs->coordinator, id);
+    const struct fleet_host *host = fleet_find(request->waiting.runs->coordinator, id);
 
     return !active_until(request, id) && host && host->last_seen_usec > request->sent_usec;
 }
 
-void halts_advance(struct runs *runs, int64_t now_usec)
+static bool halt_advance(struct waiting *waiting, int64_t now_usec)
 {
-    struct halt_request *next;
+    struct halt_request *request = (struct halt_request *)waiting;
+    bool is_complete = true;
 
-    for (struct halt_request *request = runs->halts; request; request = next) {
-        bool is_complete = true;
-
-        next = request->next;
-        for (size_t i = 0; i < request->n_hosts; i++) {
-            request->hosts[i].is_gone |= is_gone(request, request->hosts[i].id);
-            is_complete &= request->hosts[i].is_gone;
-        }
-        if (is_complete || now_usec >= request->sent_usec + RUN_PROOF_USEC)
-            reply(request);
+    for (size_t i = 0; i < request->n_hosts; i++) {
+        request->hosts[i].is_gone |= is_gone(request, request->hosts[i].id);
+        is_complete &= request->hosts[i].is_gone;
     }
+    if (!is_complete && now_usec < request->sent_usec + RUN_PROOF_USEC)
+        return false;
+    reply(request);
+    return true;
 }
 
 static int check_halt(struct halt_request *request, const char *text, size_t length, int64_t now_usec,
@@ -164,7 +144,8 @@ static int check_halt(struct halt_request *request, const char *text, size_t len
     r = envelope_parse(&request->envelope, "halt", ENVELOPE_HALT, text, length, error);
     if (r < 0)
         return r;
-    r = roots_require(request->runs->coordinator->roots, request->envelope, ROOTS_HALT, 1, now_usec, error);
+    r = roots_require(request->waiting.runs->coordinator->roots, request->envelope, ROOTS_HALT, 1, now_usec,
+                      error);
     if (r == 0)
         r = halt_parse(&request->halt, request->envelope->payload, request->envelope->payload_length, error);
     if (r < 0)
@@ -173,16 +154,17 @@ static int check_halt(struct halt_request *request, const char *text, size_t len
         return error_set(error, EKEYEXPIRED, "the halt has expired");
     if (request->halt->issued_usec > now_usec + HALT_AHEAD_USEC)
         return error_set(error, EKEYREJECTED, "the halt was issued in the future: check the clock");
-    if (!strcmp(request->halt->scope, "host") && !fleet_find(request->runs->coordinator, request->halt->host))
+    if (!strcmp(request->halt->scope, "host") &&
+        !fleet_find(request->waiting.runs->coordinator, request->halt->host))
         return error_set(error, ENOENT, "there is no host %s", request->halt->host);
-    if (!strcmp(request->halt->scope, "run") && !runs_find(request->runs, request->halt->run))
+    if (!strcmp(request->halt->scope, "run") && !runs_find(request->waiting.runs, request->halt->run))
         return error_set(error, ENOENT, "no run %s is under way", request->halt->run);
     return 0;
 }
 
 static const char *signer(const struct halt_request *request)
 {
-    const struct roots *roots = request->runs->coordinator->roots;
+    const struct roots *roots = request->waiting.runs->coordinator->roots;
 
     for (size_t i = 0; i < roots->n_keys; i++)
         if (roots->keys[i].roles & ROOTS_HALT &&
@@ -204,21 +186,18 @@ void runs_handle_halt(void *context, struct http_request *http)
         http_reply_error(http, 503, "out of memory");
         return;
     }
-    request->runs = coordinator->runs;
-    request->request = http;
+    request->waiting = (struct waiting){NULL, coordinator->runs, http, halt_advance, halt_clear};
     request->sent_usec = now_usec;
     text = http_body(http, &length);
     if (check_halt(request, text, length, now_usec, &error) < 0) {
         http_reply_error(http, error.code == ENOENT ? 404 : 403, "%s", error.text);
-        halt_request_free(request);
+        halt_clear(&request->waiting);
+        free(request);
         return;
     }
     fleet_each(coordinator, add_host, request);
     for (size_t i = 0; i < coordinator->runs->count && strcmp(request->halt->scope, "host"); i++)
         if (run_is_in_scope(request->halt, coordinator->runs->items[i]))
             run_halt(coordinator->runs->items[i], signer(request), now_usec);
-    request->next = coordinator->runs->halts;
-    coordinator->runs->halts = request;
-    http_hold(http, on_gone, request);
-    runs_wake(coordinator->runs);
+    runs_wait(&request->waiting);
 }

@@ -9,9 +9,7 @@
 /** struct plan_request - one operator waiting for hosts' answers; the hosts asked are those of @run, which
  * never starts */
 struct plan_request {
-    struct plan_request *next;
-    struct runs *runs;
-    struct http_request *request;
+    struct waiting waiting;
     struct experiment *experiment;
     struct envelope *draft;
     struct run *run;
@@ -19,30 +17,15 @@ struct plan_request {
     json_t *answers, *refused;
 };
 
-static void plan_free(struct plan_request *plan)
+static void plan_clear(struct waiting *waiting)
 {
-    for (struct plan_request **at = &plan->runs->plans; *at; at = &(*at)->next)
-        if (*at == plan) {
-            *at = plan->next;
-            break;
-        }
+    struct plan_request *plan = (struct plan_request *)waiting;
+
     experiment_free(plan->experiment);
     envelope_free(plan->draft);
     run_free(plan->run);
     json_decref(plan->answers);
     json_decref(plan->refused);
-    free(plan);
-}
-
-static void on_gone(void *context)
-{
-    plan_free(context);
-}
-
-void planner_drop(struct runs *runs)
-{
-    while (runs->plans)
-        plan_free(runs->plans);
 }
 
 static void refuse(struct plan_request *plan, const char *host, const char *reason)
@@ -63,7 +46,7 @@ static json_t *plan_budgets(struct runs *runs)
 
 static void plan_reply(struct plan_request *plan)
 {
-    struct runs *runs = plan->runs;
+    struct runs *runs = plan->waiting.runs;
     _cleanup_free_ char *text = NULL;
     struct error share, error;
 
@@ -71,57 +54,59 @@ static void plan_reply(struct plan_request *plan)
         node_error(plan->experiment->document,
                    node_get(plan->experiment->expect, "max_share_of_group_percent"), &error, "%s",
                    share.text);
-        http_reply_error(plan->request, 422, "%s", error.text);
-        plan_free(plan);
+        http_reply_error(plan->waiting.request, 422, "%s", error.text);
         return;
     }
     text = envelope_format(plan->draft);
-    http_reply_json(plan->request, 200,
+    http_reply_json(plan->waiting.request, 200,
                     json_pack("{s:o, s:O, s:O, s:o}", "mandate",
                               text ? json_loads(text, 0, NULL) : json_null(), "answers", plan->answers,
                               "refused", plan->refused, "budgets", plan_budgets(runs)));
-    plan_free(plan);
+}
+
+static bool plan_advance(struct waiting *waiting, int64_t now_usec)
+{
+    struct plan_request *plan = (struct plan_request *)waiting;
+    bool is_complete = true;
+
+    for (size_t i = 0; i < plan->run->n_hosts; i++)
+        is_complete &= plan->run->hosts[i].has_answered;
+    if (!is_complete && now_usec < plan->until_usec)
+        return false;
+    for (size_t i = 0; i < plan->run->n_hosts; i++)
+        if (!plan->run->hosts[i].has_answered)
+            refuse(plan, plan->run->hosts[i].id, "no answer within 10 s");
+    plan_reply(plan);
+    return true;
+}
+
+static void take_answer(struct plan_request *plan, struct run_host *asked, const struct node *root)
+{
+    const struct node *steps = node_get(root, "steps"), *is;
+    const char *reason;
+
+    asked->has_answered = true;
+    json_array_append_new(plan->answers, node_to_json(root));
+    for (const struct node *step = steps ? steps->first : NULL; step; step = step->next) {
+        is = node_get(step, "is_victim");
+        asked->is_victim |= is && is->type == DOCUMENT_BOOLEAN && is->boolean;
+        is = node_get(step, "is_accepted");
+        reason = node_string(step, "reason");
+        if (is && is->type == DOCUMENT_BOOLEAN && !is->boolean)
+            refuse(plan, asked->id, reason ? reason : "no reason given");
+    }
 }
 
 void planner_on_answer(struct runs *runs, const char *host, const struct document *payload)
 {
-    const struct node *root = document_root(payload), *steps = node_get(root, "steps"), *is;
-    const char *ask = node_string(root, "ask"), *reason;
+    const char *ask = node_string(document_root(payload), "ask");
 
-    for (struct plan_request *plan = runs->plans; plan && ask; plan = plan->next) {
-        struct run_host *asked = run_host(plan->run, host);
+    for (struct waiting *waiting = runs->waiting; waiting && ask; waiting = waiting->next) {
+        struct plan_request *plan = (struct plan_request *)waiting;
+        struct run_host *asked = waiting->advance == plan_advance ? run_host(plan->run, host) : NULL;
 
-        if (!asked || asked->has_answered || strcmp(asked->ask, ask))
-            continue;
-        asked->has_answered = true;
-        json_array_append_new(plan->answers, node_to_json(root));
-        for (const struct node *step = steps ? steps->first : NULL; step; step = step->next) {
-            is = node_get(step, "is_victim");
-            asked->is_victim |= is && is->type == DOCUMENT_BOOLEAN && is->boolean;
-            is = node_get(step, "is_accepted");
-            reason = node_string(step, "reason");
-            if (is && is->type == DOCUMENT_BOOLEAN && !is->boolean)
-                refuse(plan, host, reason ? reason : "no reason given");
-        }
-    }
-}
-
-void planner_advance(struct runs *runs, int64_t now_usec)
-{
-    struct plan_request *next;
-
-    for (struct plan_request *plan = runs->plans; plan; plan = next) {
-        bool is_complete = true;
-
-        next = plan->next;
-        for (size_t i = 0; i < plan->run->n_hosts; i++)
-            is_complete &= plan->run->hosts[i].has_answered;
-        if (!is_complete && now_usec < plan->until_usec)
-            continue;
-        for (size_t i = 0; i < plan->run->n_hosts; i++)
-            if (!plan->run->hosts[i].has_answered)
-                refuse(plan, plan->run->hosts[i].id, "no answer within 10 s");
-        plan_reply(plan);
+        if (asked && !asked->has_answered && !strcmp(asked->ask, ask))
+            take_answer(plan, asked, document_root(payload));
     }
 }
 
@@ -145,7 +130,7 @@ static int add_candidate(void *context, struct fleet_host *host)
 /* The draft: the exact bytes that people will sign. */
 static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error *error)
 {
-    struct coordinator *coordinator = plan->runs->coordinator;
+    struct coordinator *coordinator = plan->waiting.runs->coordinator;
     struct candidates candidates = {};
     _cleanup_free_ char *text = NULL;
     struct mandate *mandate;
@@ -176,7 +161,7 @@ static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error 
 
 static int plan_open(struct plan_request *plan, const char *text, size_t length, struct error *error)
 {
-    struct coordinator *coordinator = plan->runs->coordinator;
+    struct coordinator *coordinator = plan->waiting.runs->coordinator;
     const struct experiment *experiment;
     int64_t now_usec = time_now_usec();
     int r;
@@ -216,19 +201,16 @@ void runs_handle_plan(void *context, struct http_request *request)
         http_reply_error(request, 503, "out of memory");
         return;
     }
-    plan->runs = coordinator->runs;
-    plan->request = request;
+    plan->waiting = (struct waiting){NULL, coordinator->runs, request, plan_advance, plan_clear};
     plan->answers = json_array();
     plan->refused = json_array();
     text = http_body(request, &length);
     if (plan_open(plan, text, length, &error) < 0) {
-        plan_free(plan);
+        plan_clear(&plan->waiting);
+        free(plan);
         http_reply_error(request, 422, "%s", error.text);
         return;
     }
-    plan->next = coordinator->runs->plans;
-    coordinator->runs->plans = plan;
-    http_hold(request, on_gone, plan);
     balancers_watch(coordinator->balancers, true);
-    runs_wake(coordinator->runs);
+    runs_wait(&plan->waiting);
 }

@@ -8,9 +8,7 @@
 #define PROGRESS_LINES_MAX 500
 
 struct progress_request {
-    struct progress_request *next;
-    struct runs *runs;
-    struct http_request *request;
+    struct waiting waiting;
     char run[UUID_TEXT_MAX];
     int64_t after, until_usec;
     char state[16]; /* as it was when the request came */
@@ -174,27 +172,6 @@ void runs_handle_mandate(void *context, struct http_request *request)
         http_reply_error(request, 404, "there is no such mandate");
 }
 
-static void progress_free(struct progress_request *progress)
-{
-    for (struct progress_request **at = &progress->runs->progresses; *at; at = &(*at)->next)
-        if (*at == progress) {
-            *at = progress->next;
-            break;
-        }
-    free(progress);
-}
-
-static void on_gone(void *context)
-{
-    progress_free(context);
-}
-
-void progress_drop(struct runs *runs)
-{
-    while (runs->progresses)
-        progress_free(runs->progresses);
-}
-
 static int append_line(void *context, const struct store_row *row)
 {
     json_array_append_new(context, json_pack("{s:I, s:o, s:s}", "n", (json_int_t)store_integer(row, 0), "at",
@@ -204,7 +181,7 @@ static int append_line(void *context, const struct store_row *row)
 
 static void progress_reply(struct progress_request *progress)
 {
-    struct coordinator *coordinator = progress->runs->coordinator;
+    struct coordinator *coordinator = progress->waiting.runs->coordinator;
     json_t *lines = json_array(), *body;
     struct run_row row;
 
@@ -220,26 +197,23 @@ static void progress_reply(struct progress_request *progress)
                          "is_over", is_over);
         json_decref(row.status);
         json_decref(row.report);
-        http_reply_json(progress->request, 200, body);
+        http_reply_json(progress->waiting.request, 200, body);
     } else {
-        http_reply_error(progress->request, 404, "there is no run %.40s", progress->run);
+        http_reply_error(progress->waiting.request, 404, "there is no run %.40s", progress->run);
     }
     json_decref(lines);
-    progress_free(progress);
 }
 
-void progress_advance(struct runs *runs, int64_t now_usec)
+static bool progress_advance(struct waiting *waiting, int64_t now_usec)
 {
-    struct progress_request *next;
+    struct progress_request *progress = (struct progress_request *)waiting;
+    const struct run *run = runs_find(waiting->runs, progress->run);
 
-    for (struct progress_request *progress = runs->progresses; progress; progress = next) {
-        const struct run *run = runs_find(runs, progress->run);
-
-        next = progress->next;
-        if (!run || run_is_over(run) || (int64_t)run->n_lines > progress->after ||
-            strcmp(run_state_name(run->state), progress->state) || now_usec >= progress->until_usec)
-            progress_reply(progress);
-    }
+    if (run && !run_is_over(run) && (int64_t)run->n_lines <= progress->after &&
+        !strcmp(run_state_name(run->state), progress->state) && now_usec < progress->until_usec)
+        return false;
+    progress_reply(progress);
+    return true;
 }
 
 void runs_handle_progress(void *context, struct http_request *request)
@@ -253,14 +227,10 @@ void runs_handle_progress(void *context, struct http_request *request)
         http_reply_error(request, 503, "out of memory");
         return;
     }
-    progress->runs = coordinator->runs;
-    progress->request = request;
+    progress->waiting = (struct waiting){NULL, coordinator->runs, request, progress_advance, NULL};
     progress->after = http_query_integer(request, "after", 0);
     progress->until_usec = time_now_usec() + PROGRESS_HOLD_USEC;
     snprintf(progress->run, sizeof(progress->run), "%s", id);
     snprintf(progress->state, sizeof(progress->state), "%s", run ? run_state_name(run->state) : "");
-    progress->next = coordinator->runs->progresses;
-    coordinator->runs->progresses = progress;
-    http_hold(request, on_gone, progress);
-    runs_wake(coordinator->runs);
+    runs_wait(&progress->waiting);
 }

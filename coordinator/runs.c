@@ -163,6 +163,42 @@ static void look_at_hosts(struct run *run)
     }
 }
 
+static void waiting_free(struct waiting *waiting)
+{
+    for (struct waiting **at = &waiting->runs->waiting; *at; at = &(*at)->next)
+        if (*at == waiting) {
+            *at = waiting->next;
+            break;
+        }
+    if (waiting->clear)
+        waiting->clear(waiting);
+    free(waiting);
+}
+
+static void on_gone(void *context)
+{
+    waiting_free(context);
+}
+
+void runs_wait(struct waiting *waiting)
+{
+    waiting->next = waiting->runs->waiting;
+    waiting->runs->waiting = waiting;
+    http_hold(waiting->request, on_gone, waiting);
+    runs_wake(waiting->runs);
+}
+
+static void advance_waiting(struct runs *runs, int64_t now_usec)
+{
+    struct waiting *next;
+
+    for (struct waiting *waiting = runs->waiting; waiting; waiting = next) {
+        next = waiting->next;
+        if (waiting->advance(waiting, now_usec))
+            waiting_free(waiting);
+    }
+}
+
 static void drop_over(struct runs *runs)
 {
     size_t kept = 0;
@@ -184,12 +220,10 @@ void runs_wake(struct runs *runs)
         look_at_hosts(runs->items[i]);
         run_advance(runs->items[i], now_usec);
     }
-    planner_advance(runs, now_usec);
-    halts_advance(runs, now_usec);
-    progress_advance(runs, now_usec);
+    advance_waiting(runs, now_usec);
     drop_over(runs);
     balancers_watch(runs->coordinator->balancers, runs->count > 0);
-    if (runs->count || runs->plans || runs->halts || runs->progresses)
+    if (runs->count || runs->waiting)
         event_add(runs->tick, &interval);
     else
         event_del(runs->tick);
@@ -253,9 +287,8 @@ void runs_close(struct coordinator *coordinator)
 
     if (!runs)
         return;
-    planner_drop(runs);
-    halts_drop(runs);
-    progress_drop(runs);
+    while (runs->waiting)
+        waiting_free(runs->waiting); /* the server answers */
     for (size_t i = 0; i < runs->count; i++)
         run_free(runs->items[i]);
     if (runs->tick)

@@ -5,9 +5,18 @@
 #include "balancer.h"
 #include "run-state.h"
 
-struct plan_request;
-struct halt_request;
-struct progress_request;
+/**
+ * struct waiting - a request of an operator that is answered later; the first member of each kind
+ * @advance: looked at by runs_wake(). Return: true when it has replied
+ * @clear: frees what the kind holds, but not itself; may be NULL
+ */
+struct waiting {
+    struct waiting *next;
+    struct runs *runs;
+    struct http_request *request;
+    bool (*advance)(struct waiting *waiting, int64_t now_usec);
+    void (*clear)(struct waiting *waiting);
+};
 
 /** struct runs - every run that is not over, and the requests that wait for something */
 struct runs {
@@ -15,9 +24,7 @@ struct runs {
     size_t count;
     struct run **items;
     struct event *tick;
-    struct plan_request *plans;
-    struct halt_request *halts;
-    struct progress_request *progresses;
+    struct waiting *waiting;
 };
 
 #define RUNS_TICK_USEC (100 * USEC_PER_MSEC) /* only while something is under way: for deadlines */
@@ -29,6 +36,9 @@ struct run *runs_find(struct runs *runs, const char *id);
 int runs_add(struct runs *runs, struct run *run, struct error *error);
 /** runs_wake() - look at everything now, and keep looking while something is under way */
 void runs_wake(struct runs *runs);
+/** runs_wait() - takes over @waiting, whose members but @next are set; it ends with its reply or its client
+ */
+void runs_wait(struct waiting *waiting);
 /** runs_fill_hosts() - group and address of the run's hosts as the fleet knows them */
 void runs_fill_hosts(struct run *run);
 size_t runs_group_size(void *context, const char *group);
@@ -54,12 +64,5 @@ int runs_store_line(struct run *run, int64_t at_usec, const char *text, struct e
 /** runs_store_load() - every run that is not over, with all that was said of it */
 int runs_store_load(struct runs *runs, struct error *error);
 
-/* Requests that wait: looked at by runs_wake() */
+/* planner.c */
 void planner_on_answer(struct runs *runs, const char *host, const struct document *payload);
-void planner_advance(struct runs *runs, int64_t now_usec);
-void halts_advance(struct runs *runs, int64_t now_usec);
-void progress_advance(struct runs *runs, int64_t now_usec);
-/** requests_drop() - the coordinator ends: forget what waits (the server answers it) */
-void planner_drop(struct runs *runs);
-void halts_drop(struct runs *runs);
-void progress_drop(struct runs *runs);
