@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 as_root=""
 [ "$(id -u)" = 0 ] || as_root="sudo"
 logs=$PWD/build-asan/sanitizer-logs
-export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 ASAN_OPTIONS=strict_string_checks=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 
 [ -f build-asan/build.ninja ] ||
     meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Dtest_hooks=true >/dev/null
