@@ -23,8 +23,7 @@ static size_t count_active(const void *context, const char *class)
 
 void executor_make_lifeline(struct executor *executor)
 {
-    lifeline_make(&executor->lifeline, executor->policy, executor->courier_uid, &executor->reported,
-                  LIFELINE_RESOLV_CONF);
+    lifeline_make(&executor->lifeline, executor->policy, executor->courier_uid, &executor->reported, "");
 }
 
 static const char *why_closed(const struct executor *executor)

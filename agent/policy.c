@@ -225,6 +225,15 @@ static int read_protected(struct policy_read *read)
                       &read->policy->protected_cidrs.count);
 }
 
+/* Who says nothing keeps the way in; only an empty list closes it. */
+static void allow_management(struct policy *policy)
+{
+    static const struct cidr anywhere[] = {{.family = AF_INET}, {.family = AF_INET6}};
+
+    memcpy(policy->management, anywhere, sizeof(anywhere));
+    policy->n_management = ARRAY_SIZE(anywhere);
+}
+
 static int read_lifeline(const struct policy_read *read)
 {
     struct lifeline_file file = {.ssh_port = 22};
@@ -234,8 +243,10 @@ static int read_lifeline(const struct policy_read *read)
     if (read->file.lifeline)
         r = node_decode(policy->document, read->file.lifeline, lifeline_fields, &file, read->error);
     policy->ssh_port = file.ssh_port;
-    if (r == 0)
+    if (r == 0 && file.management)
         r = read_cidrs(read, file.management, policy->management, &policy->n_management);
+    else if (r == 0)
+        allow_management(policy);
     if (r == 0)
         r = read_cidrs(read, file.resolvers, policy->resolvers, &policy->n_resolvers);
     if (r == 0)

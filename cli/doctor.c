@@ -10,18 +10,16 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "agent/lifeline.h"
 #include "cli.h"
-#include "common/document.h"
-#include "common/io.h"
 #include "common/record.h"
 #include "common/roots.h"
 #include "executor.h"
 #include "faults/fault.h"
 #include "faults/kernel/nft.h"
 
-#define POLICY_PATH "/etc/grivet/agent.yaml"
-#define ROOTS_PATH  "/etc/grivet/roots.json"
-#define WORDS_MAX   512
+#define ROOTS_PATH "/etc/grivet/roots.json"
+#define WORDS_MAX  512
 
 enum level { LEVEL_OK, LEVEL_WARN, LEVEL_FAIL };
 
@@ -93,18 +91,33 @@ static enum level check_containers(char words[WORDS_MAX])
 
 static enum level check_policy(char words[WORDS_MAX])
 {
-    _cleanup_(document_freep) struct document *document = NULL;
+    _cleanup_(policy_freep) struct policy *policy = NULL;
     struct error error;
 
     if (access(POLICY_PATH, F_OK) < 0)
         return say(words, LEVEL_WARN, "%s: not there yet; grivet join writes it", POLICY_PATH);
-    if (io_check_root_only(POLICY_PATH, &error) < 0 ||
-        document_load(&document, POLICY_PATH, 1 << 20, &error) < 0)
+    if (policy_load(&policy, POLICY_PATH, &error) < 0)
         return say(words, LEVEL_FAIL, "%s", error.text);
-    if (!node_string(document_root(document), "host") || !node_string(document_root(document), "environment"))
-        return say(words, LEVEL_FAIL, "%s: says no host or no environment", POLICY_PATH);
-    return say(words, LEVEL_OK, "host %s in environment %s", node_string(document_root(document), "host"),
-               node_string(document_root(document), "environment"));
+    return say(words, LEVEL_OK, "host %s in environment %s", policy->host, policy->environment);
+}
+
+/* What no fault cuts off. */
+static enum level check_lifeline(char words[WORDS_MAX])
+{
+    _cleanup_(policy_freep) struct policy *policy = NULL;
+    const struct lifeline_reported reported = {0};
+    const char *gaps[LIFELINE_GAPS_MAX];
+    struct lifeline lifeline;
+    size_t n_gaps;
+
+    if (policy_load(&policy, POLICY_PATH, NULL) < 0)
+        return say(words, LEVEL_WARN, "not known without a policy");
+    lifeline_make(&lifeline, policy, 0, &reported, "");
+    n_gaps = lifeline_gaps(&lifeline, gaps);
+    if (n_gaps)
+        return say(words, LEVEL_WARN, "%s%s%s", gaps[0], n_gaps > 1 ? "; " : "", n_gaps > 1 ? gaps[1] : "");
+    return say(words, LEVEL_OK, "%zu name servers, time servers and SSH stay within reach",
+               lifeline.n_resolvers);
 }
 
 static enum level check_roots(char words[WORDS_MAX])
@@ -205,10 +218,10 @@ static const struct {
     const char *name;
     enum level (*check)(char words[WORDS_MAX]);
 } checks[] = {
-    {"privileges", check_root},   {"kernel", check_kernel}, {"clock", check_clock},
-    {"cgroups", check_cgroups},   {"rules", check_rules},   {"containers", check_containers},
-    {"users", check_users},       {"policy", check_policy}, {"roots", check_roots},
-    {"executor", check_executor}, {"halted", check_halted},
+    {"privileges", check_root}, {"kernel", check_kernel},     {"clock", check_clock},
+    {"cgroups", check_cgroups}, {"rules", check_rules},       {"containers", check_containers},
+    {"users", check_users},     {"policy", check_policy},     {"lifeline", check_lifeline},
+    {"roots", check_roots},     {"executor", check_executor}, {"halted", check_halted},
 };
 
 /* Return: whether it failed. */

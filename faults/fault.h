@@ -71,7 +71,7 @@ struct lifeline {
     uid_t courier_uid;
     size_t n_coordinators, n_resolvers, n_time_servers, n_management;
     struct endpoint coordinators[16];
-    struct cidr resolvers[8], time_servers[16], management[32];
+    struct cidr resolvers[16], time_servers[16], management[32];
     uint16_t ssh_port;
 };
 

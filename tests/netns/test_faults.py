@@ -11,7 +11,7 @@ import uuid
 import pytest
 
 from lab.host import BUILD, wait_until
-from netns.fault_rig import BYSTANDER, COURIER, EXAMPLES, OTHER, own_parameters, spawn, ZONES, net, start  # noqa: F401
+from netns.fault_rig import BYSTANDER, COURIER, EXAMPLES, LIFELINE, OTHER, own_parameters, spawn, ZONES, net, start  # noqa: F401
 
 
 def registry():
@@ -148,6 +148,26 @@ def test_lifeline_ssh_dns_and_loopback(net, start):
         data, sender = resolver.recvfrom(10)
         resolver.sendto(data, sender)
         assert client.recv(10) == b"query"
+        driver.end()
+
+
+def test_lifeline_of_any_time_server(net, start):
+    """Both ways, whoever asks, and nothing beside it: the port next to it stays silent."""
+    lifeline = {**LIFELINE, "time_servers": ["0.0.0.0/0", "::/0"]}
+    with net.open(net.there, socket.AF_INET, socket.SOCK_DGRAM) as server, \
+            net.open(net.there, socket.AF_INET, socket.SOCK_DGRAM) as other, \
+            net.open(net.here, socket.AF_INET, socket.SOCK_DGRAM, OTHER) as client:
+        server.bind(("10.9.0.2", 123))
+        other.bind(("10.9.0.2", 124))
+        driver = start("zone.block", {"zone": "az1"}, zone="az1", lifeline=lifeline)
+        driver.arm()
+        client.sendto(b"what time is it?", ("10.9.0.2", 123))
+        data, sender = server.recvfrom(20)
+        server.sendto(data, sender)
+        assert client.recv(20) == b"what time is it?"
+        client.sendto(b"lost", ("10.9.0.2", 124))
+        with pytest.raises(TimeoutError):
+            other.recv(20)
         driver.end()
 
 

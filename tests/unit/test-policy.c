@@ -21,6 +21,25 @@ static struct policy *parse(const char *text)
     return policy;
 }
 
+static void assert_managed_from_anywhere(const struct policy *policy)
+{
+    ck_assert_int_eq(policy->ssh_port, 22);
+    ck_assert_uint_eq(policy->n_management, 2);
+    ck_assert_int_eq(policy->management[0].family, AF_INET);
+    ck_assert_int_eq(policy->management[1].family, AF_INET6);
+    ck_assert_uint_eq(policy->management[0].prefix + policy->management[1].prefix, 0);
+}
+
+START_TEST(ssh_stays_open_unless_closed)
+{
+    _cleanup_(policy_freep) struct policy *silent = parse(HEAD "lifeline: {resolvers: [10.0.0.53]}\n");
+    _cleanup_(policy_freep) struct policy *closed = parse(HEAD "lifeline: {management: []}\n");
+
+    assert_managed_from_anywhere(silent);
+    ck_assert_uint_eq(closed->n_management, 0);
+}
+END_TEST
+
 START_TEST(defaults_are_safe)
 {
     _cleanup_(policy_freep) struct policy *policy = parse(HEAD);
@@ -36,6 +55,7 @@ START_TEST(defaults_are_safe)
     ck_assert(!policy_class_find(policy, "process")->is_allowed);
     ck_assert_ptr_null(policy_class_find(policy, "disk"));
     ck_assert_ptr_null(policy->protected_processes[0]);
+    assert_managed_from_anywhere(policy);
 }
 END_TEST
 
@@ -107,8 +127,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {defaults_are_safe, everything_given, every_error_has_a_place,
-                                  only_root_may_write_it, NULL};
+    const TTest *const tests[] = {defaults_are_safe,       ssh_stays_open_unless_closed, everything_given,
+                                  every_error_has_a_place, only_root_may_write_it,       NULL};
 
     return unit_run("policy", tests);
 }
