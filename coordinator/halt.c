@@ -113,12 +113,19 @@ static void reply(struct halt_request *request)
                               (json_int_t)n_gone, "unreachable", unreachable));
 }
 
-/* Gone: its events say so, and with nothing known it has been heard of since. */
+/* Gone: its events say so, and so does its own signature under all of them, asked for since. A courier alone
+ * could say anything. */
 static bool is_gone(const struct halt_request *request, const char *id)
 {
-    const struct fleet_host *host = fleet_find(request->waiting.runs->coordinator, id);
+    struct coordinator *coordinator = request->waiting.runs->coordinator;
+    const struct fleet_host *host = fleet_find(coordinator, id);
 
-    return !active_until(request, id) && host && host->last_seen_usec > request->sent_usec;
+    if (!host || host->is_suspect || active_until(request, id))
+        return false;
+    if (host->head_nonce_usec >= request->sent_usec && host->head_sequence >= host->sequence)
+        return true;
+    delivery_nudge(coordinator, id);
+    return false;
 }
 
 static bool halt_advance(struct waiting *waiting, int64_t now_usec)

@@ -63,7 +63,7 @@ class Courier:
     def __init__(self, lie):
         self.lie = LIES[lie]
         self.executor = Executor()
-        self.is_lying = False
+        self.is_lying, self.is_deaf = False, lie == "deafen"  # to halts
 
     def poll(self):
         coordinator, body = Coordinator(), {"is_first": True, "boot": "b", "received": [], "head": None, "clock": None}
@@ -73,6 +73,8 @@ class Courier:
                 raise SystemExit(f"poll: {status} {answer}")
             self.executor.send(CONTACT, {"coordinator": "10.0.0.2:8443"})
             for item in answer["items"]:
+                if item["kind"] == "halt" and self.is_deaf:
+                    continue
                 documents = [open_envelope(item["kind"], item["envelope"])]
                 if "mandate" in item:
                     mandate = coordinator.call("GET", f"/v1/mandates/{item['mandate']}")[1]
@@ -163,8 +165,8 @@ def acknowledge(courier, lines):
     return []
 
 
-LIES = {"nothing": lambda courier, lines: lines, "change": change, "invent": invent, "reorder": reorder,
-        "withhold": withhold, "acknowledge": acknowledge}
+LIES = {"nothing": lambda courier, lines: lines, "change": change, "invent": invent, "deafen": invent,
+        "reorder": reorder, "withhold": withhold, "acknowledge": acknowledge}
 
 if __name__ == "__main__":
     Courier(sys.argv[1]).run()

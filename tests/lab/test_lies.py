@@ -20,12 +20,14 @@ def fleet(tmp_path_factory):
         made = Small(lab)
         for number, lie in enumerate(["nothing", *LIES]):
             made.add_agent(lie, 2, 11 + number, group=lie)
+        made.add_agent("deaf", 2, 31, group="deaf")
         made.wait_ready()
-        for lie, host in made.hosts.items():
+        liars = {lie: host for lie, host in made.hosts.items() if lie != "deaf"}
+        for lie, host in liars.items():
             host.stop("grivet-courier")
             host.service("liar", [PYTHON, f"{LAB}/source/tests/lab/lying_courier.py", lie], user="grivet-courier",
                          restart=False)
-        made.runs = {lie: made.begin(group=lie, hosts=1, seconds=2) for lie in made.hosts}
+        made.runs = {lie: made.begin(group=lie, hosts=1, seconds=2) for lie in liars}
         made.reports = {lie: made.report(run) for lie, run in made.runs.items()}
         yield made
 
@@ -57,12 +59,26 @@ def test_nothing_is_deleted_without_a_true_acknowledgement(fleet, lie):
                                                               "fault.reverted"]
 
 
+def test_a_courier_cannot_call_a_fault_gone(fleet):
+    """It keeps the halt from the host, and has said already that all is over."""
+    host = fleet.hosts["deaf"]
+    host.stop("grivet-courier")
+    host.service("liar", [PYTHON, f"{LAB}/source/tests/lab/lying_courier.py", "deafen"], user="grivet-courier",
+                 restart=False)
+    run = fleet.begin(group="deaf", hosts=1, seconds=20)
+    wait_event(host, run, "fault.exercised")
+    said = fleet.cli("halt", "--host", "deaf")
+    assert said.returncode == 1 and said.stdout.startswith("all gone on 0 of 1 hosts; unreachable: deaf"), said
+    assert not events(host, run, "fault.reverted")
+    assert host.run(["grivet", "halt"]).stdout == "ended 1 fault(s) on this host\n"
+
+
 def test_an_honest_courier_brings_what_was_withheld(fleet):
     """Last: the real couriers come back, and the store is stopped to be read."""
     for host in fleet.hosts.values():
         host.stop("liar")
         host.start("grivet-courier")
-    healed = [host for lie, host in fleet.hosts.items() if lie not in CONTRADICTIONS]
+    healed = [host for lie, host in fleet.hosts.items() if lie not in (*CONTRADICTIONS, "deaf")]
     for host in healed:
         wanted = events(host)[-1]["sequence"]
         wait_until(lambda: local_status(host)["journal"]["acknowledged"] >= wanted, 15, f"{host.name}'s events to arrive")
