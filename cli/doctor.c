@@ -131,7 +131,8 @@ static enum level check_roots(char words[WORDS_MAX])
     if (roots_load(&roots, ROOTS_PATH, &error) < 0)
         return say(words, LEVEL_FAIL, "%s", error.text);
     if (roots->expires_usec <= time_now_usec())
-        return say(words, LEVEL_FAIL, "%s: expired; nobody is believed any more", ROOTS_PATH);
+        return say(words, LEVEL_FAIL, "%s: expired; nobody is believed any more, except who halts",
+                   ROOTS_PATH);
     return say(words, LEVEL_OK, "%zu keys, good until %s", roots->n_keys,
                time_format(roots->expires_usec, until));
 }

@@ -158,8 +158,11 @@ int roots_require(const struct roots *roots, const struct envelope *envelope, en
 
     if (!has_signature_check)
         return 0;
-    if (now_usec >= roots->expires_usec)
-        return error_set(error, EKEYREJECTED, "%s: the roots have expired; fetch new ones by `grivet join`",
+    /* Stopping is cheaper than starting: whoever could halt once still can. */
+    if (role != ROOTS_HALT && now_usec >= roots->expires_usec)
+        return error_set(error, EKEYREJECTED,
+                         "%s: the roots have expired: root has to put the coordinator's new roots.json into"
+                         " /etc/grivet and restart grivetd",
                          kind);
     if (people < 1 || people > ROOTS_PEOPLE_MAX)
         return error_set(error, EINVAL, "%s: can't ask for %zu people; 1 to %d", kind, people,

@@ -33,7 +33,7 @@ DEFINE_CLEANUP(struct roots *, roots_free)
 /**
  * roots_require() - enough different people with @role have signed @envelope?
  * @people: how many are needed, >= 1
- * @now_usec: refuses expired roots
+ * @now_usec: refuses expired roots, except for ROOTS_HALT: a halt outlives them
  *
  * One person counts once however many keys they have; one key counts once whatever its id.
  * Return: 0 or -EKEYREJECTED, with "signed by 1 of 2 people with role approve"

@@ -89,6 +89,9 @@ START_TEST(counts_people)
     ck_assert_int_eq(roots_require(roots, envelope, ROOTS_ORDER, 1, NOW, &error), -EKEYREJECTED);
     ck_assert_int_eq(roots_require(roots, envelope, ROOTS_HALT, 1, NOW, &error), 0);
     ck_assert_int_eq(roots_require(roots, envelope, ROOTS_APPROVE, 1, 2 * NOW, &error), -EKEYREJECTED);
+    ck_assert_ptr_nonnull(strstr(error.text, "the roots have expired: root has to put"));
+    ck_assert_int_eq(roots_require(roots, envelope, ROOTS_ORDER, 1, 2 * NOW, &error), -EKEYREJECTED);
+    ck_assert_int_eq(roots_require(roots, envelope, ROOTS_HALT, 1, 2 * NOW, &error), 0);
     assert_error(error, "expired");
 }
 END_TEST
