@@ -1,6 +1,5 @@
-/* Events on their way into the journal: written at once, made durable in the next turn of the loop, and only
- * then told to the courier. What the disk does not take waits here and is tried again; faults end meanwhile
- * as ever. */
+/* Events on their way into the journal: written at once, made durable by the syncer, and only then told to
+ * the courier. What the disk does not take waits here and is tried again; faults end meanwhile as ever. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -73,7 +72,7 @@ static void executor_postpone(struct executor *executor, const struct event *eve
 
 static void executor_sync_soon(struct executor *executor)
 {
-    event_active(executor->on_sync, EV_TIMEOUT, 0);
+    event_active(executor->on_sync, EV_TIMEOUT, 0); /* once for all that this turn writes */
 }
 
 void executor_record(struct executor *executor, const char *kind, const char *run, const char *order,
@@ -120,26 +119,75 @@ static void on_retry(evutil_socket_t fd, short what, void *context)
         executor_sync_soon(executor);
 }
 
-void executor_flush(struct executor *executor)
+static void tell_courier(struct executor *executor)
 {
     struct peer *courier = executor_peer(executor, CHANNEL_COURIER);
-    struct error error = {0};
     char body[64];
 
-    if (!executor->journal)
-        return;
-    if (journal_sync(executor->journal, &error) < 0 && !*executor->broken) {
-        snprintf(executor->broken, sizeof(executor->broken), "%s", error.text);
-        executor_say(executor, LOG_LEVEL_ERROR, "no new orders: %s", error.text);
-    }
     snprintf(body, sizeof(body), "{\"last\":%" PRId64 "}", journal_last(executor->journal, NULL));
     if (courier)
         peer_send(courier, CHANNEL_NEWS, body, -1);
 }
 
+static void sync_failed(struct executor *executor, const struct error *error)
+{
+    if (*executor->broken)
+        return;
+    snprintf(executor->broken, sizeof(executor->broken), "%s", error->text);
+    executor_say(executor, LOG_LEVEL_ERROR, "no new orders: %s", error->text);
+}
+
+static void sync_begin(struct executor *executor);
+
+/* What came meanwhile is the next one's. */
+static void on_synced(void *context, int result)
+{
+    struct executor *executor = context;
+    struct error error = {0};
+
+    executor->is_syncing = false;
+    if (journal_sync_end(executor->journal, result, &error) < 0)
+        sync_failed(executor, &error);
+    tell_courier(executor);
+    sync_begin(executor);
+}
+
+static void sync_begin(struct executor *executor)
+{
+    struct error error = {0};
+    int fds[JOURNAL_SYNC_FDS];
+    size_t count = executor->is_syncing ? 0 : journal_sync_begin(executor->journal, fds);
+
+    if (!count)
+        return;
+    executor->is_syncing = true;
+    if (syncer_request(executor->syncer, fds, count, on_synced, executor, &error) == 0)
+        return;
+    executor->is_syncing = false;
+    journal_sync_end(executor->journal, -EIO, NULL);
+    sync_failed(executor, &error);
+}
+
+void executor_greet_courier(struct executor *executor)
+{
+    if (executor->journal)
+        tell_courier(executor);
+}
+
+void executor_flush(struct executor *executor)
+{
+    struct error error = {0};
+
+    if (!executor->journal)
+        return;
+    if (journal_sync(executor->journal, &error) < 0)
+        sync_failed(executor, &error);
+    tell_courier(executor);
+}
+
 static void on_sync(evutil_socket_t fd, short what, void *context)
 {
-    executor_flush(context);
+    sync_begin(context);
 }
 
 int executor_open_events(struct executor *executor, struct error *error)

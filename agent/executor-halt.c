@@ -29,6 +29,7 @@ size_t executor_end_all(struct executor *executor, const char *run, enum supervi
 {
     size_t count = supervisor_end(executor->supervisor, run, end);
 
+    executor_halt_waiting(executor, run);
     if (end == SUPERVISOR_HALT)
         executor_record(executor, "halt.received", run, NULL, NULL,
                         json_pack("{s:s s:s}", "scope", scope, "by", by));
@@ -84,6 +85,7 @@ int executor_on_halt(void *context, struct message *message, struct error *error
 
     if (r == -ENOMEM) {
         supervisor_end(executor->supervisor, NULL, SUPERVISOR_HALT);
+        executor_halt_waiting(executor, NULL);
         return 0;
     }
     if (r < 0) {

@@ -15,10 +15,12 @@ static const enum envelope_kind ask_kinds[] = {ENVELOPE_ASK, ENVELOPE_MANDATE};
 static size_t count_active(const void *context, const char *class)
 {
     const struct executor *executor = context;
+    size_t count = strcmp(class, POLICY_CLASS_OBSERVE) ? supervisor_count_class(executor->supervisor, class)
+                                                       : executor_watch_count(executor);
 
-    if (!strcmp(class, POLICY_CLASS_OBSERVE))
-        return executor_watch_count(executor);
-    return supervisor_count_class(executor->supervisor, class);
+    for (const struct waiting *waiting = executor->waiting; waiting; waiting = waiting->next)
+        count += !strcmp(waiting->admitted.class->name, class);
+    return count;
 }
 
 void executor_make_lifeline(struct executor *executor)
@@ -154,21 +156,100 @@ static int decide(struct executor *executor, const struct bundle *bundle, struct
     return remember(executor, admitted, *ret_end_usec, error);
 }
 
+/* ---- orders that wait until the memory of them is durable: an effect must not be repeated after a crash */
+
+static struct waiting *waiting_free(struct waiting *waiting)
+{
+    if (!waiting)
+        return NULL;
+    admitted_clear(&waiting->admitted);
+    bundle_clear(&waiting->bundle);
+    free(waiting);
+    return NULL;
+}
+DEFINE_CLEANUP(struct waiting *, waiting_free)
+
+void executor_halt_waiting(struct executor *executor, const char *run)
+{
+    for (struct waiting *waiting = executor->waiting; waiting; waiting = waiting->next)
+        if (!run || !strcmp(waiting->admitted.order->run, run))
+            waiting->is_halted = true;
+}
+
+void executor_close_orders(struct executor *executor)
+{
+    while (executor->waiting) {
+        struct waiting *waiting = executor->waiting;
+
+        executor->waiting = waiting->next;
+        waiting_free(waiting);
+    }
+}
+
+/* The disk may have taken long: is it still what was decided? */
+static int check_waited(struct waiting *waiting, int result, struct error *error)
+{
+    const char *closed = why_closed(waiting->executor);
+    int r = replay_synced(waiting->executor->replay, result, error);
+
+    if (r < 0)
+        return r;
+    if (waiting->is_halted || executor_is_halted(waiting->executor, waiting->admitted.order))
+        return error_set(error, ECANCELED, "host: a halt came before it was started");
+    if (closed)
+        return error_set(error, ECANCELED, "host: %s", closed);
+    if (time_now_usec() > waiting->admitted.order->start_before_usec)
+        return error_set(error, EACCES, "order: start_before: expired while the disk took its time");
+    return 0;
+}
+
+static void on_remembered(void *context, int result)
+{
+    _cleanup_(waiting_freep) struct waiting *waiting = context;
+    struct executor *executor = waiting->executor;
+    struct error why = {0};
+
+    executor->waiting = waiting->next; /* answers come in the order of requests */
+    if (check_waited(waiting, result, &why) < 0)
+        refuse(executor, &waiting->admitted, &why);
+    else
+        start(executor, &waiting->admitted, &waiting->bundle, waiting->end_usec);
+    executor_on_changed(executor);
+}
+
+static int wait_for_disk(struct executor *executor, struct waiting *waiting, struct error *error)
+{
+    const int fd = replay_fd(executor->replay);
+    struct waiting **last = &executor->waiting;
+    int r = syncer_request(executor->syncer, &fd, 1, on_remembered, waiting, error);
+
+    if (r < 0)
+        return r;
+    while (*last)
+        last = &(*last)->next;
+    *last = waiting;
+    return 0;
+}
+
 int executor_on_order(void *context, struct message *message, struct error *error)
 {
     struct executor *executor = ((struct peer *)context)->executor;
-    _cleanup_(admitted_clear) struct admitted admitted = {0};
-    _cleanup_(bundle_clear) struct bundle bundle = {0};
+    _cleanup_(waiting_freep) struct waiting *waiting = calloc(1, sizeof(*waiting));
     struct error why = {0};
-    int64_t end_usec = 0;
-    int r = bundle_from_memfd(&bundle, message->fd, order_kinds, ARRAY_SIZE(order_kinds), &why);
+    int r;
 
+    if (!waiting)
+        return error_oom(error);
+    waiting->executor = executor;
+    r = bundle_from_memfd(&waiting->bundle, message->fd, order_kinds, ARRAY_SIZE(order_kinds), &why);
     if (r == 0)
-        r = decide(executor, &bundle, &admitted, &end_usec, &why);
+        r = decide(executor, &waiting->bundle, &waiting->admitted, &waiting->end_usec, &why);
+    if (r == 0)
+        r = wait_for_disk(executor, waiting, &why);
     if (r < 0)
-        refuse(executor, &admitted, &why);
+        refuse(executor, &waiting->admitted, &why);
     else
-        start(executor, &admitted, &bundle, end_usec);
+        TAKE_PTR(waiting);
     return 0;
 }
 

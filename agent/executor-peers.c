@@ -113,7 +113,7 @@ static void greet(struct executor *executor, struct peer *peer)
     if (peer->role == CHANNEL_PROBER)
         executor_watch_resend(executor);
     if (peer->role == CHANNEL_COURIER)
-        executor_flush(executor);
+        executor_greet_courier(executor);
 }
 
 static void on_listen(evutil_socket_t listen_fd, short what, void *context)

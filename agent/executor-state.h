@@ -4,11 +4,13 @@
 #include <event2/event.h>
 #include <jansson.h>
 
+#include "admission.h"
 #include "answer.h"
 #include "executor.h"
 #include "journal.h"
 #include "lifeline.h"
 #include "supervisor.h"
+#include "syncer.h"
 #include "unfinished.h"
 
 #define EXECUTOR_PEERS_MAX   12
@@ -43,6 +45,19 @@ struct pending {
     json_t *clock, *body;
 };
 
+/**
+ * struct waiting - an order that was let in and starts once the memory of it is durable
+ * @is_halted: a halt came meanwhile
+ */
+struct waiting {
+    struct waiting *next;
+    struct executor *executor;
+    struct admitted admitted;
+    struct bundle bundle;
+    int64_t end_usec;
+    bool is_halted;
+};
+
 /** struct bucket - a limit on what a peer may make us do: @tokens are refilled at one a second */
 struct bucket {
     double tokens;
@@ -56,6 +71,9 @@ struct executor {
     struct roots *roots;
     struct secret_key *key;
     struct replay *replay;
+    struct syncer *syncer;
+    bool is_syncing;             /* the journal */
+    struct waiting *waiting;     /* in the order in which they came */
     struct journal *journal;     /* NULL: damaged, see @broken */
     char broken[ERROR_TEXT_MAX]; /* why no order can be taken until root has seen to it; empty = nothing */
     struct supervisor *supervisor;
@@ -97,7 +115,10 @@ struct executor {
 /** executor_record() - an event, now; @body is taken; strings may be NULL */
 void executor_record(struct executor *executor, const char *kind, const char *run, const char *order,
                      const char *step, json_t *body);
-/** executor_flush() - make durable what can be, and tell the courier */
+/** executor_greet_courier() - which events are durable */
+void executor_greet_courier(struct executor *executor);
+/** executor_flush() - make everything durable, at the end, when there is nothing that may not wait for a disk
+ */
 void executor_flush(struct executor *executor);
 void executor_say(struct executor *executor, int level, const char *format, ...) _printf_(3, 4);
 bool bucket_take(struct bucket *bucket, double burst);
@@ -129,6 +150,9 @@ int executor_on_samples(void *context, struct message *message, struct error *er
 int executor_on_status(void *context, struct message *message, struct error *error);
 int executor_on_wait_ready(void *context, struct message *message, struct error *error);
 
+/** executor_halt_waiting() - orders of @run (NULL = all) that wait for the disk don't start any more */
+void executor_halt_waiting(struct executor *executor, const char *run);
+void executor_close_orders(struct executor *executor);
 void executor_answer_done(void *context, const struct ask *ask, const json_t *findings,
                           const struct error *error);
 /** executor_make_lifeline() - anew before each decision: resolvers change */

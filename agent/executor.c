@@ -194,7 +194,9 @@ int executor_new(struct executor **ret, const struct executor_config *config, st
     executor->base = event_base_new();
     if (!executor->base)
         return error_oom(error);
-    r = read_files(executor, error);
+    r = syncer_new(&executor->syncer, executor->base, error);
+    if (r == 0)
+        r = read_files(executor, error);
     if (r == 0)
         r = open_all(executor, error);
     if (r == 0)
@@ -218,6 +220,8 @@ struct executor *executor_free(struct executor *executor)
 {
     if (!executor)
         return NULL;
+    syncer_free(executor->syncer);
+    executor_close_orders(executor);
     executor_watch_end(executor, NULL);
     answers_free(executor->answers);
     supervisor_free(executor->supervisor);

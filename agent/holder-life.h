@@ -16,6 +16,7 @@
  * struct holder - everything that a holder has
  * @run: what the fault sees; @record: its undo record, on disk from before the injection
  * @is_injected: there is something to undo; @is_exercised: its effect was measured
+ * @is_halted: the file /run/grivet/halt ended it
  * @is_over: deadline, halt, or a parent that is gone; @over_boot_nsec: the moment to count the revert error
  * from
  */
@@ -27,9 +28,9 @@ struct holder {
     struct record record;
     struct fault_run run;
     json_t *effect;
-    int signal_fd;
+    int signal_fd, halt_fd;
     struct deadline deadline;
-    bool is_recorded, is_injected, is_exercised, is_interfered, is_over;
+    bool is_recorded, is_injected, is_exercised, is_interfered, is_halted, is_over;
     int64_t over_boot_nsec;
 };
 

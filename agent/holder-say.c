@@ -55,9 +55,9 @@ void holder_say_reverted(const struct holder *holder, int64_t done_boot_nsec)
     int64_t at_usec = time_now_usec() - (time_boot_nsec() - done_boot_nsec) / NSEC_PER_USEC;
     char at[TIME_TEXT_MAX];
 
-    say(json_pack("{s:s, s:s, s:f, s:O, s:b}", "state", "reverted", "at", time_format(at_usec, at),
+    say(json_pack("{s:s, s:s, s:f, s:O, s:b, s:b}", "state", "reverted", "at", time_format(at_usec, at),
                   "revert_error_ms", error_msec(done_boot_nsec - holder->over_boot_nsec), "effect",
-                  holder->effect, "is_interfered", holder->is_interfered),
+                  holder->effect, "is_interfered", holder->is_interfered, "is_halted", holder->is_halted),
         "effect");
 }
 

@@ -1,16 +1,44 @@
-/* Waiting for whatever ends a fault: either clock, the executor's word, its end, or a signal. */
+/* Waiting for whatever ends a fault: either clock, the executor's word, its end, a signal, or the halt file.
+ */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/inotify.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 
 #include "holder-life.h"
+
+#define HALT_FILE "../halt" /* seen from the folder of records */
+
+static bool is_halted(void)
+{
+    struct stat status;
+
+    return fstatat(RECORDS_FD, HALT_FILE, &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Root's way to halt that needs nobody else: not even an executor that gets to run. */
+static int watch_halt_file(struct holder *holder, struct error *error)
+{
+    char folder[48];
+
+    snprintf(folder, sizeof(folder), "/proc/self/fd/%d/..", RECORDS_FD);
+    holder->halt_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (holder->halt_fd < 0 || inotify_add_watch(holder->halt_fd, folder, IN_CREATE | IN_MOVED_TO) < 0)
+        return error_errno(error, errno, "can't watch for the halt file");
+    return is_halted() ? error_set(error, ECANCELED, "halted: the file /run/grivet/halt is there") : 0;
+}
 
 int holder_wait_open(struct holder *holder, struct error *error)
 {
     sigset_t signals;
     int r = deadline_open(&holder->deadline, error);
 
+    if (r == 0)
+        r = watch_halt_file(holder, error);
     if (r < 0)
         return r;
     sigemptyset(&signals);
@@ -69,6 +97,20 @@ static void receive(struct holder *holder)
         holder_is_over(holder, at);
 }
 
+static void check_halt_file(struct holder *holder)
+{
+    _Alignas(struct inotify_event) char buffer[1024];
+    int64_t at = time_boot_nsec();
+
+    while (read(holder->halt_fd, buffer, sizeof(buffer)) > 0) {
+        /* What happened is of no interest: we look. */
+    }
+    if (!is_halted())
+        return;
+    holder->is_halted |= !holder->is_over;
+    holder_is_over(holder, at);
+}
+
 int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error)
 {
     struct pollfd fds[] = {
@@ -76,6 +118,7 @@ int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error)
         {.fd = holder->deadline.real_fd, .events = POLLIN},
         {.fd = CHANNEL_FD, .events = POLLIN},
         {.fd = holder->signal_fd, .events = POLLIN},
+        {.fd = holder->halt_fd, .events = POLLIN},
     };
 
     while (!holder->is_over) {
@@ -96,6 +139,8 @@ int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error)
             receive(holder);
         if (fds[3].revents)
             holder_is_over(holder, time_boot_nsec());
+        if (fds[4].revents)
+            check_halt_file(holder);
     }
     return 1;
 }

@@ -23,6 +23,7 @@ static void holder_clear(struct holder *holder)
     json_decref(holder->effect);
     deadline_close(&holder->deadline);
     cleanup_close(&holder->signal_fd);
+    cleanup_close(&holder->halt_fd);
     job_free(holder->job);
 }
 
@@ -248,7 +249,8 @@ static int holder_fail(struct holder *holder, const struct error *error)
 
 int holder_main(void)
 {
-    _cleanup_(holder_clear) struct holder holder = {.signal_fd = -1, .deadline = DEADLINE_EMPTY};
+    _cleanup_(holder_clear) struct holder holder = {
+        .signal_fd = -1, .halt_fd = -1, .deadline = DEADLINE_EMPTY};
     struct error error = {0};
 
     return holder_live(&holder, &error) < 0 ? holder_fail(&holder, &error) : 0;

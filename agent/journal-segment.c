@@ -61,7 +61,7 @@ int segment_read(int folder, const struct segment *segment, char **ret, size_t *
 
     if (fd < 0)
         return error_errno(error, errno, "event journal: %s: can't open", name);
-    return io_read_fd(fd, name, JOURNAL_SEGMENT_BYTES + JOURNAL_LINE_MAX, ret, ret_length, error);
+    return io_read_fd(fd, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, ret, ret_length, error);
 }
 
 /* The line must be ours, with the next number, and name the hash of the line before. */

@@ -13,11 +13,11 @@
 
 struct journal {
     char *host;
-    int folder, fd; /* fd: of the newest segment, -1 before there is one */
-    bool is_broken;
+    int folder, fd;                /* fd: of the newest segment, -1 before there is one */
+    bool is_broken, is_folder_new; /* is_folder_new: the newest segment's name isn't durable yet */
     size_t n_segments;
     struct segment segments[JOURNAL_SEGMENTS_MAX];
-    struct chain written, durable;
+    struct chain written, syncing, durable;
     int64_t acknowledged;
 };
 
@@ -109,23 +109,29 @@ static int start_segment(struct journal *journal, struct error *error)
     if (journal->n_segments == JOURNAL_SEGMENTS_MAX)
         return error_set(error, ENOSPC, "event journal: full; %d segments wait for an acknowledgement",
                          JOURNAL_SEGMENTS_MAX);
-    /* What the old one holds has to be durable before the chain goes on in a new file. */
-    if (journal->n_segments) {
-        r = journal_sync(journal, error);
-        if (r < 0)
-            return r;
-    }
     journal->segments[journal->n_segments++] = (struct segment){.first = journal->written.sequence + 1};
     r = open_newest(journal, O_CREAT | O_EXCL, error);
     if (r < 0) {
         journal->n_segments--;
         return r;
     }
-    if (fsync(journal->folder) < 0) {
-        journal->is_broken = true;
-        return error_errno(error, errno, "event journal: can't make a new segment durable");
-    }
+    journal->is_folder_new = true;
     return 0;
+}
+
+/* What the old segment holds has to be durable before the chain goes on in a new file; until then it grows.
+ */
+static int find_room(struct journal *journal, struct error *error)
+{
+    const struct segment *newest = journal->n_segments ? &journal->segments[journal->n_segments - 1] : NULL;
+
+    if (newest && newest->bytes < JOURNAL_SEGMENT_BYTES)
+        return 0;
+    if (newest && journal->durable.sequence != journal->written.sequence)
+        return newest->bytes < JOURNAL_SEGMENT_MAX
+                   ? 0
+                   : error_set(error, EBUSY, "event journal: the disk does not keep up");
+    return start_segment(journal, error);
 }
 
 static int write_line(struct journal *journal, const char *line, size_t length, struct error *error)
@@ -149,7 +155,7 @@ int journal_append(struct journal *journal, const struct event *event, struct er
 {
     _cleanup_free_ char *line = NULL;
     size_t length;
-    int r = 0;
+    int r;
 
     if (journal->is_broken)
         return error_set(error, EIO,
@@ -161,26 +167,47 @@ int journal_append(struct journal *journal, const struct event *event, struct er
     if (length >= JOURNAL_LINE_MAX)
         return error_set(error, EMSGSIZE, "event journal: event %s of %zu bytes is too long", event->kind,
                          length);
-    if (!journal->n_segments || journal->segments[journal->n_segments - 1].bytes >= JOURNAL_SEGMENT_BYTES)
-        r = start_segment(journal, error);
+    r = find_room(journal, error);
     if (r < 0)
         return r;
     line[length++] = '\n'; /* in the place of the NUL: it is no string any more */
     return write_line(journal, line, length, error);
 }
 
+size_t journal_sync_begin(struct journal *journal, int ret_fds[JOURNAL_SYNC_FDS])
+{
+    size_t count = 0;
+
+    if (journal->is_broken || journal->durable.sequence == journal->written.sequence)
+        return 0;
+    if (journal->is_folder_new)
+        ret_fds[count++] = journal->folder;
+    ret_fds[count++] = journal->fd;
+    journal->syncing = journal->written;
+    return count;
+}
+
+int journal_sync_end(struct journal *journal, int result, struct error *error)
+{
+    if (result < 0) {
+        journal->is_broken = true;
+        return error_errno(error, -result, "event journal: can't make events durable");
+    }
+    journal->is_folder_new = false;
+    journal->durable = journal->syncing;
+    return 0;
+}
+
 int journal_sync(struct journal *journal, struct error *error)
 {
+    int fds[JOURNAL_SYNC_FDS], r = 0;
+    size_t count = journal_sync_begin(journal, fds);
+
     if (journal->is_broken)
         return error_set(error, EIO, "event journal: an earlier write failed");
-    if (journal->durable.sequence == journal->written.sequence)
-        return 0;
-    if (fdatasync(journal->fd) < 0) {
-        journal->is_broken = true;
-        return error_errno(error, errno, "event journal: can't make events durable");
-    }
-    journal->durable = journal->written;
-    return 0;
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = fdatasync(fds[i]) < 0 ? -errno : 0;
+    return count ? journal_sync_end(journal, r, error) : 0;
 }
 
 bool journal_is_writable(const struct journal *journal)

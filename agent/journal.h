@@ -17,7 +17,9 @@
 
 #define JOURNAL_FOLDER        "/var/lib/grivet/events"
 #define JOURNAL_SEGMENT_BYTES (1024 * 1024)
+#define JOURNAL_SEGMENT_MAX   (4 * JOURNAL_SEGMENT_BYTES) /* while the disk does not keep up */
 #define JOURNAL_SEGMENTS_MAX  256 /* when so many wait for their acknowledgement, the journal is full */
+#define JOURNAL_SYNC_FDS      2
 #define JOURNAL_LINE_MAX      (128 * 1024)
 
 /** struct event - @run, @order, @step, @clock may be NULL; everything borrowed */
@@ -47,9 +49,18 @@ int journal_open(struct journal **ret, const char *folder, const char *host,
 struct journal *journal_free(struct journal *journal);
 DEFINE_CLEANUP(struct journal *, journal_free)
 
-/** journal_append() - write, but don't wait for the disk. Return: 0, -ENOSPC, -errno: nothing was added */
+/** journal_append() - write, but don't wait for the disk. Return: 0, -ENOSPC, -EBUSY when too much waits for
+ * the disk, -errno: nothing was added */
 int journal_append(struct journal *journal, const struct event *event, struct error *error);
-/** journal_sync() - make what was appended durable; only then it may be fetched. A failure is final */
+/**
+ * journal_sync_begin() - what has to be made durable so that everything appended so far may be fetched
+ * @ret_fds: files for fdatasync(2), in this order; borrowed
+ * Return: their number, 0 when nothing is to be done. One at a time, ended by journal_sync_end()
+ */
+size_t journal_sync_begin(struct journal *journal, int ret_fds[JOURNAL_SYNC_FDS]);
+/** journal_sync_end() - @result: 0, or the -errno of a failure, which is final */
+int journal_sync_end(struct journal *journal, int result, struct error *error);
+/** journal_sync() - both, waiting for the disk: where there is no loop, or none any more */
 int journal_sync(struct journal *journal, struct error *error);
 bool journal_is_writable(const struct journal *journal);
 

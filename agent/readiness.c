@@ -10,6 +10,8 @@ static bool is_arming(const struct executor *executor)
 {
     struct supervised fault;
 
+    if (executor->waiting)
+        return true;
     for (size_t i = 0; supervisor_get(executor->supervisor, i, &fault); i++)
         if (fault.is_arming)
             return true;

@@ -247,12 +247,21 @@ int replay_remember(struct replay *replay, const struct replay_entry *entry, str
             replay->is_broken = true;
         return error_errno(error, -r, "replay memory: can't write");
     }
-    /* A failed fsync is final: the kernel may have dropped the pages. */
-    if (fdatasync(replay->fd) < 0) {
-        replay->is_broken = true;
-        return error_errno(error, errno, "replay memory: can't make it durable");
-    }
     replay->size += length;
     replay->entries[replay->count++] = *entry;
     return 0;
+}
+
+int replay_fd(const struct replay *replay)
+{
+    return replay->fd;
+}
+
+/* A failed fsync is final: the kernel may have dropped the pages. */
+int replay_synced(struct replay *replay, int result, struct error *error)
+{
+    if (result == 0)
+        return 0;
+    replay->is_broken = true;
+    return error_errno(error, -result, "replay memory: can't make it durable");
 }

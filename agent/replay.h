@@ -1,5 +1,6 @@
 /*
- * What has been done already (/var/lib/grivet/replay): one line per order, durable before its holder starts.
+ * What has been done already (/var/lib/grivet/replay): one line per order, durable before its holder
+ * starts.
  * It is bound to the host's key; a memory that is lost while the key is there could let an order in twice, so
  * the executor then refuses all of them for as long as an order may wait to be started (quarantine).
  */
@@ -48,5 +49,9 @@ size_t replay_count_runs(const struct replay *replay, const char *mandate, const
  * @except_run: the steps of one run start together; 0 = none is remembered */
 int64_t replay_last_end_usec(const struct replay *replay, const char *class, const char *mandate,
                              const char *except_run);
-/** replay_remember() - durable when it returns 0 */
+/** replay_remember() - known from now on; durable once replay_fd() was synced */
 int replay_remember(struct replay *replay, const struct replay_entry *entry, struct error *error);
+/** replay_fd() - for fdatasync(2); borrowed */
+int replay_fd(const struct replay *replay);
+/** replay_synced() - what became of it: 0, or the -errno of a failure, which is final */
+int replay_synced(struct replay *replay, int result, struct error *error);

@@ -40,15 +40,18 @@ static const struct state_row *state_find(const char *name)
     return NULL;
 }
 
-static void add_own_words(const struct slot *slot, const struct state_row *row, json_t *body)
+static void add_own_words(const struct slot *slot, const struct state_row *row, const json_t *said,
+                          json_t *body)
 {
     static const char *const ended_by[] = {"deadline", "halt", "executor"};
+    /* A holder may have seen the halt file before we did. */
+    enum supervisor_end end = json_is_true(json_object_get(said, "is_halted")) ? SUPERVISOR_HALT : slot->end;
     char text[TIME_TEXT_MAX];
 
     if (row->next == SLOT_ARMED)
         json_object_set_new(body, "deadline", json_string(time_format(slot->deadline_real_usec, text)));
     if (row->is_over && row->at)
-        json_object_set_new(body, "ended_by", json_string(ended_by[slot->end]));
+        json_object_set_new(body, "ended_by", json_string(ended_by[end]));
 }
 
 static json_t *make_body(const struct slot *slot, const struct state_row *row, const json_t *said)
@@ -59,7 +62,7 @@ static json_t *make_body(const struct slot *slot, const struct state_row *row, c
         json_object_set(body, row->at, json_object_get(said, "at"));
     for (size_t i = 0; i < ARRAY_SIZE(row->keys) && row->keys[i]; i++)
         json_object_set(body, row->keys[i], json_object_get(said, row->keys[i]));
-    add_own_words(slot, row, body);
+    add_own_words(slot, row, said, body);
     return body;
 }
 

@@ -55,6 +55,14 @@ static void add(struct journal *journal, int count)
     ck_assert_int_eq(journal_sync(journal, &error), 0);
 }
 
+static void add_large(struct journal *journal, int count)
+{
+    for (int i = 0; i < count; i++) {
+        ck_assert_int_eq(append(journal, 100000), 0);
+        ck_assert_int_eq(journal_sync(journal, &error), 0);
+    }
+}
+
 static char *fetch(struct journal *journal, int64_t after, size_t limit)
 {
     size_t length;
@@ -198,9 +206,7 @@ START_TEST(acknowledged_segments_go)
     assert_error(error, "its hash is not that of our event 1");
     ck_assert_int_eq(journal_acknowledge(journal, 2, hash, &error), -EKEYREJECTED);
     assert_error(error, "event 2 is not in this journal");
-    for (int i = 0; i < 12; i++)
-        ck_assert_int_eq(append(journal, 100000), 0);
-    ck_assert_int_eq(journal_sync(journal, &error), 0);
+    add_large(journal, 12);
     ck_assert_int_eq(journal_acknowledge(journal, 1, hash, &error), 0);
     ck_assert_int_eq(access(segment, F_OK), 0); /* it holds more than event 1 */
     journal_last(journal, hash);
@@ -214,6 +220,34 @@ START_TEST(acknowledged_segments_go)
 }
 END_TEST
 
+/* A new segment must not be begun before the old one is durable; nothing waits for that, and nothing grows
+ * without end. */
+START_TEST(slow_disk_makes_a_long_segment)
+{
+    struct journal *journal;
+    int fds[JOURNAL_SYNC_FDS], r = 0;
+
+    setup();
+    journal = reopen(NULL);
+    ck_assert_int_eq(append(journal, 100000), 0);
+    ck_assert_uint_eq(journal_sync_begin(journal, fds), 2); /* the folder that names it, and the segment */
+    ck_assert_int_eq(journal_last(journal, NULL), 0);
+    for (int i = 0; i < 100 && r == 0; i++)
+        r = append(journal, 100000);
+    ck_assert_int_eq(r, -EBUSY);
+    assert_error(error, "the disk does not keep up");
+    ck_assert_int_eq(journal_sync_end(journal, 0, &error), 0);
+    ck_assert_int_eq(journal_last(journal, NULL), 1); /* what came after the beginning is not */
+    ck_assert_uint_eq(journal_sync_begin(journal, fds), 1);
+    ck_assert_int_eq(journal_sync_end(journal, 0, &error), 0);
+    ck_assert_int_eq(append(journal, 100000), 0);
+    ck_assert_uint_eq(journal_sync_begin(journal, fds), 2); /* the next segment */
+    ck_assert_int_eq(journal_sync_end(journal, -EIO, &error), -EIO);
+    ck_assert_int_eq(append(journal, 1), -EIO); /* final */
+    journal_free(journal);
+}
+END_TEST
+
 START_TEST(missing_segment_is_damage)
 {
     struct journal *journal;
@@ -221,9 +255,7 @@ START_TEST(missing_segment_is_damage)
 
     setup();
     journal = reopen(NULL);
-    for (int i = 0; i < 24; i++)
-        ck_assert_int_eq(append(journal, 100000), 0);
-    ck_assert_int_eq(journal_sync(journal, &error), 0);
+    add_large(journal, 24);
     journal_free(journal);
     snprintf(command, sizeof(command), "cd %s && rm $(ls | sed -n 2p)", folder);
     ck_assert_int_eq(system(command), 0);
@@ -236,9 +268,9 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {chain_goes_on_after_a_restart, only_durable_events_are_told,
-                                  fetch_gives_whole_lines,       unfinished_line_is_cut,
-                                  other_damage_is_refused,       acknowledged_segments_go,
-                                  missing_segment_is_damage,     NULL};
+    const TTest *const tests[] = {
+        chain_goes_on_after_a_restart, only_durable_events_are_told,   fetch_gives_whole_lines,
+        unfinished_line_is_cut,        other_damage_is_refused,        acknowledged_segments_go,
+        missing_segment_is_damage,     slow_disk_makes_a_long_segment, NULL};
     return unit_run("journal", tests);
 }

@@ -1,0 +1,85 @@
+"""A disk that hangs: fdatasync takes seconds, and a halt doesn't wait for it."""
+
+import json
+import time
+
+import pytest
+
+from executor_client import HALT, STATUS, STATUS_IS, Channel
+from test_executor import Agent
+
+HANG_S = 1.5
+UNDONE_S = 0.3
+SLOW_DISK = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e",
+             f"inject=fdatasync:delay_enter={int(HANG_S * 1000000)}"]
+
+
+@pytest.fixture
+def agent(host):
+    made = Agent(host)
+    host.service("grivetd", SLOW_DISK + ["grivetd"], is_notify=True)
+    made.courier, made.root = Channel(host), Channel(host, "root")
+    return made
+
+
+def status(agent):
+    agent.root.send(STATUS, {})
+    return json.loads(agent.root.expect(STATUS_IS))
+
+
+def long_order(agent):
+    return agent.order(agent.papers.mandate(step={"duration_ms": 50000}), length_s=50)
+
+
+def by_file(agent):
+    agent.host.write("/run/grivet/halt", "")
+
+
+def by_command(agent):
+    agent.host.run(["grivet", "halt"])
+
+
+def by_signature(agent):
+    agent.courier.send(HALT, data=agent.papers.halt_bundle())
+
+
+@pytest.mark.parametrize("halt", [by_file, by_command, by_signature])
+def test_halt_while_the_disk_hangs(agent, halt):
+    order, since = long_order(agent), time.monotonic()
+    agent.host.wait_for(lambda: [f for f in status(agent)["faults"] if f["state"] in ("armed", "exercised")], 15,
+                        "the fault")
+    assert time.monotonic() - since > HANG_S, "it started before the memory of it was durable"
+    durable = status(agent)["journal"]["last"]
+    at = time.monotonic()
+    halt(agent)
+    agent.host.wait_for(lambda: not agent.records(), what="the undo")
+    took = time.monotonic() - at
+    print(f"undone after {took * 1000:.0f} ms")
+    assert took < UNDONE_S
+    assert status(agent)["journal"]["last"] == durable, "the disk did not hang meanwhile: this proves nothing"
+    reverted = agent.courier.wait_event("fault.reverted", 15, order=order["id"])
+    assert reverted["body"]["ended_by"] == "halt"
+
+
+def test_halt_before_the_start(agent):
+    """An order that waits for the disk does not start any more when a halt comes."""
+    order = long_order(agent)
+    agent.courier.events()  # it was read
+    by_command(agent)
+    refused = agent.courier.wait_event("order.refused", 15, order=order["id"])
+    assert "a halt came before it was started" in refused["body"]["reason"]
+    assert not agent.records() and not agent.holder()
+
+
+def test_holder_needs_no_executor_to_see_the_file(agent):
+    long_order(agent)
+    agent.host.wait_for(agent.holder, 15, "the holder")
+    agent.host.wait_for(lambda: [f for f in status(agent)["faults"] if f["state"] == "exercised"], 15, "its effect")
+    agent.host.sh(f"kill -STOP {agent.host.pid('grivetd')}")
+    try:
+        at = time.monotonic()
+        by_file(agent)
+        agent.host.wait_for(lambda: not agent.records(), what="the undo")
+        assert time.monotonic() - at < UNDONE_S
+    finally:
+        agent.host.sh(f"kill -CONT {agent.host.pid('grivetd')}")
