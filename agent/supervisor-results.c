@@ -19,23 +19,25 @@ static json_t *make_body(const struct sweep_result *result, const struct slot *s
     char at[TIME_TEXT_MAX];
 
     if (!result->is_reverted)
-        return json_pack("{s:s s:s s:b}", "fault", result->fault, "reason", result->reason, "is_reverted",
-                         false);
-    return json_pack("{s:s s:s s:f s:s s:O? s:b}", "fault", result->fault, "reverted_at",
-                     time_format(result->at_usec, at), "revert_error_ms",
-                     (double)(result->revert_error_nsec / NSEC_PER_USEC) / 1000.0, "ended_by", "sweep",
-                     "effect", slot ? slot->effect : NULL, "is_interfered", false);
+        return json_pack("{s:s s:b}", "reason", result->reason, "is_reverted", false);
+    return json_pack("{s:s s:f s:s s:O? s:b}", "reverted_at", time_format(result->at_usec, at),
+                     "revert_error_ms", (double)(result->revert_error_nsec / NSEC_PER_USEC) / 1000.0,
+                     "ended_by", "sweep", "effect", slot->effect, "is_interfered", false);
 }
 
+/* Both of us may have ended it at the same moment, and a record may be somebody's invention: only an order
+ * that is under way has an end to tell, and only one. */
 static void take_result(struct supervisor *supervisor, const struct sweep_result *result)
 {
     struct slot *slot = slot_find(supervisor, result->order);
 
-    supervisor->events->event(supervisor->context, result->is_reverted ? "fault.reverted" : "fault.failed",
-                              slot && *slot->run ? slot->run : NULL, result->order,
-                              slot && *slot->step ? slot->step : NULL, make_body(result, slot));
-    if (slot)
-        slot->has_ended = result->is_reverted;
+    if (!slot || slot->has_ended)
+        return;
+    if (result->is_reverted && result->revert_error_nsec < 0)
+        slot_event(slot, "fault.interrupted",
+                   json_pack("{s:s}", "reason", "the executor was gone, and the sweep undid it"));
+    slot_event(slot, result->is_reverted ? "fault.reverted" : "fault.failed", make_body(result, slot));
+    slot->has_ended = result->is_reverted;
 }
 
 static void cleanup_closedir(DIR **folder)

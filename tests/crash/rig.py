@@ -3,10 +3,7 @@
 Times are nanoseconds of CLOCK_BOOTTIME: all namespaces share it, and deadlines count by it.
 """
 
-import contextlib
-import json
 import os
-import signal
 import time
 
 from lab.host import LAB, PYTHON, wait_until
@@ -58,76 +55,20 @@ def mandate(duration_ms, host="victim", fault="zone.block", parameters=None):
 
 
 class Rig:
-    """The executor's part is played by tests/crash/holder-parent.c, as service `parent`."""
+    """What both rigs share: the two hosts, the stream, and looking for what is left."""
 
-    def __init__(self, lab, has_sweep=True):
+    def __init__(self, lab):
         self.host, self.far = lab.host("victim"), lab.host("far")
         lab.wire(self.host, "eth0", self.far, "eth0")
         self.host.ip("addr add 10.9.1.1/16 dev eth0", "addr add fd00:9:1::1/32 dev eth0 nodad")
         self.far.ip("addr add 10.9.2.1/16 dev eth0", "addr add fd00:9:2::1/32 dev eth0 nodad")
         self.far.service("echo", [PYTHON, "-c", ECHO])
         self.host.service("meter", [PYTHON, "-c", METER, "10.9.2.1"])
-        if has_sweep:
-            self.host.service("sweep", ["grivet-sweep", "--watch"])
         self.holder = self.order = self.deadline = None
         self.wait_back(boot_ns(), 5)
 
-    # ---- the fault
-
-    def start(self, duration_ms, prefix=(), is_waiting=True):
-        """Starts the fault and waits until it is armed; returns when that was."""
-        self.host.write("/run/mandate.json", json.dumps(mandate(max(duration_ms, 100))))
-        self.host.sh("rm -f /run/parent.in; mkfifo /run/parent.in")
-        command = f"exec {LAB}/build/tests/crash/holder-parent /run/mandate.json lose-az2 victim apse2-az1 " \
-                  f"{duration_ms} {' '.join(prefix)} <>/run/parent.in"
-        (self.host.logs / "parent.log").unlink(missing_ok=True)
-        self.host.service("parent", ["sh", "-c", command], restart=False)
-        if is_waiting:
-            self.wait_state("armed")
-            self.holder = self.holder_pid()
-        self.order = self.said("order")
-        self.deadline = self.said("deadline_boot_nsec")
-        return boot_ns()
-
-    def lines(self):
-        lines = self.host.log("parent").splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-
-    def said(self, key):
-        return next((line[key] for line in self.lines() if key in line), None)
-
-    def state(self, name):
-        return next((line for line in self.lines() if line.get("state") == name), None)
-
-    def wait_state(self, name, timeout=5):
-        def has_state():
-            failed = self.state("failed")
-            assert name == "failed" or failed is None, failed
-            return self.state(name)
-        return wait_until(has_state, timeout, f"state {name}; so far:\n{self.host.log('parent')}")
-
-    def halt(self):
-        at = boot_ns()
-        self.host.path("/run/parent.in").write_text("end\n")
-        return at
-
-    # ---- processes
-
     def holder_pid(self):
         return next((process["pid"] for process in self.host.processes() if process["name"] == "grivet-holder"), None)
-
-    def signal(self, *names, number=signal.SIGKILL):
-        """Sends a signal to "executor", "holder", "sweep"; returns when."""
-        pids = {"executor": lambda: self.host.outside_pid("parent"), "holder": lambda: self.holder,
-                "sweep": lambda: self.host.outside_pid("sweep")}
-        found = [pids[name]() for name in names]
-        if "sweep" in names and number == signal.SIGKILL:
-            self.host.set_restart("sweep", False)
-        at = boot_ns()
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):  # the one before may have taken it along
-                os.kill(pid, number)
-        return at
 
     # ---- what is left
 

@@ -49,12 +49,18 @@ def assert_clean(rig):
     assert rig.wait_back(boot_ns(), 1) is not None, "traffic does not flow in the end"
 
 
+def assert_told(rig):
+    """Whoever ended it, the executor tells it once, signed, if there is one left to tell."""
+    if rig.has_executor():
+        body = rig.told()
+        print(f"told: ended by {body['ended_by']}, revert error {body['revert_error_ms']:.1f} ms")
+
+
 def nothing_fails(rig):
     rig.watch_cut(rig.start(SHORT_MS))
     back_at_deadline(rig, "nothing fails")
-    state = rig.wait_state("reverted")
-    report("nothing fails", "revert error", state["revert_error_ms"])
-    assert -1 < state["revert_error_ms"] < GATE_MS
+    body = rig.told()
+    assert body["ended_by"] == "deadline" and -1 < body["revert_error_ms"] < GATE_MS
     wait_until(lambda: not rig.records(), 2, "the record's removal")
     assert rig.tables() == []
 
@@ -63,16 +69,16 @@ def halt(rig):
     rig.watch_cut(rig.start(LONG_MS))
     at = rig.halt()
     back_at_once(rig, "halt", at)
-    state = rig.wait_state("reverted")
-    report("halt", "revert error", state["revert_error_ms"])
-    assert 0 <= state["revert_error_ms"] < GATE_MS
+    body = rig.told()
+    assert body["ended_by"] == "halt" and 0 <= body["revert_error_ms"] < GATE_MS
     wait_until(lambda: not rig.records(), 2, "the record's removal")
 
 
-def kill(*names):
+def kill(*names, stopped=()):
     def scenario(rig):
-        name = "kill -9 " + ", ".join(names)
+        name = "kill -9 " + ", ".join(names) + "".join(f", {one} stopped" for one in stopped)
         rig.watch_cut(rig.start(LONG_MS))
+        rig.signal(*stopped, number=signal.SIGSTOP)
         at = rig.signal(*names)
         back_at_once(rig, name, at)
         wait_until(lambda: rig.holder_pid() is None and not rig.tables(), 1, "the end of holder and table")
@@ -93,17 +99,30 @@ def stop(*names, killed=()):
     return scenario
 
 
+def unsigned(rig):
+    """No fault without the people's signatures."""
+    rig.send_order(SHORT_MS, people=[])
+    seen = wait_until(lambda: [event["kind"] for event in rig.courier.events() if event.get("order") == rig.order], 5,
+                      "what becomes of an unsigned order")
+    assert seen == ["order.refused"], f"an order whose mandate nobody signed: {seen}"
+
+
 # name: (scenario, does the sweep run?)
 MATRIX = {
     "nothing fails": (nothing_fails, True),
     "halt": (halt, True),
     "holder killed": (kill("holder"), True),
     "executor killed": (kill("executor"), True),
+    "executor killed, no sweep": (kill("executor"), False),
+    "holder and sweep killed": (kill("holder", "sweep"), True),
     "executor and holder killed": (kill("executor", "holder"), True),
     "executor and holder killed, no sweep": (kill("executor", "holder"), False),
     "executor and sweep killed": (kill("executor", "sweep"), True),
-    "holder and sweep killed": (kill("holder", "sweep"), True),
     "holder stopped": (stop("holder"), True),
+    "holder stopped, no sweep": (stop("holder"), False),
+    "holder stopped, executor killed": (kill("executor", stopped=("holder",)), True),
+    "executor stopped": (stop("executor"), True),
+    "executor and holder stopped": (stop("executor", "holder"), True),
     "executor and holder stopped, no sweep": (stop("executor", "holder"), False),
     "executor and holder stopped, sweep killed": (stop("executor", "holder", killed=("sweep",)), True),
 }

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from lab.host import USERS, wait_until
-from rig import Rig
+from holder_rig import HolderRig
 from scenarios import LONG_MS, back_at_once
 
 CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 1 << 21, 1 << 24
@@ -18,7 +18,7 @@ def status(pid):
 
 
 def test_holder_is_confined(lab):
-    rig = Rig(lab, has_sweep=False)
+    rig = HolderRig(lab)
     rig.start(LONG_MS)
     found = status(rig.holder)
     assert found["Uid"].split() == [str(USERS["grivet-holder"])] * 4 and found["NoNewPrivs"] == "1"
@@ -34,7 +34,7 @@ def test_holder_is_confined(lab):
 
 
 def test_record_says_how_to_undo(lab):
-    rig = Rig(lab, has_sweep=False)
+    rig = HolderRig(lab)
     rig.start(LONG_MS)
     lines = rig.host.read(f"/run/grivet/active/{rig.order}").splitlines()
     found = dict(line.partition(" ")[::2] for line in lines)
@@ -46,9 +46,9 @@ def test_record_says_how_to_undo(lab):
 
 
 def test_sigterm_ends_like_a_halt(lab):
-    rig = Rig(lab, has_sweep=False)
+    rig = HolderRig(lab)
     rig.start(LONG_MS)
-    back_at_once(rig, "SIGTERM to the holder", rig.signal("holder", number=signal.SIGTERM))
+    back_at_once(rig, "SIGTERM to the holder", rig.signal(signal.SIGTERM))
     assert rig.wait_state("reverted")["revert_error_ms"] < 1000
     wait_until(lambda: rig.said("exit") == 0, 2, "the holder's exit")
     assert rig.records() == []
@@ -56,7 +56,7 @@ def test_sigterm_ends_like_a_halt(lab):
 
 @pytest.mark.parametrize("left_ms, words", [(60, "ms are left until the deadline"), (-1000, "is already past")])
 def test_jobs_without_time_are_refused(lab, left_ms, words):
-    rig = Rig(lab, has_sweep=False)
+    rig = HolderRig(lab)
     rig.start(left_ms, is_waiting=False)
     failed = rig.wait_state("failed")
     assert words in failed["reason"] and failed["is_reverted"]

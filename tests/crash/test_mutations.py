@@ -6,10 +6,10 @@ import subprocess
 import pytest
 
 import lab.host
-from rig import Rig
-from scenarios import kill, stop
+from executor_rig import ExecutorRig
+from scenarios import kill, stop, unsigned
 
-TARGETS = ["tests/crash/holder-parent", "agent/grivet-sweep"]
+TARGETS = ["agent/grivetd", "agent/grivet-sweep"]
 STOPPED, KILLED = stop("executor", "holder"), kill("executor", "holder")
 
 
@@ -18,7 +18,8 @@ def build_without(hands):
     folder = lab.host.BUILD / "mutations" / "-".join(hands)
     with open(os.devnull, "w") as null:
         if not (folder / "build.ninja").exists():
-            subprocess.run(["meson", "setup", folder, lab.host.SOURCE, f"-Dmutations={','.join(hands)}"], check=True,
+            subprocess.run(["meson", "setup", folder, lab.host.SOURCE, f"-Dmutations={','.join(hands)}",
+                            "-Dtests=false"], check=True,
                            stdout=null)
         subprocess.run(["ninja", "-C", folder, *TARGETS], check=True, stdout=null)
     return folder
@@ -30,6 +31,7 @@ CASES = {
     "timer, but the sweep is there": (["timer"], STOPPED, True, None),
     "timer and sweep": (["timer", "sweep"], STOPPED, True, "left 3000 ms after the deadline"),
     "owner": (["owner"], KILLED, False, "traffic was not back 1000 ms after the kill"),
+    "signature": (["signature"], unsigned, False, "an order whose mandate nobody signed"),
     "timeout": (["timeout"], STOPPED, False, "traffic was not back 1000 ms after the deadline"),
 }
 
@@ -39,7 +41,7 @@ def test_mutation(tmp_path, monkeypatch, name):
     hands, scenario, has_sweep, words = CASES[name]
     monkeypatch.setattr(lab.host, "BUILD", build_without(hands))
     with lab.host.Lab(logs=tmp_path / "logs") as made:
-        rig = Rig(made, has_sweep)
+        rig = ExecutorRig(made, has_sweep)
         if words is None:
             scenario(rig)
             result = rig.wait_result()

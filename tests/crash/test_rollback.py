@@ -2,13 +2,14 @@
 
 import pytest
 
-from rig import Rig
-from scenarios import MATRIX, assert_clean
+from executor_rig import ExecutorRig
+from scenarios import MATRIX, assert_clean, assert_told
 
 
 @pytest.mark.parametrize("name", MATRIX)
 def test_rollback(lab, name):
     scenario, has_sweep = MATRIX[name]
-    rig = Rig(lab, has_sweep)
+    rig = ExecutorRig(lab, has_sweep)
     scenario(rig)
     assert_clean(rig)
+    assert_told(rig)

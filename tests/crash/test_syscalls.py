@@ -3,7 +3,8 @@
 import json
 
 from lab.host import LAB
-from rig import Rig, mandate
+from holder_rig import HolderRig
+from rig import mandate
 from scenarios import assert_clean
 
 DURATION_MS = 700
@@ -28,7 +29,7 @@ def find_points(trace):
 
 
 def test_killed_at_each_system_call(lab):
-    rig = Rig(lab, has_sweep=False)
+    rig = HolderRig(lab)
     rig.host.write("/run/mandate.json", json.dumps(mandate(DURATION_MS)))
     whole = rig.host.sh(holder("strace -D -qq -o /run/trace") + " </dev/null").stdout
     assert '"state":"reverted"' in whole.replace(" ", ""), whole

@@ -1,0 +1,85 @@
+"""The whole agent but its courier, which the test plays: executor, holders and sweep as the units describe them."""
+
+import contextlib
+import json
+import os
+import signal
+
+from executor_client import HALT, ORDER, Channel, Papers, digest
+from lab import agent
+from lab.host import LabError, wait_until
+from rig import Rig, boot_ns, mandate
+
+SERVICES = {"executor": "grivetd", "sweep": "grivet-sweep"}
+
+
+class ExecutorRig(Rig):
+    """Without a sweep nothing of it runs, not even after the executor's end, and an executor that ends stays away."""
+
+    def __init__(self, lab, has_sweep=True):
+        super().__init__(lab)
+        self.has_sweep = has_sweep
+        self.papers = Papers("victim")
+        agent.write_policy(self.host, zone="apse2-az1")
+        self.host.write("/etc/grivet/roots.json", self.papers.roots())
+        self.host.write("/var/lib/grivet/host.key", self.papers.host.file_text(), 0o600)
+        self.host.write("/var/lib/grivet/replay", f"grivet-replay/1 {digest(self.papers.host.public)} 0\n", 0o600)
+        if has_sweep:
+            agent.unit_service(self.host, "grivet-sweep")
+        options = {} if has_sweep else {"stop_post": None, "restart": False}
+        agent.unit_service(self.host, "grivetd", **options)
+        self.courier = Channel(self.host)
+
+    def send_order(self, duration_ms, people=None):
+        signed = json.dumps(mandate(duration_ms)).encode()
+        order = self.papers.order_payload(signed, length_s=duration_ms / 1000, step="lose-az2")
+        self.courier.send(ORDER, data=self.papers.order_bundle(signed, order, people))
+        self.order = json.loads(order)["id"]
+
+    def start(self, duration_ms):
+        """Starts the fault and waits until it is armed; returns when that was."""
+        self.send_order(duration_ms)
+        self.courier.wait_event("fault.armed", order=self.order)
+        self.holder = self.holder_pid()
+        record = self.host.read(f"/run/grivet/active/{self.order}").splitlines()
+        self.deadline = int(dict(line.partition(" ")[::2] for line in record)["deadline_boot_nsec"])
+        return boot_ns()
+
+    def halt(self):
+        at = boot_ns()
+        self.courier.send(HALT, data=self.papers.halt_bundle())
+        return at
+
+    def signal(self, *names, number=signal.SIGKILL):
+        """Sends a signal to "executor", "holder", "sweep"; returns when."""
+        pids = [self.holder if name == "holder" else self.host.outside_pid(SERVICES[name]) for name in names]
+        if "sweep" in names and number == signal.SIGKILL:
+            self.host.set_restart("grivet-sweep", False)
+        at = boot_ns()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # the one before may have taken it along
+                os.kill(pid, number)
+        return at
+
+    def has_executor(self):
+        """Is there one, or will there be, that can tell?"""
+        pid = self.host.outside_pid("grivetd")
+        if pid is None:
+            return self.has_sweep
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "T"
+
+    def told(self, timeout=5):
+        """The body of the only fault.reverted that the executor, perhaps in another life, wrote about our order."""
+        def find():
+            try:
+                events = self.courier.events()
+            except (LabError, OSError):
+                with contextlib.suppress(OSError):
+                    self.courier = Channel(self.host)
+                return None
+            bodies = [event["body"] for event in events
+                      if event["kind"] == "fault.reverted" and event.get("order") == self.order]
+            assert len(bodies) <= 1, bodies
+            return bodies
+        return wait_until(find, timeout, "the executor's word that the fault is reverted", 0.05)[0]
