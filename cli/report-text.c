@@ -114,20 +114,32 @@ static bool is_news(json_t *states, const json_t *fact)
     return is_other;
 }
 
+/* `+1.5 s`, counted from t0; "-" without either. */
+static const char *format_since(const json_t *report, const char *at, char ret[24])
+{
+    int64_t t0, usec;
+
+    if (time_parse(json_text(report, "t0"), &t0) < 0 || time_parse(at, &usec) < 0)
+        return "-";
+    snprintf(ret, 24, "%+.1f s", (double)(usec - t0) / USEC_PER_SEC);
+    return ret;
+}
+
 static void print_balancer_facts(const json_t *report)
 {
     json_t *states = json_object();
     const json_t *fact;
     bool has_head = false;
-    char at[16];
+    char since[24];
     size_t index;
 
     json_array_foreach(json_object_get(report, "balancer"), index, fact)
     {
         if (!is_news(states, fact))
             continue;
-        printf("%s  %s  %s\n", has_head ? "" : "\nWhat the balancer decided\n",
-               time_short(json_text(fact, "at"), at), json_text(fact, "text"));
+        printf("%s  %8s  %s %s: %s\n", has_head ? "" : "\nWhat the balancer decided, counted from t0\n",
+               format_since(report, json_text(fact, "at"), since), json_text(fact, "server"),
+               json_text(fact, "state"), json_text(fact, "text"));
         has_head = true;
     }
     json_decref(states);
@@ -166,19 +178,19 @@ static void print_list(const char *head, const json_t *list)
 static void print_replacements(const json_t *report)
 {
     const json_t *one;
-    char started[16], served[16];
+    char started[24], served[24];
     size_t index;
 
     if (json_array_size(json_object_get(report, "replacements")))
-        printf("\nReplacements\n");
+        printf("\nReplacements, counted from t0\n");
     json_array_foreach(json_object_get(report, "replacements"), index, one)
     {
         bool is_serving = json_is_string(json_object_get(one, "in_service_at"));
 
         printf("  %s started %s, %s%s", json_text(one, "instance"),
-               time_short(json_text(one, "started_at"), started),
+               format_since(report, json_text(one, "started_at"), started),
                is_serving ? "in service " : "NEVER in service",
-               is_serving ? time_short(json_text(one, "in_service_at"), served) : "");
+               is_serving ? format_since(report, json_text(one, "in_service_at"), served) : "");
         print_list(is_serving ? "; waited for " : "; was waiting for ", json_object_get(one, "waiting_for"));
         printf("\n");
     }

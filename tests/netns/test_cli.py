@@ -203,7 +203,8 @@ def test_run(grivet, coordinator, tmp_path, made, code):
     serve_run(coordinator, made)
     said = grivet("run", "m.json", code=code).stdout
     assert "all hosts accept" in said and f"{made['verdict']}: Zone apse2-az1 was lost" in said
-    assert "Layer4 timeout" in said and "INI" not in said and "L7OK" not in said
+    assert ("+1.5 s  slot1 DOWN: Layer4 timeout" in said) == bool(made["t0"])
+    assert "INI" not in said and "L7OK" not in said
     assert re.search("replacements serve +replacements within_s=5 +started=2 in_service=0 +never", said)
     assert "i-new started" in said and "was waiting for 10.1.0.9:80" in said
     assert json.loads(grivet("report", RUN, "-o", "json").stdout) == made
