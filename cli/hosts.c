@@ -32,14 +32,16 @@ static json_t *format_clock(const json_t *clock)
 
 static void print_hosts(const json_t *hosts)
 {
-    static const char *const heads[] = {"HOST", "CONTACT", "SEEN", "ADDRESS", "CLOCK MS", "LABELS", NULL};
+    static const char *const heads[] = {"HOST",    "CONTACT",  "SUSPECT", "SEEN",
+                                        "ADDRESS", "CLOCK MS", "LABELS",  NULL};
     json_t *rows = json_array(), *host;
     char seen[16];
     size_t index;
 
     json_array_foreach((json_t *)hosts, index, host) json_array_append_new(
-        rows, json_pack("[s, s, s, s, o, o]", json_text(host, "host"),
+        rows, json_pack("[s, s, s, s, s, o, o]", json_text(host, "host"),
                         json_is_true(json_object_get(host, "is_in_contact")) ? "yes" : "NO",
+                        json_is_true(json_object_get(host, "is_suspect")) ? "YES" : "no",
                         time_short(json_text(host, "last_seen"), seen), json_text(host, "address"),
                         format_clock(json_object_get(host, "clock")),
                         format_labels(json_object_get(host, "labels"))));

@@ -302,11 +302,33 @@ static void print_objectives(const json_t *report)
     json_decref(rows);
 }
 
+static bool was_refused(const json_t *report)
+{
+    return strcmp(json_text(report, "state"), "failed") == 0 &&
+           !json_is_string(json_object_get(report, "t0"));
+}
+
+/* Nothing was rehearsed, so there is nothing to show but why: in a sentence, and by host where hosts said it.
+ */
+static void print_refusal(const json_t *report)
+{
+    const json_t *fault;
+    size_t index;
+
+    printf("%s\n", json_text(report, "sentence"));
+    json_array_foreach(json_object_get(report, "faults"), index, fault) if (*json_text(fault, "why")) printf(
+        "  %s: %s: %s\n", json_text(fault, "host"), json_text(fault, "state"), json_text(fault, "why"));
+}
+
 void report_print(const json_t *report)
 {
     bool is_bold = isatty(STDOUT_FILENO);
     const json_t *skew = json_object_get(report, "start_skew_ms");
 
+    if (was_refused(report)) {
+        print_refusal(report);
+        return;
+    }
     printf("%s%s: %s%s\n\n", is_bold ? "\033[1m" : "", json_text(report, "verdict"),
            json_text(report, "sentence"), is_bold ? "\033[0m" : "");
     printf("run %s of %s, t0 %s", json_text(report, "run"), json_text(report, "experiment"),
@@ -328,7 +350,7 @@ int report_exit_code(const json_t *report)
 
     if (strcmp(state, "halted") == 0)
         return EXIT_HALTED;
-    if (strcmp(state, "failed") == 0 && !json_is_string(json_object_get(report, "t0")))
+    if (was_refused(report))
         return EXIT_REFUSED;
     if (strcmp(verdict, "met") == 0)
         return EXIT_MET;

@@ -62,6 +62,8 @@ static void draw(struct screen *screen, const json_t *status)
         line(screen, "  %-20s %-16s %-12s %s", json_text(item, "host"), json_text(item, "step"),
              json_text(item, "state"), left);
     }
+    json_array_foreach(json_object_get(status, "suspects"), index, item)
+        line(screen, "  %-20s SUSPECT: its events contradict each other", json_string_value(item));
     json_array_foreach(json_object_get(status, "endpoints"), index, item)
         line(screen, "  %-20s from %-11s %s", json_text(item, "name"), json_text(item, "from"),
              json_text(item, "state"));

@@ -106,6 +106,7 @@ static int on_host(void *context, const struct store_row *row)
     host->is_suspect = store_integer(row, 6) != 0;
     host->sequence = store_integer(row, 7);
     snprintf(host->hash, sizeof(host->hash), "%s", host->sequence > 0 ? store_text(row, 8) : no_hash);
+    host->head_sequence = store_integer(row, 9);
     return fleet_insert(coordinator, TAKE_PTR(host), NULL);
 }
 
@@ -116,11 +117,12 @@ int fleet_open(struct coordinator *coordinator, struct error *error)
     coordinator->fleet = calloc(1, sizeof(*coordinator->fleet));
     if (!coordinator->fleet)
         return error_oom(error);
-    r = store_query(coordinator->store, on_host, coordinator, error,
-                    "SELECT h.id, h.public, h.labels, h.address, h.joined, h.last_seen, h.is_suspect,"
-                    " e.sequence, e.hash FROM hosts h LEFT JOIN events e ON e.host = h.id AND e.sequence ="
-                    " (SELECT max(sequence) FROM events WHERE host = h.id) ORDER BY h.id",
-                    "");
+    r = store_query(
+        coordinator->store, on_host, coordinator, error,
+        "SELECT h.id, h.public, h.labels, h.address, h.joined, h.last_seen, h.is_suspect,"
+        " e.sequence, e.hash, h.proved FROM hosts h LEFT JOIN events e ON e.host = h.id AND e.sequence ="
+        " (SELECT max(sequence) FROM events WHERE host = h.id) ORDER BY h.id",
+        "");
     return r == -EBADMSG ? error_set(error, EBADMSG, "store: a host's row can't be read") : r;
 }
 
@@ -145,11 +147,12 @@ static int fleet_save(struct coordinator *coordinator, const struct fleet_host *
         return error_oom(error);
     r = store_write(
         coordinator->store, error,
-        "INSERT INTO hosts (id, public, labels, address, joined, last_seen) VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO hosts (id, public, labels, address, joined, last_seen, proved) VALUES (?, ?, ?, ?, ?, ?,"
+        " (SELECT coalesce(max(sequence), 0) FROM events WHERE host = ?))"
         " ON CONFLICT (id) DO UPDATE SET labels = excluded.labels, address = excluded.address,"
         " joined = excluded.joined, last_seen = excluded.last_seen, is_suspect = 0",
-        "ssssii", joining->id, public_key_format(&joining->key, key), labels, joining->address,
-        joining->joined_usec, joining->joined_usec);
+        "ssssiis", joining->id, public_key_format(&joining->key, key), labels, joining->address,
+        joining->joined_usec, joining->joined_usec, joining->id);
     return r < 0 ? r : 0;
 }
 
@@ -158,7 +161,7 @@ static int on_last_event(void *context, const struct store_row *row)
 {
     struct fleet_host *host = context;
 
-    host->sequence = store_integer(row, 0);
+    host->sequence = host->head_sequence = store_integer(row, 0);
     strncpy(host->hash, store_text(row, 1), sizeof(host->hash) - 1);
     return 0;
 }

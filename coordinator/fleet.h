@@ -18,8 +18,9 @@ struct fleet_host {
     int64_t clock_offset_usec, clock_bound_usec; /* host minus coordinator */
     int64_t sequence;                            /* last event in the store */
     char hash[HASH_TEXT_MAX];                    /* of that event */
-    int64_t head_sequence,
-        head_usec;           /* last head that verified and fits the chain: when, and what it covers */
+    int64_t head_sequence,   /* proved: up to here a head that the host signed fits the chain; stored */
+        head_usec;           /* when the last such head came */
+    bool is_disputed;        /* a signed head speaks against what came after that: it may be replaced */
     int64_t head_nonce_usec; /* when the nonce that it answers was given out: it hides nothing from before */
     bool is_suspect;    /* its chain contradicts itself or a head: someone withheld, forged or lost events */
     int64_t saved_usec; /* last_seen_usec as the store has it */

@@ -1,7 +1,8 @@
 /*
  * Events: the raw bytes of each line are hashed and chained, so nothing can be slipped in, left out or moved
  * around without the next line, or the next head, giving it away. The courier that brings them is not
- * believed.
+ * believed. When the host's signed head contradicts what came, the lines after the last proof may be replaced
+ * by others that follow: so what was slipped in can't keep out for good what is true.
  */
 #include "journal.h"
 
@@ -98,6 +99,43 @@ static int insert_line(struct coordinator *coordinator, struct fleet_host *host,
     return 0;
 }
 
+/* Takes what is stored from @line on out of the chain. What is disputed is kept: it shows who said what. */
+static int cut_chain(struct coordinator *coordinator, struct fleet_host *host, const struct line *line,
+                     struct error *error)
+{
+    int r = store_write(coordinator->store, error,
+                        "INSERT INTO disputed (host, sequence, hash, line, since)"
+                        " SELECT host, sequence, hash, line, ? FROM events WHERE host = ? AND sequence >= ?",
+                        "isi", time_now_usec(), host->id, line->event.sequence);
+
+    if (r >= 0)
+        r = store_write(coordinator->store, error, "DELETE FROM events WHERE host = ? AND sequence >= ?",
+                        "si", host->id, line->event.sequence);
+    if (r < 0)
+        return r;
+    host->sequence = line->event.sequence - 1;
+    strcpy(host->hash, line->previous);
+    return 0;
+}
+
+/* A line where there is one already. Return: 0 = to be inserted now, 1 = it came before (delivery repeats,
+ * effects don't), -errno */
+static int meet_stored(struct coordinator *coordinator, struct fleet_host *host, const struct line *line,
+                       struct error *error)
+{
+    int64_t sequence = line->event.sequence;
+    int r = chain_holds(coordinator, host, sequence, line->hash, error);
+
+    if (r != 0)
+        return r;
+    if (!host->is_disputed || sequence <= host->head_sequence)
+        return chain_broken(coordinator, host, sequence, "differs from the one in the store", error);
+    r = chain_holds(coordinator, host, sequence - 1, line->previous, error);
+    if (r == 0)
+        return chain_broken(coordinator, host, sequence, "does not follow the one in the store", error);
+    return r < 0 ? r : cut_chain(coordinator, host, line, error);
+}
+
 static int take_line(struct coordinator *coordinator, struct fleet_host *host, struct line *line,
                      struct error *error)
 {
@@ -106,11 +144,9 @@ static int take_line(struct coordinator *coordinator, struct fleet_host *host, s
     if (strcmp(line->event.host, host->id) != 0)
         return error_set(error, EINVAL, "an event of host %s from host %s", line->event.host, host->id);
     if (line->event.sequence <= host->sequence) {
-        r = chain_holds(coordinator, host, line->event.sequence, line->hash, error);
+        r = meet_stored(coordinator, host, line, error);
         if (r != 0)
-            return r < 0 ? r : 0; /* it came before: delivery repeats, effects don't */
-        return chain_broken(coordinator, host, line->event.sequence, "differs from the one in the store",
-                            error);
+            return r < 0 ? r : 0;
     }
     if (line->event.sequence > host->sequence + 1)
         return error_set(error, EPROTO, "host %s: event %" PRId64 " came before event %" PRId64, host->id,
@@ -139,6 +175,29 @@ static int parse_line(struct coordinator *coordinator, struct fleet_host *host, 
     return take_line(coordinator, host, &line, error);
 }
 
+/* Up to @sequence the chain is the host's own word, and stays. */
+static int prove_chain(struct coordinator *coordinator, struct fleet_host *host, int64_t sequence,
+                       struct error *error)
+{
+    int r;
+
+    host->is_disputed = false;
+    if (sequence <= host->head_sequence)
+        return 0;
+    host->head_sequence = sequence;
+    r = store_write(coordinator->store, error, "UPDATE hosts SET proved = ? WHERE id = ?", "is", sequence,
+                    host->id);
+    return r < 0 ? r : 0;
+}
+
+/* A host's own signature speaks against what came in its name after the last proof. */
+static int dispute_chain(struct coordinator *coordinator, struct fleet_host *host, int64_t sequence,
+                         const char *what, struct error *error)
+{
+    host->is_disputed = true;
+    return chain_broken(coordinator, host, sequence, what, error);
+}
+
 /* A head that was ahead of what had come, and now is not. */
 static int judge_head(struct coordinator *coordinator, struct fleet_host *host, struct error *error)
 {
@@ -153,9 +212,11 @@ static int judge_head(struct coordinator *coordinator, struct fleet_host *host, 
         return r;
     if (r == 0) {
         delivery_head(host)->hash[0] = '\0';
-        return chain_broken(coordinator, host, sequence, "the host signed another one than came", error);
+        return dispute_chain(coordinator, host, sequence, "the host signed another one than came", error);
     }
-    host->head_sequence = sequence;
+    r = prove_chain(coordinator, host, sequence, error);
+    if (r < 0)
+        return r;
     host->head_usec = delivery_head(host)->at_usec;
     host->head_nonce_usec = delivery_head(host)->nonce_usec;
     delivery_head(host)->hash[0] = '\0';
@@ -176,8 +237,10 @@ int journal_ingest(struct coordinator *coordinator, struct fleet_host *host, con
         r = parse_line(coordinator, host, lines, (size_t)(stop - lines), error);
         lines = newline ? newline + 1 : end;
     }
-    *ret_wanted = host->sequence + 1;
-    return r < 0 ? r : judge_head(coordinator, host, error);
+    if (r == 0)
+        r = judge_head(coordinator, host, error);
+    *ret_wanted = (r < 0 && host->is_disputed ? host->head_sequence : host->sequence) + 1;
+    return r;
 }
 
 struct head {
@@ -215,9 +278,14 @@ int journal_take_head(struct coordinator *coordinator, struct fleet_host *host,
     nonce = delivery_find_nonce(host, head.nonce);
     if (!nonce)
         return 0; /* given out before a restart, or replayed: proves nothing, means nothing */
-    if (head.sequence < nonce->sequence)
-        return chain_broken(coordinator, host, nonce->sequence, "came, but the host's chain ends before it",
-                            error);
+    if (head.sequence < nonce->sequence) {
+        r = chain_holds(coordinator, host, head.sequence, head.hash, error);
+        if (r > 0)
+            r = prove_chain(coordinator, host, head.sequence, error);
+        return r < 0 ? r
+                     : dispute_chain(coordinator, host, nonce->sequence,
+                                     "came, but the host's chain ends before it", error);
+    }
     *delivery_head(host) = (struct pending_head){
         .sequence = head.sequence, .at_usec = time_now_usec(), .nonce_usec = nonce->at_usec};
     memcpy(delivery_head(host)->hash, head.hash, HASH_TEXT_MAX);

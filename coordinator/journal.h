@@ -7,7 +7,8 @@
 
 /**
  * journal_ingest() - take lines of @host's chain, each exactly once
- * @ret_wanted: where the host has to go on, when the lines don't fit
+ * @ret_wanted: where the host has to go on, when the lines don't fit: after the last proof, where a head that
+ * it signed contradicts what came
  * What fits before a fault is kept. Return: 0, -EINVAL for a line that can't be read, -EPROTO for a break in
  * the chain
  */

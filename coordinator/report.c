@@ -262,6 +262,8 @@ json_t *report_build(struct run *run)
     if (run->state != RUN_DONE)
         heavier(&verdict, doubt, VERDICT_UNKNOWN, "%s", run->reason);
     run->verdict = verdict;
+    if (!*run->reason)
+        snprintf(run->reason, sizeof(run->reason), "%s", doubt);
     report_sentence(run, verdict, doubt, sentence);
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "schema", "grivet.report/1", "verdict", verdict_name(verdict), "sentence", sentence,

@@ -76,6 +76,19 @@ static bool find_row(struct coordinator *coordinator, const char *id, struct run
     return store_query(coordinator->store, take_row, ret, NULL, sql, "s", id) == 0 && ret->status;
 }
 
+static json_t *report_suspects(const json_t *report)
+{
+    json_t *list = json_array(), *host;
+    size_t i;
+
+    json_array_foreach(json_object_get(report, "clocks"), i, host)
+    {
+        if (json_is_true(json_object_get(host, "is_suspect")))
+            json_array_append(list, json_object_get(host, "host"));
+    }
+    return list;
+}
+
 static void add_live(json_t *status, const struct run *run)
 {
     json_t *hosts = json_object_get(status, "hosts"), *endpoints = json_object_get(status, "endpoints");
@@ -92,6 +105,9 @@ static void add_live(json_t *status, const struct run *run)
         json_array_append_new(endpoints, json_pack("{s:s, s:s, s:s}", "name", run->endpoints[i].probe.name,
                                                    "from", run->endpoints[i].from, "state",
                                                    recovery_state_name(run->endpoints[i].live.state)));
+    for (size_t i = 0; i < run->n_hosts; i++)
+        if (run->hosts[i].is_suspect)
+            json_array_append_new(json_object_get(status, "suspects"), json_string(run->hosts[i].id));
     if (run->started_usec)
         json_object_set_new(status, "ends_at", json_time(run_end_usec(run)));
 }
@@ -130,6 +146,7 @@ void runs_handle_status(void *context, struct http_request *request)
     json_object_set_new(row.status, "hosts", pick(json_object_get(row.report, "faults"), host_keys));
     json_object_set_new(row.status, "endpoints",
                         pick(json_object_get(row.report, "endpoints"), endpoint_keys));
+    json_object_set_new(row.status, "suspects", report_suspects(row.report));
     if (run && !run_is_over(run))
         add_live(row.status, run);
     json_decref(row.report);

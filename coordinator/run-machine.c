@@ -17,10 +17,15 @@ static int64_t later(int64_t a, int64_t b)
 
 static void enter(struct run *run, enum run_state state, int64_t now_usec)
 {
+    const char *colon = *run->reason ? ": " : "";
+
     run->state = state;
     run->since_usec = now_usec;
     run->actions->save(run);
-    run_say(run, now_usec, "run is %s%s%s", run_state_name(state), *run->reason ? ": " : "", run->reason);
+    if (state == RUN_FAILED)
+        run_say(run, now_usec, "the run failed%s%s", colon, run->reason);
+    else
+        run_say(run, now_usec, "run is %s%s%s", run_state_name(state), colon, run->reason);
 }
 
 static bool has_started(const struct run *run)

@@ -121,7 +121,7 @@ struct run {
                              words count from here at the earliest */
     int64_t started_usec; /* step_started_at, 0 = no fault was ordered */
     int64_t t0_usec, start_skew_usec, finishing_usec;
-    char reason[300]; /* of a failure, or who halted */
+    char reason[300]; /* of a failure, who halted, or why the verdict is not met */
     bool is_replaying;
     size_t n_hosts, n_faults, n_endpoints, n_facts, n_budgets, n_lines;
     struct run_host *hosts;
@@ -202,7 +202,8 @@ int64_t endpoint_t0(const struct run *run, const struct run_endpoint *endpoint);
 /** fault_verdict() - @why: why not met */
 enum verdict fault_verdict(const struct run *run, const struct run_fault *fault, char why[200]);
 
-/** report_build() - `grivet.report/1`, owned by the caller; sets run->verdict; NULL when out of memory */
+/** report_build() - `grivet.report/1`, owned by the caller; sets run->verdict, and its
+ * reason where there is none; NULL when out of memory */
 json_t *report_build(struct run *run);
 json_t *report_budget(const struct balancer_budget *budget);
 /** report_sentence() - the verdict in one sentence */

@@ -5,7 +5,8 @@
 const char *const store_schema[] = {
     "CREATE TABLE hosts (id TEXT PRIMARY KEY, public TEXT NOT NULL, labels TEXT NOT NULL, address TEXT NOT "
     "NULL,"
-    " joined INTEGER NOT NULL, last_seen INTEGER NOT NULL, is_suspect INTEGER NOT NULL DEFAULT 0) STRICT",
+    " joined INTEGER NOT NULL, last_seen INTEGER NOT NULL, is_suspect INTEGER NOT NULL DEFAULT 0,"
+    " proved INTEGER NOT NULL DEFAULT 0) STRICT",
     "CREATE TABLE tokens (id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, labels TEXT NOT NULL,"
     " uses_left INTEGER NOT NULL CHECK (uses_left >= 0), created INTEGER NOT NULL, expires INTEGER NOT NULL,"
     " by TEXT NOT NULL, is_revoked INTEGER NOT NULL DEFAULT 0) STRICT",
@@ -19,6 +20,10 @@ const char *const store_schema[] = {
     "NULL,"
     " run TEXT, kind TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (host, sequence)) STRICT",
     "CREATE INDEX events_of_run ON events (run, host, sequence) WHERE run IS NOT NULL",
+    /* what was in a chain until the host's own signature spoke against it: evidence */
+    "CREATE TABLE disputed (host TEXT NOT NULL, sequence INTEGER NOT NULL, hash TEXT NOT NULL, line TEXT NOT "
+    "NULL,"
+    " since INTEGER NOT NULL) STRICT",
     "CREATE TABLE answers (ask TEXT NOT NULL, host TEXT NOT NULL, envelope TEXT NOT NULL, received INTEGER "
     "NOT NULL,"
     " PRIMARY KEY (ask, host)) STRICT",

@@ -1,7 +1,5 @@
 """Couriers that somebody has taken over, between the real executor and the real coordinator: each lie is found out."""
 
-import json
-
 import pytest
 
 from lab.host import LAB, PYTHON, Lab, wait_until
@@ -74,24 +72,17 @@ def test_a_courier_cannot_call_a_fault_gone(fleet):
 
 
 def test_an_honest_courier_brings_what_was_withheld(fleet):
-    """Last: the real couriers come back, and the store is stopped to be read."""
+    """Last: the real couriers come back, and the store is stopped to be read. What was slipped in gives way."""
     for host in fleet.hosts.values():
         host.stop("liar")
         host.start("grivet-courier")
-    healed = [host for lie, host in fleet.hosts.items() if lie not in (*CONTRADICTIONS, "deaf")]
-    for host in healed:
+    for host in fleet.hosts.values():
         wanted = events(host)[-1]["sequence"]
-        wait_until(lambda: local_status(host)["journal"]["acknowledged"] >= wanted, 15, f"{host.name}'s events to arrive")
+        wait_until(lambda: local_status(host)["journal"]["acknowledged"] >= wanted, 60, f"{host.name}'s events to arrive")
     for lie in CONTRADICTIONS:
-        fleet.coordinator.wait_for(lambda: fleet.coordinator.log("grivet-coordinator").count(f"{lie} is suspect") > 1,
-                                   what="a word on the true events")
         assert fleet.is_suspect(lie)
     fleet.coordinator.stop("grivet-coordinator")
-    for host in healed:
+    for host in fleet.hosts.values():
         stored = fleet.stored(host)
         check_chain(stored)
         assert stored == journal(host)[:len(stored)] and len(stored) >= 5
-    for lie in CONTRADICTIONS:
-        told, true = fleet.stored(fleet.hosts[lie]), journal(fleet.hosts[lie])
-        first = next(number for number, line in enumerate(told) if line != true[number])
-        assert json.loads(told[first])["kind"] == "fault.reverted" and len(told) == first + 1

@@ -196,8 +196,7 @@ def serve_run(coordinator, made, is_over=lambda: True):
 
 
 @pytest.mark.parametrize("made, code", [
-    (report(), 0), (report("missed"), 3), (report("unknown"), 4), (report("unknown", "failed", t0=False), 5),
-    (report("unknown", "halted"), 6)])
+    (report(), 0), (report("missed"), 3), (report("unknown"), 4), (report("unknown", "halted"), 6)])
 def test_run(grivet, coordinator, tmp_path, made, code):
     (tmp_path / "m.json").write_text(json.dumps(mandate()))
     serve_run(coordinator, made)
@@ -208,6 +207,17 @@ def test_run(grivet, coordinator, tmp_path, made, code):
     assert re.search("replacements serve +replacements within_s=5 +started=2 in_service=0 +never", said)
     assert "i-new started" in said and "was waiting for 10.1.0.9:80" in said
     assert json.loads(grivet("report", RUN, "-o", "json").stdout) == made
+
+
+def test_a_run_that_never_began_shows_only_why(grivet, coordinator, tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps(mandate()))
+    made = report("unknown", "failed", t0=False)
+    made["sentence"] = "Nothing was rehearsed: the run failed: a1: mandate: signed by 1 of 2."
+    made["faults"] = [{"host": HOSTS[0], "fault": "zone.block", "state": "refused", "why": "signed by 1 of 2"}]
+    serve_run(coordinator, made)
+    wanted = f"{made['sentence']}\n  {HOSTS[0]}: refused: signed by 1 of 2\n"
+    assert grivet("run", "m.json", code=5).stdout.endswith("all hosts accept\n\n" + wanted)
+    assert grivet("report", RUN).stdout == wanted
 
 
 def test_run_is_refused_or_detached(grivet, coordinator, tmp_path):
@@ -293,10 +303,14 @@ def test_status_hosts_and_tokens(grivet, coordinator):
     assert json.loads(grivet("status", "-o", "json").stdout) == [run]
     assert "no run" in grivet("status", "x", code=1).stderr
     assert "no such thing" in grivet("status", RUN, code=1).stderr
+    serve_run(coordinator, report())
+    assert "SUSPECT" not in grivet("status", RUN).stdout
+    coordinator.replies["GET", f"/v1/runs/{RUN}"]["suspects"] = ["i-az1-2"]
+    assert re.search("i-az1-2 +SUSPECT: its events contradict", grivet("status", RUN).stdout)
     coordinator.replies["GET", "/v1/hosts"] = [
         {"host": "i-az1-1", "labels": {"zone": "apse2-az1"}, "address": "10.1.0.11", "last_seen": text_time(0),
-         "is_in_contact": False, "clock": {"offset_usec": -1500, "bound_usec": 200}}]
-    assert re.search(r"i-az1-1 +NO .* -1.500 ± 0.200 +zone=apse2-az1", grivet("hosts").stdout)
+         "is_in_contact": False, "is_suspect": True, "clock": {"offset_usec": -1500, "bound_usec": 200}}]
+    assert re.search(r"i-az1-1 +NO +YES .* -1.500 ± 0.200 +zone=apse2-az1", grivet("hosts").stdout)
     coordinator.replies["POST", "/v1/tokens"] = {"id": "7", "token": "secret"}
     assert grivet("token", "new", "--label", "group=web,zone=a", "--max-uses", 4).stdout == "secret\n"
     assert json.loads(coordinator.asked[-1][2]) == {"labels": {"group": "web", "zone": "a"}, "expires_in_s": 3600, "max_uses": 4}

@@ -273,6 +273,88 @@ START_TEST(test_head_behind_the_store)
 }
 END_TEST
 
+static int count_row(void *context, const struct store_row *row)
+{
+    *(int64_t *)context = store_integer(row, 0);
+    return 0;
+}
+
+static int64_t count(const char *sql)
+{
+    int64_t n = -1;
+
+    ck_assert_int_eq(store_query(coordinator.store, count_row, &n, NULL, sql, ""), 0);
+    return n;
+}
+
+/* A line that fits at @sequence, of somebody's own making. */
+static void forge(int sequence, char ret[600])
+{
+    strcpy(ret, lines[sequence - 1]);
+    *strstr(ret, "agent.ready") = 'b';
+}
+
+/* What a head contradicts gives way to the truth, also after a restart; what is proved does not. */
+START_TEST(test_truth_replaces_what_was_slipped_in)
+{
+    char forged[600], hash[HASH_TEXT_MAX];
+    struct error error;
+    int64_t wanted;
+
+    ck_assert_int_eq(ingest(1, 2, &wanted, &error), 0);
+    hash_text(lines[1], strlen(lines[1]), hash);
+    ck_assert_int_eq(head(delivery_new_nonce(host), 2, hash, key, &error), 0);
+    ck_assert_int_eq(ingest(3, 3, &wanted, &error), 0); /* true, not proved, and forgotten by the host */
+    forge(4, forged);
+    ck_assert_int_eq(ingest_text(forged, &error), 0);
+    ck_assert_int_eq(ingest(4, 5, &wanted, &error), -EPROTO); /* whoever is right: nothing is proved yet */
+    ck_assert_int_eq(host->sequence, 4);
+    close_all();
+    open_all();
+    host = fleet_find(&coordinator, "web-1");
+    hash_text(lines[3], strlen(lines[3]), hash);
+    ck_assert_int_eq(head(delivery_new_nonce(host), 4, hash, key, &error), -EPROTO);
+    ck_assert_ptr_nonnull(strstr(error.text, "the host signed another one than came"));
+    ck_assert_int_eq(ingest(5, 5, &wanted, &error), -EPROTO);
+    ck_assert_int_eq(wanted, 3); /* after the last proof */
+    forge(2, forged);
+    ck_assert_int_eq(ingest_text(forged, &error), -EPROTO); /* what is proved stays */
+    ck_assert_int_eq(ingest(4, 6, &wanted, &error), 0);
+    ck_assert_int_eq(host->sequence, 6);
+    ck_assert_int_eq(head(delivery_new_nonce(host), 4, hash, key, &error),
+                     -EPROTO); /* an old word: no proof */
+    hash_text(lines[5], strlen(lines[5]), hash);
+    ck_assert_int_eq(head(delivery_new_nonce(host), 6, hash, key, &error), 0);
+    ck_assert_int_eq(host->head_sequence, 6);
+    ck_assert(host->is_suspect && !host->is_disputed); /* what was believed in between stays in doubt */
+    ck_assert_int_eq(count("SELECT count(*) FROM disputed WHERE sequence = 4 AND line LIKE '%bgent%'"), 1);
+    ck_assert_int_eq(count("SELECT count(*) FROM events WHERE line LIKE '%bgent%'"), 0);
+    ck_assert_int_eq(count("SELECT count(*) FROM events"), 6);
+}
+END_TEST
+
+/* After the last line that the host ever said. */
+START_TEST(test_truth_replaces_an_invented_end)
+{
+    char forged[600], hash[HASH_TEXT_MAX];
+    struct error error;
+    int64_t wanted;
+
+    ck_assert_int_eq(ingest(1, 3, &wanted, &error), 0);
+    forge(4, forged);
+    ck_assert_int_eq(ingest_text(forged, &error), 0);
+    hash_text(lines[2], strlen(lines[2]), hash);
+    ck_assert_int_eq(head(delivery_new_nonce(host), 3, hash, key, &error), -EPROTO);
+    ck_assert_int_eq(host->head_sequence, 3);
+    ck_assert_int_eq(ingest(5, 5, &wanted, &error), -EPROTO);
+    ck_assert_int_eq(wanted, 4);
+    ck_assert_int_eq(ingest(4, 5, &wanted, &error), 0);
+    hash_text(lines[4], strlen(lines[4]), hash);
+    ck_assert_int_eq(head(delivery_new_nonce(host), 5, hash, key, &error), 0);
+    ck_assert_int_eq(host->head_sequence, 5);
+}
+END_TEST
+
 START_TEST(test_names_belong_to_keys)
 {
     _cleanup_(secret_key_freep) struct secret_key *other = NULL;
@@ -307,6 +389,8 @@ int main(void)
     tcase_add_test(tests, test_unreadable);
     tcase_add_test(tests, test_heads);
     tcase_add_test(tests, test_head_behind_the_store);
+    tcase_add_test(tests, test_truth_replaces_what_was_slipped_in);
+    tcase_add_test(tests, test_truth_replaces_an_invented_end);
     tcase_add_test(tests, test_names_belong_to_keys);
     suite_add_tcase(suite, tests);
     srunner_run_all(runner, CK_NORMAL);

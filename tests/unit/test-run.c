@@ -20,6 +20,7 @@ static void check_failed(const char *words)
 {
     check_state("failed");
     ck_assert_msg(strstr(run->reason, words) != NULL, "no \"%s\": %s", words, run->reason);
+    ck_assert_msg(strstr(seen.lines, "the run failed: ") != NULL, "%s", seen.lines);
 }
 
 static void accept_all(void)
