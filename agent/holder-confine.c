@@ -77,7 +77,7 @@ int holder_confine(struct holder *holder, struct error *error)
 
     close_on_exec();
     umask(022);
-    prctl(PR_SET_NAME, HOLDER_USER);
+    prctl(PR_SET_NAME, RECORD_HOLDER_NAME);
     resist_pressure();
     r = arm_kernel_timer(holder->job->deadline_boot_nsec + RECORD_GRACE_NSEC, error);
     if (r == 0)

@@ -120,18 +120,6 @@ void slot_finish(struct slot *slot)
     slot_try_again(slot, &error);
 }
 
-/* The holder that the record names, unless its number belongs to somebody else by now. */
-static int open_holder(const struct record *record)
-{
-    int fd = record->holder_pid > 1 ? pidfd_open(record->holder_pid, 0) : -1;
-
-    if (fd >= 0 && process_start_ticks(record->holder_pid) != record->holder_start_ticks) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 static const struct unfinished *unfinished_find(const struct unfinished *orders, size_t count,
                                                 const char *order)
 {
@@ -177,7 +165,7 @@ static int adopt_record(struct supervisor *supervisor, const struct record *reco
         return -error->code;
     slot->deadline_boot_nsec = record->deadline_boot_nsec;
     slot->deadline_real_usec = record->deadline_real_usec;
-    slot->pidfd = open_holder(record);
+    slot->pidfd = record_open_holder(record);
     if (slot->pidfd < 0) {
         slot_finish(slot);
         return 0;

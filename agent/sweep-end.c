@@ -8,37 +8,20 @@
 #include <sys/pidfd.h>
 
 #include "common/hands.h"
-#include "common/io.h"
 #include "faults/kernel/undo.h"
 #include "sweep-result.h"
 #include "sweep.h"
 
-#define HOLDER_NAME                                                                                          \
-    "grivet-holder\n" /* as the holder names itself; whatever else has its pid is not ours                   \
-                       */
 #define DEATH_MSEC      2000
 #define UNDO_NSEC       NSEC_PER_SEC
 #define UNDO_RETRY_MSEC 10
 
-/* A pid alone proves nothing: it may be of an earlier boot, or taken by somebody else since. */
-static bool is_holder(const struct record *record)
-{
-    _cleanup_free_ char *name = NULL;
-    char boot[BOOT_ID_MAX], path[32];
-
-    snprintf(path, sizeof(path), "/proc/%d/comm", record->holder_pid);
-    return strcmp(record->boot, time_boot_id(boot)) == 0 &&
-           process_start_ticks(record->holder_pid) == record->holder_start_ticks &&
-           io_read_file(path, 64, &name, NULL, NULL) == 0 && strcmp(name, HOLDER_NAME) == 0;
-}
-
-/* The pidfd is taken first: what it names can't change after the look. */
 static int kill_holder(const struct record *record, struct error *error)
 {
-    _cleanup_close_ int pidfd = record->holder_pid > 0 ? pidfd_open(record->holder_pid, 0) : -1;
+    _cleanup_close_ int pidfd = record_open_holder(record);
     struct pollfd death = {.fd = pidfd, .events = POLLIN};
 
-    if (pidfd < 0 || !is_holder(record))
+    if (pidfd < 0)
         return 0;
     if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
         return error_errno(error, errno, "can't kill holder %d", record->holder_pid);

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 
 #include "io.h"
 
@@ -203,4 +204,28 @@ uint64_t process_start_ticks(pid_t pid)
         field = strchr(field + 1, ' ');
     }
     return field && sscanf(field, " %" SCNu64, &ticks) == 1 ? ticks : 0;
+}
+
+static bool process_is_called(pid_t pid, const char *name)
+{
+    char path[32], text[32];
+    _cleanup_close_ int fd = -1;
+    size_t length = strlen(name);
+
+    snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && read_whole(fd, text, sizeof(text)) >= 0 && strncmp(text, name, length) == 0 &&
+           text[length] == '\n';
+}
+
+int record_open_holder(const struct record *record)
+{
+    _cleanup_close_ int fd = record->holder_pid > 1 ? pidfd_open(record->holder_pid, 0) : -1;
+    char boot[BOOT_ID_MAX];
+
+    if (fd < 0 || strcmp(record->boot, time_boot_id(boot)) != 0 ||
+        process_start_ticks(record->holder_pid) != record->holder_start_ticks ||
+        !process_is_called(record->holder_pid, RECORD_HOLDER_NAME))
+        return -1;
+    return TAKE_FD(fd);
 }

@@ -48,5 +48,14 @@ int record_remove(const struct record *record, int folder_fd, struct error *erro
 /** record_add_undo() - call record_write() before making what it names */
 int record_add_undo(struct record *record, const char *kind, const char *argument, struct error *error);
 
+#define RECORD_HOLDER_NAME "grivet-holder" /* how a holder calls itself (prctl(2), PR_SET_NAME) */
+
+/**
+ * record_open_holder() - the holder that @record names, as a pidfd, so that what it names can't change any
+ * more A pid alone proves nothing: it may be of an earlier boot, or of somebody else by now. Records are
+ * written by holders, so what they name must also be one. Return: pidfd, or -1 when it is gone
+ */
+int record_open_holder(const struct record *record);
+
 /** process_start_ticks() - start time of @pid, 0 when it is gone */
 uint64_t process_start_ticks(pid_t pid);

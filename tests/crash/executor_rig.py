@@ -55,10 +55,12 @@ class ExecutorRig(Rig):
         pids = [self.holder if name == "holder" else self.host.outside_pid(SERVICES[name]) for name in names]
         if "sweep" in names and number == signal.SIGKILL:
             self.host.set_restart("grivet-sweep", False)
-        at = boot_ns()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):  # the one before may have taken it along
-                os.kill(pid, number)
+        # Several die as one: stopped first, none of them sees the others go and helps.
+        for step in ([signal.SIGSTOP] if len(names) > 1 and number == signal.SIGKILL else []) + [number]:
+            at = boot_ns()
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):  # the one before may have taken it along
+                    os.kill(pid, step)
         return at
 
     def has_executor(self):

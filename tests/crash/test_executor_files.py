@@ -64,3 +64,21 @@ def test_damaged_journal(agent):
     agent.order()
     host.wait_for(lambda: "order refused: host: event journal" in host.log("grivetd"), what="the refusal in the log")
     assert not agent.holder()
+
+
+def test_a_record_can_not_point_at_a_stranger(host):
+    """Holders may write records: one that has been taken over does not turn the executor against others."""
+    agent = Agent(host)
+    host.service("database", ["sleep", "1000"], restart=False)
+    pid = host.pid("database")
+    ticks = host.sh(f"cut -d' ' -f22 /proc/{pid}/stat").stdout.strip()
+    boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    order = "01900000-0000-7000-8000-00000000abcd"
+    host.write(f"/run/grivet/active/{order}", f"order {order}\nboot {boot}\nfault zone.block\nholder_pid {pid}\n"
+               f"holder_start_ticks {ticks}\ndeadline_boot_nsec {10**18}\ndeadline_real_usec {10**18}\n"
+               f"undo nft-table inet users-own\nend\n")
+    host.run(["nft", "add", "table", "inet", "users-own"])
+    agent.start()
+    host.wait_for(lambda: "users-own" in host.log("grivetd"), what="the executor's words about the record")
+    assert host.status("database")["state"] == "active" and host.pid("database") == pid
+    assert "users-own" in host.run(["nft", "list", "tables"]).stdout
