@@ -312,12 +312,14 @@ static bool was_refused(const json_t *report)
  */
 static void print_refusal(const json_t *report)
 {
-    const json_t *fault;
+    const json_t *one;
     size_t index;
 
     printf("%s\n", json_text(report, "sentence"));
-    json_array_foreach(json_object_get(report, "faults"), index, fault) if (*json_text(fault, "why")) printf(
-        "  %s: %s: %s\n", json_text(fault, "host"), json_text(fault, "state"), json_text(fault, "why"));
+    json_array_foreach(json_object_get(report, "refused"), index, one)
+        printf("  %s refuses: %s\n", json_text(one, "host"), json_text(one, "reason"));
+    json_array_foreach(json_object_get(report, "faults"), index, one) if (*json_text(one, "why"))
+        printf("  %s: %s: %s\n", json_text(one, "host"), json_text(one, "state"), json_text(one, "why"));
 }
 
 void report_print(const json_t *report)

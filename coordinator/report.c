@@ -251,6 +251,18 @@ static json_t *report_clocks(const struct run *run, enum verdict *verdict, char 
     return list;
 }
 
+/* Who said no when asked, before anything began. */
+static json_t *report_refused(const struct run *run)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < run->n_hosts && !run->t0_usec; i++)
+        if (run->hosts[i].has_answered && !run->hosts[i].is_accepted)
+            json_array_append_new(
+                list, json_pack("{s:s, s:s}", "host", run->hosts[i].id, "reason", run->hosts[i].reason));
+    return list;
+}
+
 json_t *report_build(struct run *run)
 {
     enum verdict verdict = VERDICT_MET;
@@ -265,12 +277,12 @@ json_t *report_build(struct run *run)
     if (!*run->reason)
         snprintf(run->reason, sizeof(run->reason), "%s", doubt);
     report_sentence(run, verdict, doubt, sentence);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "schema", "grivet.report/1", "verdict", verdict_name(verdict), "sentence", sentence,
                      "run", run->id, "experiment", run->mandate->experiment, "mandate", run->mandate->hash,
                      "state", run_state_name(run->state), "t0", time_or_null(run->t0_usec), "start_skew_ms",
                      run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
                      "faults", faults, "endpoints", report_endpoints(run), "balancer", report_balancer(run),
                      "budgets", report_budgets(run), "replacements", report_replacements(run), "objectives",
-                     objectives, "clocks", clocks);
+                     objectives, "clocks", clocks, "refused", report_refused(run));
 }

@@ -214,8 +214,9 @@ def test_a_run_that_never_began_shows_only_why(grivet, coordinator, tmp_path):
     made = report("unknown", "failed", t0=False)
     made["sentence"] = "Nothing was rehearsed: the run failed: a1: mandate: signed by 1 of 2."
     made["faults"] = [{"host": HOSTS[0], "fault": "zone.block", "state": "refused", "why": "signed by 1 of 2"}]
+    made["refused"] = [{"host": HOSTS[1], "reason": "too soon"}]
     serve_run(coordinator, made)
-    wanted = f"{made['sentence']}\n  {HOSTS[0]}: refused: signed by 1 of 2\n"
+    wanted = f"{made['sentence']}\n  {HOSTS[1]} refuses: too soon\n  {HOSTS[0]}: refused: signed by 1 of 2\n"
     assert grivet("run", "m.json", code=5).stdout.endswith("all hosts accept\n\n" + wanted)
     assert grivet("report", RUN).stdout == wanted
 

@@ -236,6 +236,8 @@ START_TEST(test_failed)
     ck_assert_str_eq(text("verdict"), "unknown");
     ck_assert_str_eq(text("sentence"), "Nothing was rehearsed: the run failed: a1 would refuse: cool-down.");
     ck_assert(json_is_null(json_object_get(report, "t0")));
+    ck_assert_str_eq(item_text("refused", 0, "host"), "a1");
+    ck_assert_str_eq(item_text("refused", 0, "reason"), "cool-down");
     drop();
 }
 END_TEST
