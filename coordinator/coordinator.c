@@ -12,6 +12,15 @@ struct later {
     json_t *body;
 };
 
+bool coordinator_refuses(struct coordinator *coordinator, struct http_request *request)
+{
+    const char *failure = store_failure(coordinator->store);
+
+    if (failure)
+        http_reply_error(request, 503, "nothing can be stored now, only halts are taken: %s", failure);
+    return failure != NULL;
+}
+
 static void later_free(struct later *later)
 {
     json_decref(later->body);
@@ -22,7 +31,8 @@ static void on_durable(void *context)
 {
     struct later *later = context;
 
-    http_reply_json(later->request, later->status, TAKE_PTR(later->body));
+    if (!coordinator_refuses(later->coordinator, later->request))
+        http_reply_json(later->request, later->status, TAKE_PTR(later->body));
     later_free(later);
 }
 

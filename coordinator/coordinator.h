@@ -30,6 +30,8 @@ struct balancers;
 /** struct coordinator - owned by main(), passed to every handler */
 struct coordinator {
     struct event_base *base;
+    struct event *retry; /* while the store can't be written */
+    bool is_read_only;   /* it could not: said once */
     struct config config;
     struct store *store;
     struct secret_key *order_key, *halt_key;
@@ -51,6 +53,8 @@ void config_clear(struct config *config);
 /** coordinator_reply_later() - reply once all that was written so far is durable; takes over @body */
 void coordinator_reply_later(struct coordinator *coordinator, struct http_request *request, int status,
                              json_t *body);
+/** coordinator_refuses() - nothing can be stored now: @request is answered with 503 and the reason */
+bool coordinator_refuses(struct coordinator *coordinator, struct http_request *request);
 /** coordinator_say() - one line for the log */
 void coordinator_say(struct coordinator *coordinator, const char *format, ...) _printf_(2, 3);
 /** coordinator_seal() - @payload (reference taken) as an envelope of @kind signed by the order key */

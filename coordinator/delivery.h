@@ -7,6 +7,7 @@
 #define DELIVERY_HOLD_SECONDS 25
 #define DELIVERY_ITEMS_MAX    16
 #define DELIVERY_KEEP_USEC    (900 * USEC_PER_SEC) /* whatever is sent has expired by then */
+#define DELIVERY_HALTS_MAX    8
 #define DELIVERY_NONCES       4
 #define DELIVERY_NONCE_TEXT   33
 
@@ -37,5 +38,7 @@ int delivery_received(struct coordinator *coordinator, const struct fleet_host *
 const char *delivery_new_nonce(struct fleet_host *host);
 /** delivery_find_nonce() - as it was given to @host; NULL = it is none of the last few */
 const struct nonce *delivery_find_nonce(const struct fleet_host *host, const char *text);
+/** delivery_store_halts() - those that nobody has fetched, whatever became of the store since they came */
+void delivery_store_halts(struct coordinator *coordinator);
 /** delivery_age() - drop what nobody fetched in time */
 void delivery_age(struct coordinator *coordinator);

@@ -212,7 +212,7 @@ int fleet_saw(struct coordinator *coordinator, struct fleet_host *host, struct e
     host->saved_usec = host->last_seen_usec;
     r = store_write(coordinator->store, error, "UPDATE hosts SET last_seen = ? WHERE id = ?", "is",
                     host->last_seen_usec, host->id);
-    return r < 0 ? r : 0;
+    return r < 0 && r != -EROFS ? r : 0; /* who only wants to hear of halts is heard */
 }
 
 void fleet_suspect(struct coordinator *coordinator, struct fleet_host *host, const char *why)

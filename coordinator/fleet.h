@@ -48,7 +48,8 @@ void fleet_age(struct coordinator *coordinator);
 void fleet_handle_hosts(void *context, struct http_request *request);
 
 /**
- * delivery_send() - queue @envelope for @host, durably, and answer its held poll
+ * delivery_send() - queue @envelope for @host, durably, and answer its held poll; a halt goes out at once,
+ * and into the store if that works
  * @mandate_hash: what the host has to fetch with it, NULL = nothing
  */
 int delivery_send(struct coordinator *coordinator, const char *host, const struct envelope *envelope,

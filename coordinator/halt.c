@@ -77,21 +77,26 @@ static bool host_is_in_scope(const struct halt_request *request, const struct fl
     return run && host_is_in_run(run, host->id);
 }
 
+/* One host's trouble is not the next one's. */
 static int add_host(void *context, struct fleet_host *host)
 {
     struct halt_request *request = context;
+    struct coordinator *coordinator = request->waiting.runs->coordinator;
     struct halt_host *hosts;
+    struct error error;
 
     if (!host_is_in_scope(request, host))
         return 0;
+    if (delivery_send(coordinator, host->id, request->envelope, NULL, &error) < 0)
+        coordinator_say(coordinator, "host %s can not be halted: %s", host->id, error.text);
     hosts = reallocarray(request->hosts, request->n_hosts + 1, sizeof(*hosts));
     if (!hosts)
-        return -ENOMEM;
+        return 0;
     request->hosts = hosts;
     hosts = &hosts[request->n_hosts++];
     *hosts = (struct halt_host){.ends_usec = active_until(request, host->id)};
     snprintf(hosts->id, sizeof(hosts->id), "%s", host->id);
-    return delivery_send(request->waiting.runs->coordinator, host->id, request->envelope, NULL, NULL);
+    return 0;
 }
 
 static void reply(struct halt_request *request)

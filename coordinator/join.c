@@ -98,6 +98,8 @@ void join_handle(void *context, struct http_request *request)
     struct error error = {.text = ""};
     int r;
 
+    if (coordinator_refuses(coordinator, request))
+        return;
     r = join_decode(&joining, &document, &host, request, &error);
     if (r == 0)
         r = join_decide(coordinator, &joining, &host, &certificate, &error);

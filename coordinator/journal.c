@@ -205,7 +205,7 @@ static int judge_head(struct coordinator *coordinator, struct fleet_host *host, 
     int64_t sequence = delivery_head(host)->sequence;
     int r;
 
-    if (!hash[0] || sequence > host->sequence)
+    if (!hash[0] || sequence > host->sequence || store_failure(coordinator->store))
         return 0;
     r = chain_holds(coordinator, host, sequence, hash, error);
     if (r < 0)
@@ -320,6 +320,8 @@ void journal_handle_events(void *context, struct http_request *request)
         http_reply_error(request, 403, "this host is not known: it aged out, join again");
         return;
     }
+    if (coordinator_refuses(coordinator, request))
+        return;
     r = fleet_saw(coordinator, host, &error);
     if (r == 0)
         r = journal_ingest(coordinator, host, lines, length, &wanted, &error);

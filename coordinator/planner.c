@@ -192,11 +192,14 @@ static int plan_open(struct plan_request *plan, const char *text, size_t length,
 void runs_handle_plan(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    struct plan_request *plan = calloc(1, sizeof(*plan));
+    struct plan_request *plan;
     struct error error;
     const char *text;
     size_t length;
 
+    if (coordinator_refuses(coordinator, request))
+        return;
+    plan = calloc(1, sizeof(*plan));
     if (!plan) {
         http_reply_error(request, 503, "out of memory");
         return;

@@ -184,8 +184,10 @@ void poll_handle_answers(void *context, struct http_request *request)
 
     if (!host)
         return;
+    if (coordinator_refuses(coordinator, request))
+        return;
     if (take_answer(coordinator, request, host, &error) < 0)
-        http_reply_error(request, 400, "%s", error.text);
+        http_reply_error(request, error.code == EROFS ? 503 : 400, "%s", error.text);
     else
         coordinator_reply_later(coordinator, request, 200, json_object());
 }

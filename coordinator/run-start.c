@@ -83,10 +83,13 @@ void runs_handle_start(void *context, struct http_request *request)
     const char *text;
     size_t length;
 
+    if (coordinator_refuses(coordinator, request))
+        return;
     text = http_body(request, &length);
     if (start_run(coordinator, text, length, &run, &error) < 0) {
         http_reply_error(request,
                          error.code == EEXIST   ? 409
+                         : error.code == EROFS  ? 503
                          : error.code == EINVAL ? 422
                                                 : 403,
                          "%s", error.text);

@@ -15,6 +15,8 @@ struct host_event {
 /** runs_open() - load from the store what is not over and go on; runs_close() frees */
 int runs_open(struct coordinator *coordinator, struct error *error);
 void runs_close(struct coordinator *coordinator);
+/** runs_store_halts() - runs that were halted while nothing could be stored */
+void runs_store_halts(struct coordinator *coordinator);
 
 /** runs_on_event() - @event is in the store (not yet committed) and fits the chain; called exactly once for
  * each */

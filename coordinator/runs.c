@@ -216,7 +216,8 @@ void runs_wake(struct runs *runs)
     static const struct timeval interval = {0, RUNS_TICK_USEC};
     int64_t now_usec = time_now_usec();
 
-    for (size_t i = 0; i < runs->count; i++) {
+    /* What can't be stored must not be decided. */
+    for (size_t i = 0; i < runs->count && !store_failure(runs->coordinator->store); i++) {
         look_at_hosts(runs->items[i]);
         run_advance(runs->items[i], now_usec);
     }
@@ -279,6 +280,13 @@ int runs_open(struct coordinator *coordinator, struct error *error)
             run_begin(runs->items[i], time_now_usec()); /* the asks' ids were in memory: ask again */
     runs_wake(runs);
     return 0;
+}
+
+void runs_store_halts(struct coordinator *coordinator)
+{
+    for (size_t i = 0; i < coordinator->runs->count; i++)
+        if (coordinator->runs->items[i]->state == RUN_HALTED)
+            runs_store_save(coordinator->runs->items[i], NULL);
 }
 
 void runs_close(struct coordinator *coordinator)

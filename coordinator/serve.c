@@ -15,6 +15,7 @@
 #include "journal.h"
 
 #define HOUSEKEEPING_SECONDS 60
+#define RETRY_SECONDS        2
 #define ROOTS_BYTES_MAX      (1024 * 1024)
 #define KIB                  1024
 #define MIB                  (1024 * KIB)
@@ -50,6 +51,37 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *context)
 {
     delivery_age(context);
     fleet_age(context);
+}
+
+/* A store that failed leaves the poll and the halt: stopping is cheaper than starting. */
+static void on_store_failure(void *context)
+{
+    struct coordinator *coordinator = context;
+
+    if (!coordinator->is_read_only)
+        coordinator_say(
+            coordinator,
+            "%s: nothing is stored; halts go out, everything else is refused until it works again",
+            store_failure(coordinator->store));
+    coordinator->is_read_only = true;
+    event_add(coordinator->retry, &(struct timeval){.tv_sec = RETRY_SECONDS});
+}
+
+static void store_halts(void *context)
+{
+    delivery_store_halts(context);
+    runs_store_halts(context);
+}
+
+/* What was in memory and not in the store is wrong now, so we begin anew. */
+static void on_retry(evutil_socket_t fd, short what, void *context)
+{
+    struct coordinator *coordinator = context;
+
+    if (store_retry(coordinator->store, store_halts, coordinator, NULL) < 0)
+        event_add(coordinator->retry, &(struct timeval){.tv_sec = RETRY_SECONDS});
+    else
+        event_base_loopbreak(coordinator->base);
 }
 
 static int load_roots(struct coordinator *coordinator, const char *folder, struct error *error)
@@ -114,8 +146,10 @@ static int coordinator_open(struct coordinator *coordinator, const struct place 
         r = load_keys(coordinator, place->folder, error);
     if (r == 0)
         r = store_open(&coordinator->store, path, coordinator->base, error);
-    if (r == 0)
+    if (r == 0) {
+        store_on_failure(coordinator->store, on_store_failure, coordinator);
         r = fleet_open(coordinator, error);
+    }
     if (r == 0)
         r = runs_open(coordinator, error);
     return r < 0 ? r : open_server(coordinator, place->folder, error);
@@ -135,7 +169,7 @@ static void coordinator_close(struct coordinator *coordinator)
     config_clear(&coordinator->config);
 }
 
-/* Until told to end; a store that failed ends it too, and says why. */
+/* Until told to end, or until a store that had failed works again. */
 static int coordinator_loop(struct coordinator *coordinator, struct error *error)
 {
     struct event *events[] = {
@@ -153,8 +187,8 @@ static int coordinator_loop(struct coordinator *coordinator, struct error *error
         coordinator_say(coordinator, "serving environment %s on %s", coordinator->config.environment,
                         coordinator->config.listen->first->string);
         event_base_dispatch(coordinator->base);
-        if (store_failure(coordinator->store))
-            r = error_set(error, EIO, "%s", store_failure(coordinator->store));
+        if (coordinator->is_read_only && !store_failure(coordinator->store))
+            r = error_set(error, EAGAIN, "the store works again: to be started anew with what it holds");
     }
     for (size_t i = 0; i < ARRAY_SIZE(events); i++)
         if (events[i])
@@ -174,10 +208,14 @@ int serve_run(const struct place *place, int argc, char **argv, struct error *er
     coordinator.base = event_base_new();
     if (!coordinator.base)
         return error_oom(error);
+    coordinator.retry = evtimer_new(coordinator.base, on_retry, &coordinator);
+    if (!coordinator.retry)
+        return error_oom(error);
     r = coordinator_open(&coordinator, place, error);
     if (r == 0)
         r = coordinator_loop(&coordinator, error);
     coordinator_close(&coordinator);
+    event_free(coordinator.retry);
     event_base_free(coordinator.base);
     return r;
 }

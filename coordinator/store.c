@@ -8,6 +8,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
+
+#define TEXT_OF(number) #number
+#define TEXT(number)    TEXT_OF(number)
+#define ROOM_BYTES      (1024 * 1024) /* less than this is free: a commit that works now fails soon */
 
 struct waiter {
     struct waiter *next;
@@ -23,6 +28,8 @@ struct store {
     struct waiter *waiters, **tail;
     struct waiter *due; /* of the commit that has just been made */
     char failure[ERROR_TEXT_MAX];
+    void (*failed)(void *context);
+    void *failed_context;
 };
 
 struct store_row {
@@ -52,14 +59,21 @@ static int store_run(struct store *store, const char *sql, struct error *error)
     return 0;
 }
 
-/* Final: SQLite may have rolled back what others believe written (facts: an fsync that failed is not tried
- * again). */
-static int store_fail(struct store *store, const struct error *error)
+/* Final: SQLite may have rolled back what others believe written. */
+static int store_fail(struct store *store, struct error *error)
 {
-    if (!store->failure[0])
-        snprintf(store->failure, sizeof(store->failure), "%s", error->text);
-    event_base_loopbreak(store->base);
-    return -EIO;
+    char why[ERROR_TEXT_MAX];
+
+    snprintf(why, sizeof(why), "%s", error->text);
+    if (!sqlite3_get_autocommit(store->database))
+        (void)store_run(store, "ROLLBACK", NULL);
+    store->is_open = false;
+    if (!store->failure[0]) {
+        snprintf(store->failure, sizeof(store->failure), "%s", why);
+        if (store->failed)
+            store->failed(store->failed_context);
+    }
+    return error_set(error, EROFS, "%s", why);
 }
 
 static struct waiter *waiters_free(struct waiter *waiter)
@@ -78,7 +92,7 @@ static int store_commit(struct store *store)
     struct error error;
 
     if (store->failure[0])
-        return -EIO;
+        return -EROFS;
     if (store->is_open && store_run(store, "COMMIT", &error) < 0)
         return store_fail(store, &error);
     store->is_open = false;
@@ -89,8 +103,7 @@ static void on_turn(evutil_socket_t fd, short what, void *context)
 {
     struct store *store = context;
 
-    if (store_commit(store) < 0)
-        return;
+    (void)store_commit(store); /* who waits looks whether it failed */
     store->due = TAKE_PTR(store->waiters);
     store->tail = &store->waiters;
     while (store->due) {
@@ -180,7 +193,39 @@ struct store *store_close(struct store *store)
 
 int store_flush(struct store *store, struct error *error)
 {
-    return store_commit(store) < 0 ? error_set(error, EIO, "%s", store->failure) : 0;
+    return store_commit(store) < 0 ? error_set(error, EROFS, "%s", store->failure) : 0;
+}
+
+void store_on_failure(struct store *store, void (*failed)(void *context), void *context)
+{
+    store->failed = failed;
+    store->failed_context = context;
+}
+
+static bool has_room(struct store *store)
+{
+    struct statvfs room;
+
+    return statvfs(sqlite3_db_filename(store->database, "main"), &room) == 0 &&
+           room.f_bavail * room.f_frsize >= ROOM_BYTES;
+}
+
+int store_retry(struct store *store, void (*write)(void *context), void *context, struct error *error)
+{
+    char why[ERROR_TEXT_MAX];
+    int r;
+
+    if (!has_room(store))
+        return error_set(error, EROFS, "%s", store->failure);
+    memcpy(why, store->failure, sizeof(why));
+    store->failure[0] = '\0';
+    write(context);
+    r = store_write(store, error, "PRAGMA user_version = " TEXT(STORE_SCHEMA_VERSION), ""); /* as it was */
+    if (r >= 0)
+        r = store_flush(store, error);
+    if (r < 0 && !store->failure[0])
+        memcpy(store->failure, why, sizeof(why));
+    return r;
 }
 
 const char *store_failure(const struct store *store)
@@ -204,8 +249,6 @@ static int bind_all(sqlite3_stmt *statement, const char *format, va_list argumen
 static int store_prepare(struct store *store, sqlite3_stmt **ret, const char *sql, const char *format,
                          va_list arguments, struct error *error)
 {
-    if (store->failure[0])
-        return error_set(error, EIO, "%s", store->failure);
     if (sqlite3_prepare_v2(store->database, sql, -1, ret, NULL) != SQLITE_OK ||
         bind_all(*ret, format, arguments) != SQLITE_OK)
         return store_error(store, error, sql);
@@ -235,6 +278,8 @@ int store_write(struct store *store, struct error *error, const char *sql, const
 
     if (!error)
         error = &local;
+    if (store->failure[0])
+        return error_set(error, EROFS, "%s", store->failure);
     va_start(arguments, format);
     r = store_prepare(store, &statement, sql, format, arguments, error);
     va_end(arguments);
@@ -245,7 +290,7 @@ int store_write(struct store *store, struct error *error, const char *sql, const
     if (sqlite3_step(statement) == SQLITE_DONE)
         return sqlite3_changes(store->database);
     r = store_error(store, error, sql);
-    return sqlite3_get_autocommit(store->database) ? store_fail(store, error) : r;
+    return r == -ENOSPC || sqlite3_get_autocommit(store->database) ? store_fail(store, error) : r;
 }
 
 int store_query(struct store *store, int (*each)(void *context, const struct store_row *row), void *context,
@@ -283,6 +328,7 @@ void store_after_commit(struct store *store, void (*done)(void *context), void *
 
     if (!waiter) {
         store_fail(store, &(struct error){.text = "store: out of memory"});
+        done(context);
         return;
     }
     *waiter = (struct waiter){.done = done, .context = context};

@@ -1,7 +1,8 @@
 /*
  * The store: SQLite, one file, one connection, WAL with synchronous=FULL. Whatever is written in one turn of
  * the event loop is committed together at the end of that turn; what promises durability to a peer replies
- * from store_after_commit(). A commit that fails is final: the process says so and ends (facts section 6).
+ * from store_after_commit(). A commit that fails is final (an fsync that failed must not be tried again):
+ * from then on everything can be read and nothing written, until store_retry() finds the disk well.
  */
 #pragma once
 
@@ -21,7 +22,7 @@ DEFINE_CLEANUP(struct store *, store_close)
 /**
  * store_write() - one INSERT, UPDATE or DELETE
  * @format: a letter for each `?`: s = const char * (NULL = SQL null), i = int64_t
- * Return: number of rows changed, or -errno (-EEXIST for a broken uniqueness)
+ * Return: number of rows changed, or -errno (-EEXIST for a broken uniqueness, -EROFS once a commit failed)
  */
 int store_write(struct store *store, struct error *error, const char *sql, const char *format, ...);
 
@@ -32,15 +33,23 @@ int store_query(struct store *store, int (*each)(void *context, const struct sto
 const char *store_text(const struct store_row *row, int column); /* "" for null */
 int64_t store_integer(const struct store_row *row, int column);
 
-/** store_after_commit() - call @done once all that was written so far is durable; drop it with store_forget()
- */
+/** store_after_commit() - call @done once all that was written so far is durable, or never will be: see
+ * store_failure(); drop it with store_forget() */
 void store_after_commit(struct store *store, void (*done)(void *context), void *context);
 void store_forget(struct store *store, void *context);
 
 /** store_flush() - commit now: for programs without a loop */
 int store_flush(struct store *store, struct error *error);
-/** store_failure() - why a commit failed (the loop was told to end), NULL = none did */
+/** store_failure() - why nothing can be written, NULL = it can */
 const char *store_failure(const struct store *store);
+/** store_on_failure() - call @failed when that begins */
+void store_on_failure(struct store *store, void (*failed)(void *context), void *context);
+/**
+ * store_retry() - may be written again, with room to spare? What was rolled back is lost: whoever had gone by
+ * it has to read anew
+ * @write: what has to be written first; its errors don't matter
+ */
+int store_retry(struct store *store, void (*write)(void *context), void *context, struct error *error);
 
 /** store_schema - the statements that make an empty database, ended by NULL (store-schema.c) */
 extern const char *const store_schema[];

@@ -132,6 +132,8 @@ void tokens_handle_new(void *context, struct http_request *request)
     size_t length;
     const char *body = http_body(request, &length);
 
+    if (coordinator_refuses(coordinator, request))
+        return;
     if (document_parse_json(&document, "token", body, length, &error) < 0 ||
         node_decode(document, document_root(document), asked_fields, &asked, &error) < 0 ||
         labels_check(document, asked.labels, &error) < 0) {
@@ -176,9 +178,12 @@ void tokens_handle_revoke(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
     struct error error;
-    int r = store_write(coordinator->store, &error, "UPDATE tokens SET is_revoked = 1 WHERE id = ?", "s",
-                        http_argument(request, 0));
+    int r;
 
+    if (coordinator_refuses(coordinator, request))
+        return;
+    r = store_write(coordinator->store, &error, "UPDATE tokens SET is_revoked = 1 WHERE id = ?", "s",
+                    http_argument(request, 0));
     if (r < 0)
         http_reply_error(request, 503, "%s", error.text);
     else if (r == 0)
