@@ -75,7 +75,7 @@ static void on_accepted(struct run *run, struct run_fault *fault, const struct h
 static void on_refused(struct run *run, struct run_fault *fault, const struct host_event *event,
                        int64_t at_usec)
 {
-    if (fault->state > RUN_FAULT_ACCEPTED)
+    if (fault->state >= RUN_FAULT_ACCEPTED)
         return; /* a repeated order is refused as a replay: the first one counts */
     take_reason(fault, event->body);
     fault->state = RUN_FAULT_REFUSED;

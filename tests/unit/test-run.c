@@ -166,6 +166,19 @@ START_TEST(test_one_refuses_its_order)
 }
 END_TEST
 
+/* A courier that starts anew may bring an order again: that it is refused then changes nothing. */
+START_TEST(test_repeated_order)
+{
+    run = fixture_run("[]", 100);
+    start_steps();
+    fixture_says(run, "obs", "order.accepted", MANDATE_OBSERVE, "{\"fault\": \"observe\"}", STEPS_AT);
+    fixture_says(run, "obs", "order.refused", MANDATE_OBSERVE, "{\"reason\": \"replayed\"}",
+                 STEPS_AT + MSEC(10));
+    ck_assert_int_eq(run_fault_of(run, "obs", MANDATE_OBSERVE)->state, RUN_FAULT_ACCEPTED);
+    drop();
+}
+END_TEST
+
 START_TEST(test_blind)
 {
     run = fixture_run("[]", 100);
@@ -336,6 +349,7 @@ int main(void)
                                   test_share_is_enough,
                                   test_one_does_not_arm,
                                   test_one_refuses_its_order,
+                                  test_repeated_order,
                                   test_blind,
                                   test_sick_before,
                                   test_window_is_closed,
