@@ -12,6 +12,9 @@
 #include "common/bundle.h"
 #include "courier.h"
 
+#define PATIENCE_USEC 200000 /* a mandate that takes longer must not keep us from polling: a halt may wait   \
+                              */
+
 #define ITEMS_MAX 64 /* handed over and not confirmed; as many as a poll may report */
 
 struct items {
@@ -19,11 +22,13 @@ struct items {
     void (*done)(void *context, bool is_complete);
     void *context;
     json_t *list, *handed;
-    size_t next;
-    bool is_complete;
+    size_t next, n_marked;
+    bool is_complete, is_done; /* is_done: of this list, @done was called */
+    struct event *patience;
     struct web_request *fetch;
     struct envelope *mandate;
     char mandate_hash[HASH_TEXT_MAX];
+    char said[ERROR_TEXT_MAX]; /* the last trouble: said once, not with every poll */
 };
 
 /* One item, pointers into the list. */
@@ -147,8 +152,27 @@ static int items_take(struct items *items, json_t *json, bool wants_halts, struc
 
 static void items_fail(struct items *items, const struct error *error)
 {
-    courier_say(items->courier, error);
+    if (strcmp(items->said, error->text))
+        courier_say(items->courier, error);
+    snprintf(items->said, sizeof(items->said), "%s", error->text);
     items->is_complete = false;
+}
+
+static void items_done(struct items *items, bool is_complete)
+{
+    event_del(items->patience);
+    if (is_complete)
+        items->said[0] = '\0';
+    if (items->is_done)
+        return;
+    items->is_done = true;
+    items->done(items->context, is_complete);
+}
+
+/* Whatever waits for the mandate comes again with the next answer, until it was handed over. */
+static void items_on_patience(evutil_socket_t fd, short what, void *context)
+{
+    items_done(context, false);
 }
 
 static void items_go_on(struct items *items)
@@ -165,7 +189,7 @@ static void items_go_on(struct items *items)
     }
     json_decref(TAKE_PTR(items->list));
     items->mandate = envelope_free(items->mandate);
-    items->done(items->context, items->is_complete);
+    items_done(items, items->is_complete);
 }
 
 static int items_take_mandate(struct items *items, const struct web_request *request, CURLcode code,
@@ -209,12 +233,16 @@ int items_new(struct items **ret, struct courier *courier, void (*done)(void *co
     struct items *items = calloc(1, sizeof(*items));
     json_t *handed = json_array();
 
-    if (!items || !handed) {
-        free(items);
-        json_decref(handed);
+    if (items)
+        *items = (struct items){.courier = courier, .done = done, .context = context, .handed = handed};
+    if (items)
+        items->patience = evtimer_new(courier->base, items_on_patience, items);
+    if (!items || !handed || !items->patience) {
+        if (!items)
+            json_decref(handed);
+        items_free(items);
         return error_oom(error);
     }
-    *items = (struct items){.courier = courier, .done = done, .context = context, .handed = handed};
     *ret = items;
     return 0;
 }
@@ -224,6 +252,8 @@ struct items *items_free(struct items *items)
     if (!items)
         return NULL;
     web_request_free(items->fetch);
+    if (items->patience)
+        event_free(items->patience);
     envelope_free(items->mandate);
     json_decref(items->list);
     json_decref(items->handed);
@@ -237,25 +267,38 @@ void items_start(struct items *items, json_t *list)
     json_t *item;
     size_t i;
 
-    items->list = json_incref(list);
-    items->next = 0;
     items->is_complete = true;
     json_array_foreach(list, i, item) if (items_take(items, item, true, &error) < 0)
         items_fail(items, &error);
+    items->is_done = false;
+    if (items->fetch) { /* for an earlier list */
+        items_done(items, false);
+        return;
+    }
+    items->list = json_incref(list);
+    items->next = 0;
+    event_add(items->patience, &(struct timeval){.tv_usec = PATIENCE_USEC});
     items_go_on(items);
+}
+
+void items_mark(struct items *items)
+{
+    items->n_marked = json_array_size(items->handed);
 }
 
 json_t *items_confirm(struct items *items)
 {
-    json_t *handed = items->handed, *empty = json_array();
+    json_t *confirmed = json_array();
 
-    if (!empty)
-        return NULL;
-    items->handed = empty;
-    return handed;
+    for (; confirmed && items->n_marked; items->n_marked--) {
+        json_array_append(confirmed, json_array_get(items->handed, 0));
+        json_array_remove(items->handed, 0);
+    }
+    return confirmed;
 }
 
 void items_on_down(struct items *items)
 {
     json_array_clear(items->handed);
+    items->n_marked = 0;
 }

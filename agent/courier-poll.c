@@ -14,6 +14,7 @@
 
 #define POLL_TIMEOUT_MSEC 40000 /* a poll is held for 25 s */
 #define HEAD_TIMEOUT_S    5
+#define AGAIN_USEC        400000 /* while something is still to be handed over: a halt may come meanwhile */
 
 enum poll_state { POLL_IDLE, POLL_TIME, POLL_ASKING, POLL_ITEMS, POLL_HEAD, POLL_WAITING };
 
@@ -72,6 +73,7 @@ static int poll_send_nonce(struct poll *poll, struct error *error)
     if (!body)
         return error_oom(error);
     r = link_send(poll->courier->link, CHANNEL_NONCE, body, -1);
+    items_mark(poll->items);
     return r < 0 ? error_errno(error, -r, "can't reach the executor") : 0;
 }
 
@@ -236,12 +238,13 @@ void poll_on_head(struct poll *poll, const char *head)
     confirmed = items_confirm(poll->items);
     json_array_extend(poll->received, confirmed);
     json_decref(confirmed);
-    if (!poll->is_complete) {
-        poll_try_later(poll);
+    backoff_reset(&poll->backoff);
+    if (poll->is_complete) {
+        poll_begin(poll);
         return;
     }
-    backoff_reset(&poll->backoff);
-    poll_begin(poll);
+    poll->state = POLL_WAITING;
+    event_add(poll->timer, &(struct timeval){.tv_usec = AGAIN_USEC});
 }
 
 static void poll_on_timer(evutil_socket_t fd, short what, void *context)

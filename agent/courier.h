@@ -70,13 +70,16 @@ int courier_answer(struct courier *courier, const struct web_request *request, C
 
 /* courier-items.c: orders, asks and halts that a poll brought, on their way to the executor */
 
-/** items_new() - @done: everything was tried; @is_complete: and the executor has it all */
+/** items_new() - @done: everything was tried, or a mandate takes long and is waited for side by side with the
+ * next polls; @is_complete: and the executor has it all */
 int items_new(struct items **ret, struct courier *courier, void (*done)(void *context, bool is_complete),
               void *context, struct error *error);
 struct items *items_free(struct items *items);
 /** items_start() - hand over @list (of one answer), halts first; @done may be called at once */
 void items_start(struct items *items, json_t *list);
-/** items_confirm() - the executor has taken all that was handed over. Return: their ids, a new list, NULL
+/** items_mark() - the executor is asked now whether it has taken all that was handed over so far */
+void items_mark(struct items *items);
+/** items_confirm() - it has. Return: the ids of what was handed over before the mark, a new list, NULL
  * without memory */
 json_t *items_confirm(struct items *items);
 /** items_on_down() - what was handed over and not confirmed may be lost: hand it over again when it comes

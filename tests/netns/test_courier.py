@@ -4,6 +4,8 @@ import hashlib
 import json
 import struct
 import subprocess
+import threading
+import time
 import uuid
 
 import pytest
@@ -37,6 +39,17 @@ def unbundle(data):
         documents.append((kind, data[at - length:at], signatures))
     assert at == len(data)
     return documents
+
+
+class SlowMandates(dict):
+    def __init__(self, released, mandates):
+        super().__init__(mandates)
+        self.asked, self.released = threading.Event(), released
+
+    def get(self, key, default=None):
+        self.asked.set()
+        self.released.wait(9)
+        return super().get(key, default)
 
 
 class Courier:
@@ -110,6 +123,29 @@ def test_halt_goes_first_and_needs_nothing(courier):
     courier.coordinator.polls.get(timeout=5)
     assert courier.coordinator.polls.get(timeout=5)["received"] == [halt["id"]]
     assert "status 404: {\"error\": \"no such mandate\"}" in courier.host.log("courier").replace("\\", "")
+
+
+def test_halt_overtakes_a_slow_mandate(courier):
+    """While a mandate is on its way, polls go on, so that a halt arrives within a second; then the order follows."""
+    mandate, released = b'{"some": "mandate"}', threading.Event()
+    courier.coordinator.mandates = SlowMandates(released, {hash_of(mandate): envelope("mandate", mandate, KEY)})
+    order, halt = item("order", hash_of(mandate)), item("halt", payload=b'{"some": "halt"}')
+    courier.coordinator.items.put([order])
+    courier.begin()
+    try:
+        assert courier.coordinator.mandates.asked.wait(5)
+        courier.coordinator.items.put([order, halt])
+        since = time.monotonic()
+        assert unbundle(courier.go_on(HALT, ORDER, CONTACT).data) == [(4, b'{"some": "halt"}', 1)]
+        assert time.monotonic() - since < 1
+    finally:
+        released.set()
+    assert courier.go_on(ORDER, CONTACT).kind == ORDER
+    received = []
+    while order["id"] not in received:
+        courier.go_on(CLOCK)
+        received += courier.coordinator.polls.get(timeout=5)["received"]
+    assert received == [halt["id"], order["id"]]
 
 
 def test_another_mandate_is_not_passed_on(courier):
