@@ -12,8 +12,9 @@
 #include "common/bundle.h"
 #include "courier.h"
 
-#define PATIENCE_USEC 200000 /* a mandate that takes longer must not keep us from polling: a halt may wait   \
-                              */
+#define PATIENCE_USEC                                                                                        \
+    200000 /* a mandate that takes longer must not keep us from polling: a halt may wait                     \
+            */
 
 #define ITEMS_MAX 64 /* handed over and not confirmed; as many as a poll may report */
 

@@ -19,7 +19,7 @@
 struct client {
     struct document *config;
     const char *url;
-    char ca[PATH_MAX], certificate[PATH_MAX], key[PATH_MAX], halt_key[PATH_MAX];
+    char ca[PATH_MAX], certificate[PATH_MAX], key[PATH_MAX], halt_key[PATH_MAX], roots[PATH_MAX];
     CURL *easy;
     CURLM *multi;
     struct curl_slist *headers;
@@ -86,6 +86,7 @@ static int load_config(struct client *client, const char *given, struct error *e
     resolve(path, fields.certificate, client->certificate);
     resolve(path, fields.key, client->key);
     resolve(path, "halt.key", client->halt_key);
+    resolve(path, "roots.json", client->roots);
     return 0;
 }
 
@@ -135,6 +136,11 @@ struct client *client_free(struct client *client)
     free(client->answer);
     free(client);
     return NULL;
+}
+
+const char *client_roots(const struct client *client)
+{
+    return client->roots;
 }
 
 const char *client_halt_key(const struct client *client)

@@ -13,6 +13,8 @@ int client_open(struct client **ret, const char *config, struct error *error);
 struct client *client_free(struct client *client);
 DEFINE_CLEANUP(struct client *, client_free)
 
+/** client_roots() - path of `roots.json` beside the config file */
+const char *client_roots(const struct client *client);
 /** client_halt_key() - path of `halt.key` beside the config file */
 const char *client_halt_key(const struct client *client);
 

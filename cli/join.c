@@ -259,7 +259,14 @@ int command_join(int argc, char **argv)
 {
     struct join join = {.labels = json_object()};
     struct error error = {0};
-    int r = join_run(&join, argc, argv, &error);
+    int r;
+
+    if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+        json_decref(join.labels);
+        fputs(usage, stdout);
+        return EXIT_SUCCESS;
+    }
+    r = join_run(&join, argc, argv, &error);
 
     json_decref(join.labels);
     document_free(join.policy);

@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "client.h"
 #include "common/io.h"
 #include "common/roots.h"
 #include "keys.h"
@@ -109,9 +111,18 @@ static void print_signers(const json_t *people)
     printf("\n");
 }
 
+/* An operator's roots lie beside the configuration, a host's where the executor reads them. */
+static const char *find_roots(const struct call *call, struct client **client)
+{
+    if (client_open(client, call->config, NULL) == 0 && access(client_roots(*client), R_OK) == 0)
+        return client_roots(*client);
+    return ROOTS_PATH;
+}
+
 int command_verify(const struct call *call, struct error *error)
 {
     const char *path = call_option(call, "roots");
+    _cleanup_(client_freep) struct client *client = NULL;
     _cleanup_(mandate_file_clear) struct mandate_file file = {0};
     _cleanup_(roots_freep) struct roots *roots = NULL;
     int64_t needed;
@@ -122,7 +133,7 @@ int command_verify(const struct call *call, struct error *error)
     if (r == 0)
         r = mandate_file_load(&file, call->arguments[0], error);
     if (r == 0)
-        r = load_roots(path ? path : ROOTS_PATH, &roots, error);
+        r = load_roots(path ? path : find_roots(call, &client), &roots, error);
     if (r < 0)
         return r;
     people = find_signers(roots, file.envelope);

@@ -75,6 +75,8 @@ static int operator_make(const struct operator* operator, struct error * error)
         r = copy_new(operator, "ca.crt", 0644, error);
     if (r == 0)
         r = copy_new(operator, "halt.key", 0600, error);
+    if (r == 0)
+        r = copy_new(operator, "roots.json", 0644, error);
     return r < 0 ? r : ca_save_new(path, config, 0644, error);
 }
 

@@ -21,17 +21,24 @@ static json_t *text_or_null(const char *text)
     return *text ? json_string(text) : json_null();
 }
 
+/* What can't be undone ends as it was exercised. */
 static json_t *report_fault(const struct run_fault *fault, enum verdict verdict, const char *why)
 {
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:s, s:s}", "host", fault->host,
-        "fault", fault->step->fault, "step", fault->step->name, "state", run_fault_state_name(fault->state),
-        "armed_at", time_or_null(fault->armed_usec), "exercised_at", time_or_null(fault->exercised_usec),
-        "deadline", json_time(fault->deadline_usec), "reverted_at", time_or_null(fault->reverted_usec),
-        "revert_error_ms", fault->has_revert_error ? json_real(fault->revert_error_msec) : json_null(),
-        "ended_by", text_or_null(fault->ended_by), "is_interfered", fault->is_interfered, "effect",
-        fault->effect ? json_deep_copy(fault->effect) : json_null(), "verdict", verdict_name(verdict), "why",
-        why);
+    bool is_irreversible = fault->state == RUN_FAULT_ENDED;
+    const char *rollback = is_irreversible                      ? "not_applicable"
+                           : fault->state == RUN_FAULT_REVERTED ? "proved"
+                                                                : "unproved";
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:s, s:s}", "host",
+                     fault->host, "fault", fault->step->fault, "step", fault->step->name, "state",
+                     run_fault_state_name(is_irreversible ? RUN_FAULT_EXERCISED : fault->state), "rollback",
+                     rollback, "armed_at", time_or_null(fault->armed_usec), "exercised_at",
+                     time_or_null(fault->exercised_usec), "deadline", json_time(fault->deadline_usec),
+                     "reverted_at", time_or_null(fault->reverted_usec), "revert_error_ms",
+                     fault->has_revert_error ? json_real(fault->revert_error_msec) : json_null(), "ended_by",
+                     text_or_null(fault->ended_by), "is_interfered", fault->is_interfered, "effect",
+                     fault->effect ? json_deep_copy(fault->effect) : json_null(), "verdict",
+                     verdict_name(verdict), "why", why);
 }
 
 static void heavier(enum verdict *verdict, char doubt[200], enum verdict one, const char *format, ...)

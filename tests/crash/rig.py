@@ -65,6 +65,7 @@ class Rig:
         self.far.service("echo", [PYTHON, "-c", ECHO])
         self.host.service("meter", [PYTHON, "-c", METER, "10.9.2.1"])
         self.holder = self.order = self.deadline = None
+        self.before = self.traffic_control()
         self.wait_back(boot_ns(), 5)
 
     def holder_pid(self):
@@ -74,6 +75,13 @@ class Rig:
 
     def tables(self):
         return [line for line in self.host.run(["nft", "list", "tables"]).stdout.splitlines() if "grivet" in line]
+
+    def traffic_control(self):
+        """Queues, filters and interfaces as `tc` and `ip` name them."""
+        return self.host.sh("tc qdisc; tc filter show dev eth0; ip -o link | cut -d: -f2").stdout
+
+    def has_executor(self):
+        return False
 
     def records(self):
         return sorted(os.listdir(self.host.path("/run/grivet/active")))

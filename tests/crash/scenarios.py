@@ -43,6 +43,9 @@ def gone_at_grace(rig, name):
 def assert_clean(rig):
     """Nothing of ours is in the kernel, one pass of the sweep removes the records, and traffic flows."""
     assert rig.tables() == []
+    assert rig.traffic_control() == rig.before, "queues or filters are not as they were"
+    if rig.has_executor():
+        wait_until(lambda: not rig.records(), 5, "the record's removal by those who are there")
     swept = rig.host.run(["grivet-sweep"], check=False)
     assert swept.returncode == 0, f"the sweep leaves something: {swept.stderr}"
     assert rig.records() == []
@@ -85,6 +88,15 @@ def kill(*names, stopped=()):
     return scenario
 
 
+def sweep_killed(rig):
+    """It is not missed while the others live."""
+    armed = rig.start(SHORT_MS)
+    rig.signal("sweep")
+    rig.watch_cut(armed)
+    back_at_deadline(rig, "sweep killed")
+    assert rig.told()["ended_by"] == "deadline"
+
+
 def stop(*names, killed=()):
     def scenario(rig):
         name = "SIGSTOP " + ", ".join(names) + "".join(f", kill -9 {one}" for one in killed)
@@ -114,6 +126,7 @@ MATRIX = {
     "holder killed": (kill("holder"), True),
     "executor killed": (kill("executor"), True),
     "executor killed, no sweep": (kill("executor"), False),
+    "sweep killed": (sweep_killed, True),
     "holder and sweep killed": (kill("holder", "sweep"), True),
     "executor and holder killed": (kill("executor", "holder"), True),
     "executor and holder killed, no sweep": (kill("executor", "holder"), False),

@@ -7,7 +7,7 @@ import json
 import re
 
 from lab import agent
-from lab.host import LAB, LabError
+from lab.host import LAB, LabError, die_with_parent_only
 from lab.zones import COORDINATOR_PORT, STATISTICS_PORT, SYSLOG_PORT, ZONES, Zones
 
 PEOPLE = ("alice", "bob")
@@ -116,11 +116,9 @@ class Fleet:
 
     def start_run(self, mandate):
         """`grivet run` on our own terminal, or pipe."""
-        return self.operator.popen([GRIVET, "run", mandate])
+        return self.operator.popen([GRIVET, "run", mandate], prepare=die_with_parent_only)
 
     def report(self):
-        """The report of the last run as JSON text, None if there is none."""
-        runs = json.loads(self.operator.run([GRIVET, "status", "-o", "json"]).stdout)
-        if not runs:
-            return None
-        return self.operator.run([GRIVET, "report", runs[-1]["run"], "-o", "json"]).stdout
+        """The report of the last run as JSON text, None if there is none (yet)."""
+        said = self.operator.run([GRIVET, "report", "-o", "json"], check=False)
+        return said.stdout if said.returncode == 0 else None

@@ -112,6 +112,7 @@ def stop(number, _):
 
 
 def main(verb, output, *arguments):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born with it ignored
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)
     try:

@@ -48,6 +48,12 @@ def die_with_parent():
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def die_with_parent_only():
+    """Ctrl-C is for the command inside: nsenter has to wait for what it makes of it."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def set_namespace(fd):
     if libc.setns(fd, 0) < 0:
         raise LabError(f"setns: {os.strerror(ctypes.get_errno())}")
@@ -299,9 +305,9 @@ class Host:
     def variables(self):
         return {**host_variables(), **self.environment}
 
-    def popen(self, argv, user=None, is_inside=True, **options):
+    def popen(self, argv, user=None, is_inside=True, prepare=die_with_parent, **options):
         return subprocess.Popen([*self.enter(user, is_inside), *map(str, argv)], env=self.variables(),
-                                preexec_fn=die_with_parent, **options)
+                                preexec_fn=prepare, **options)
 
     def run(self, argv, user=None, check=True, timeout=20, text=None, is_inside=True):
         """Runs a command in the host, with `text` as its input, and returns its CompletedProcess."""

@@ -1,10 +1,14 @@
 """./gameday as a user runs it: verdicts, sentences, reports, looking around, and nothing left afterwards."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
+import termios
 
 import pytest
 
@@ -155,3 +159,37 @@ def test_usage_errors_change_nothing(start, tmp_path):
         assert refused.returncode == 2 and word in refused.stderr
     helped = subprocess.run([SOURCE / "gameday", "--help"], capture_output=True, text=True, check=True)
     assert "zone-outage-single-deployment" in helped.stdout
+
+
+def test_ctrl_c_on_a_terminal_asks(tmp_path):
+    """n goes on, y halts: the answer is for `grivet run`, and what is around it waits for its end."""
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(["./gameday", "--output", tmp_path], cwd=SOURCE, stdin=terminal, stdout=terminal,
+                               stderr=terminal, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(terminal)
+    os.set_blocking(controller, False)
+    seen = bytearray()
+
+    def wait_for(words, timeout=60):
+        def has_come():
+            with contextlib.suppress(BlockingIOError, OSError):
+                seen.extend(os.read(controller, 1 << 16))
+            return words in seen
+        wait_until(has_come, timeout, words.decode(), interval=0.05)
+        del seen[:seen.index(words) + len(words)]
+    try:
+        wait_for(b"zone.block exercised")
+        for answer in (b"n", b"y"):
+            os.write(controller, b"\x03")
+            wait_for(b"[y/N]", 10)
+            os.write(controller, answer + b"\n")
+            if answer == b"n":
+                wait_for(b"running", 10)
+        wait_for(b"halted", 20)
+        assert process.wait(30) == 6
+        assert json.loads((tmp_path / "report.json").read_text())["state"] == "halted"
+    finally:
+        os.close(controller)
+        process.terminate()
+        process.wait(30)
