@@ -108,6 +108,21 @@ static bool note_start(const struct executor *executor)
     return fd < 0 && errno == EEXIST;
 }
 
+/* A line that a crash left unfinished is cut off, and that is told: what was handed over before can't be
+ * missing. */
+static void tell_start(struct executor *executor)
+{
+    bool is_unclean = note_start(executor);
+    size_t cut_bytes = executor->journal ? journal_cut_bytes(executor->journal) : 0;
+
+    if (cut_bytes)
+        executor_say(executor, LOG_LEVEL_WARNING,
+                     "event journal: the last line was unfinished, and its %zu bytes are cut off", cut_bytes);
+    executor_record(executor, "agent.started", NULL, NULL, NULL,
+                    json_pack("{s:s s:b s:I}", "version", GRIVET_VERSION, "is_unclean", is_unclean,
+                              "journal_cut_bytes", (json_int_t)cut_bytes));
+}
+
 static void note_end(const struct executor *executor)
 {
     char path[256];
@@ -152,7 +167,6 @@ static int open_watchdog(struct executor *executor, struct error *error)
 static int open_all(struct executor *executor, struct error *error)
 {
     char records[128];
-    bool is_unclean;
     int r = make_folders(executor, records, error);
 
     if (r < 0)
@@ -169,9 +183,7 @@ static int open_all(struct executor *executor, struct error *error)
         r = readiness_open(executor, error);
     if (r < 0)
         return r;
-    is_unclean = note_start(executor);
-    executor_record(executor, "agent.started", NULL, NULL, NULL,
-                    json_pack("{s:s s:b}", "version", GRIVET_VERSION, "is_unclean", is_unclean));
+    tell_start(executor);
     executor_watch_forget(executor);
     supervisor_adopt(executor->supervisor, executor->unfinished.orders, executor->unfinished.count);
     supervisor_take_results(executor->supervisor);

@@ -132,6 +132,7 @@ int segment_check(int folder, struct segment *segment, struct chain *chain, bool
         return 0;
     if (!is_newest)
         return error_set(error, EBADMSG, "event journal: %s: damaged: its last line is unfinished", name);
+    segment->cut_bytes = length - segment->bytes;
     return cut(folder, name, segment->bytes, error);
 }
 

@@ -9,7 +9,7 @@
  */
 struct segment {
     int64_t first, count;
-    size_t bytes;
+    size_t bytes, cut_bytes;
 };
 
 /** struct chain - the end of the chain so far: number of the last line and its hash, 64 zeros before the

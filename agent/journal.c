@@ -215,6 +215,11 @@ bool journal_is_writable(const struct journal *journal)
     return !journal->is_broken;
 }
 
+size_t journal_cut_bytes(const struct journal *journal)
+{
+    return journal->n_segments ? journal->segments[journal->n_segments - 1].cut_bytes : 0;
+}
+
 int64_t journal_last(const struct journal *journal, char ret_hash[HASH_TEXT_MAX])
 {
     if (ret_hash)

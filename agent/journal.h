@@ -64,6 +64,9 @@ int journal_sync_end(struct journal *journal, int result, struct error *error);
 int journal_sync(struct journal *journal, struct error *error);
 bool journal_is_writable(const struct journal *journal);
 
+/** journal_cut_bytes() - how much of an unfinished last line was cut off when it was opened, 0 = nothing */
+size_t journal_cut_bytes(const struct journal *journal);
+
 /** journal_last() - sequence of the last durable event, 0 = none; @ret_hash: its line's hash, may be NULL */
 int64_t journal_last(const struct journal *journal, char ret_hash[HASH_TEXT_MAX]);
 /** journal_acknowledged() - everything up to here may have been deleted */
