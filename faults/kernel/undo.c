@@ -57,19 +57,25 @@ static int table_delete(int fd, uint8_t family, const char *name, struct error *
     return nft_commit(fd, &batch, error);
 }
 
+/* Return: 1 it is there, 0 it is not, -errno. @ret_fd: the caller's to close, also after a failure */
+static int table_look(const char *argument, int *ret_fd, uint8_t *ret_family, const char **ret_name,
+                      struct error *error)
+{
+    int r = parse_table(argument, ret_family, ret_name, error);
+
+    if (r < 0)
+        return r;
+    *ret_fd = nft_open(error);
+    return *ret_fd < 0 ? *ret_fd : nft_read_table(*ret_fd, *ret_family, *ret_name, NULL, error);
+}
+
 static int table_undo(const char *argument, struct error *error)
 {
     _cleanup_close_ int fd = -1;
     uint8_t family;
     const char *name;
-    int r = parse_table(argument, &family, &name, error);
+    int r = table_look(argument, &fd, &family, &name, error);
 
-    if (r < 0)
-        return r;
-    fd = nft_open(error);
-    if (fd < 0)
-        return fd;
-    r = nft_read_table(fd, family, name, NULL, error);
     return r == 1 ? table_delete(fd, family, name, error) : r;
 }
 
@@ -78,14 +84,8 @@ static int table_is_done(const char *argument, struct error *error)
     _cleanup_close_ int fd = -1;
     uint8_t family;
     const char *name;
-    int r = parse_table(argument, &family, &name, error);
+    int r = table_look(argument, &fd, &family, &name, error);
 
-    if (r < 0)
-        return r;
-    fd = nft_open(error);
-    if (fd < 0)
-        return fd;
-    r = nft_read_table(fd, family, name, NULL, error);
     return r < 0 ? r : !r;
 }
 
