@@ -210,11 +210,6 @@ int journal_sync(struct journal *journal, struct error *error)
     return count ? journal_sync_end(journal, r, error) : 0;
 }
 
-bool journal_is_writable(const struct journal *journal)
-{
-    return !journal->is_broken;
-}
-
 size_t journal_cut_bytes(const struct journal *journal)
 {
     return journal->n_segments ? journal->segments[journal->n_segments - 1].cut_bytes : 0;

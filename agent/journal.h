@@ -62,7 +62,6 @@ size_t journal_sync_begin(struct journal *journal, int ret_fds[JOURNAL_SYNC_FDS]
 int journal_sync_end(struct journal *journal, int result, struct error *error);
 /** journal_sync() - both, waiting for the disk: where there is no loop, or none any more */
 int journal_sync(struct journal *journal, struct error *error);
-bool journal_is_writable(const struct journal *journal);
 
 /** journal_cut_bytes() - how much of an unfinished last line was cut off when it was opened, 0 = nothing */
 size_t journal_cut_bytes(const struct journal *journal);
