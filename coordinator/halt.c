@@ -191,8 +191,6 @@ void runs_handle_halt(void *context, struct http_request *http)
     struct halt_request *request = calloc(1, sizeof(*request));
     int64_t now_usec = time_now_usec();
     struct error error;
-    const char *text;
-    size_t length;
 
     if (!request) {
         http_reply_error(http, 503, "out of memory");
@@ -200,8 +198,7 @@ void runs_handle_halt(void *context, struct http_request *http)
     }
     request->waiting = (struct waiting){NULL, coordinator->runs, http, halt_advance, halt_clear};
     request->sent_usec = now_usec;
-    text = http_body(http, &length);
-    if (check_halt(request, text, length, now_usec, &error) < 0) {
+    if (check_halt(request, http->body, http->length, now_usec, &error) < 0) {
         http_reply_error(http, error.code == ENOENT ? 404 : 403, "%s", error.text);
         halt_clear(&request->waiting);
         free(request);

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <event2/bufferevent_ssl.h>
 #include <netinet/tcp.h>
+#include <openssl/x509.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,16 +21,6 @@ static const int state_seconds[HTTP_STATES] = {
     [HTTP_HANDLING] = 0, [HTTP_WRITING] = 60, [HTTP_LINGERING] = 2,
 };
 
-static struct http_request *request_free(struct http_request *request)
-{
-    if (!request)
-        return NULL;
-    http_target_clear(&request->target);
-    free(request->body);
-    free(request);
-    return NULL;
-}
-
 static void enter(struct http_connection *connection, enum http_state state)
 {
     connection->state = state;
@@ -38,13 +30,11 @@ static void enter(struct http_connection *connection, enum http_state state)
         event_del(connection->deadline);
 }
 
-void http_connection_close(struct http_connection *connection)
+static void connection_close(struct http_connection *connection)
 {
-    struct http_request *request = TAKE_PTR(connection->request);
-
-    if (request && request->on_gone)
-        request->on_gone(request->gone_context);
-    request_free(request);
+    if (connection->on_gone)
+        connection->on_gone(connection->gone_context);
+    free(connection->request.body);
     *connection->link = connection->next;
     if (connection->next)
         connection->next->link = connection->link;
@@ -57,128 +47,171 @@ void http_connection_close(struct http_connection *connection)
 
 void http_connection_turn_away(struct http_connection *connection)
 {
-    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+    static const char answer[] = "HTTP/1.1 503 \r\nContent-Type: application/json\r\n"
                                  "Content-Length: 35\r\nConnection: close\r\n\r\n"
                                  "{\"error\": \"the server is stopping\"}";
 
     if (connection->state == HTTP_HANDLING)
         SSL_write(bufferevent_openssl_get_ssl(connection->stream), answer, sizeof(answer) - 1);
-    http_connection_close(connection);
+    connection_close(connection);
 }
 
-static const char *status_phrase(int status)
+void http_reply_text(struct http_request *request, int status, const char *json)
 {
-    static const struct {
-        int status;
-        const char *phrase;
-    } phrases[] = {{200, "OK"},
-                   {400, "Bad Request"},
-                   {401, "Unauthorized"},
-                   {403, "Forbidden"},
-                   {404, "Not Found"},
-                   {405, "Method Not Allowed"},
-                   {409, "Conflict"},
-                   {413, "Content Too Large"},
-                   {417, "Expectation Failed"},
-                   {500, "Internal Server Error"},
-                   {503, "Service Unavailable"}};
-
-    for (size_t i = 0; i < ARRAY_SIZE(phrases); i++)
-        if (phrases[i].status == status)
-            return phrases[i].phrase;
-    return "-";
-}
-
-static void respond(struct http_connection *connection, int status, const char *type, const char *body,
-                    size_t length)
-{
+    struct http_connection *connection = request->connection;
     struct evbuffer *output = bufferevent_get_output(connection->stream);
 
-    connection->request = request_free(connection->request);
+    connection->on_gone = NULL;
+    free(TAKE_PTR(request->body));
     enter(connection, HTTP_WRITING);
-    evbuffer_add_printf(
-        output,
-        "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
-        "X-Content-Type-Options: nosniff\r\n%s\r\n",
-        status, status_phrase(status), type, length, connection->is_closing ? "Connection: close\r\n" : "");
-    evbuffer_add(output, body, length);
+    evbuffer_add_printf(output,
+                        "HTTP/1.1 %d \r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                        "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s\r\n",
+                        status, strlen(json), connection->is_closing ? "Connection: close\r\n" : "");
+    evbuffer_add(output, json, strlen(json));
 }
 
-static void respond_error(struct http_connection *connection, int status, const char *text)
+void http_reply_json(struct http_request *request, int status, json_t *body)
 {
-    json_t *body = json_pack("{s:s}", "error", text);
-    char *dump = body ? json_dumps(body, 0) : NULL;
+    _cleanup_free_ char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 
-    respond(connection, status, "application/json", dump ? dump : "{}", dump ? strlen(dump) : 2);
-    free(dump);
     json_decref(body);
+    http_reply_text(request, text ? status : 503, text ? text : "{\"error\": \"out of memory\"}");
+}
+
+void http_reply_error(struct http_request *request, int status, const char *format, ...)
+{
+    char text[ERROR_TEXT_MAX];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    http_reply_json(request, status, json_pack("{s:s}", "error", text));
+}
+
+void http_hold(struct http_request *request, void (*on_gone)(void *context), void *context)
+{
+    request->connection->on_gone = on_gone;
+    request->connection->gone_context = context;
+}
+
+int64_t http_query_integer(const struct http_request *request, const char *key, int64_t fallback)
+{
+    size_t length = strlen(key);
+
+    for (const char *at = request->query; *at; at += strcspn(at, "&"), at += *at == '&') {
+        char *end;
+        long long value;
+
+        if (strncmp(at, key, length) != 0 || at[length] != '=')
+            continue;
+        value = strtoll(at + length + 1, &end, 10);
+        return end > at + length + 1 && (*end == '&' || !*end) ? value : fallback;
+    }
+    return fallback;
 }
 
 /* What follows on the connection can't be trusted, or is not wanted: say why and close. */
 static void refuse(struct http_connection *connection, int status, const char *text)
 {
     connection->is_closing = connection->is_lingering = true;
-    respond_error(connection, status, text);
+    http_reply_error(&connection->request, status, "%s", text);
 }
 
-static bool is_welcome(const struct http_connection *connection, enum http_who wanted)
+static bool name_text(X509_NAME *name, int nid, char *ret, size_t size)
 {
-    return wanted == HTTP_ANYONE || connection->who == wanted ||
-           (wanted == HTTP_MEMBER && connection->who != HTTP_ANYONE);
+    int length = X509_NAME_get_text_by_NID(name, nid, NULL, 0);
+
+    return length > 0 && (size_t)length < size &&
+           X509_NAME_get_text_by_NID(name, nid, ret, (int)size) == length && strlen(ret) == (size_t)length;
 }
 
-static int find_request(struct http_connection *connection, struct http_request *request)
+/* Who is at the other end, by a certificate that TLS has verified; @ret is set for all but HTTP_ANYONE. */
+static enum http_who find_peer(SSL *ssl, char ret[64])
 {
-    struct http_guard *guard = &connection->guard;
-    int r = http_route_find(connection->server->routes, guard->method, guard->target, &request->route,
-                            &request->target);
+    X509 *certificate = SSL_get0_peer_certificate(ssl);
+    X509_NAME *subject = certificate ? X509_get_subject_name(certificate) : NULL;
+    char unit[16];
 
-    if (r < 0) {
-        if (r == -EOPNOTSUPP)
-            refuse(connection, 405, "this path does not take this method");
-        else
-            refuse(connection, 404, "no such path");
-        return r;
+    if (!subject || SSL_get_verify_result(ssl) != X509_V_OK ||
+        !name_text(subject, NID_organizationalUnitName, unit, sizeof(unit)) ||
+        !name_text(subject, NID_commonName, ret, 64))
+        return HTTP_ANYONE;
+    return !strcmp(unit, "agent") ? HTTP_AGENT : !strcmp(unit, "operator") ? HTTP_OPERATOR : HTTP_ANYONE;
+}
+
+/* Does @path fit @pattern? Where its argument stands and how long it is: the length is 0 without one. */
+static bool path_fits(const char *pattern, const char *path, size_t *ret_at, size_t *ret_length)
+{
+    size_t at = strcspn(pattern, "@");
+
+    *ret_at = at;
+    *ret_length = 0;
+    if (strncmp(pattern, path, at) != 0 || !pattern[at])
+        return strcmp(pattern, path) == 0;
+    *ret_length = strcspn(path + at, "/");
+    return *ret_length > 0 && strcmp(pattern + at + 1, path + at + *ret_length) == 0;
+}
+
+/* Takes @target apart in its place. Return: 0, or the status to refuse with */
+static int find_route(struct http_connection *connection, char *target)
+{
+    const struct http_route *route = connection->server->routes;
+    struct http_request *request = &connection->request;
+    size_t at, length;
+    int status = 404;
+
+    request->query = target + strcspn(target, "?");
+    if (*request->query)
+        target[request->query++ - target] = '\0';
+    for (; route->method; route++) {
+        if (!path_fits(route->path, target, &at, &length))
+            continue;
+        status = 405;
+        if (strcmp(route->method, connection->guard.method) != 0)
+            continue;
+        target[at + length] = '\0';
+        request->argument = target + at;
+        connection->route = route;
+        return 0;
     }
-    if (!is_welcome(connection, request->route->who)) {
-        refuse(connection, connection->who == HTTP_ANYONE ? 401 : 403,
-               connection->who == HTTP_ANYONE ? "this needs a client certificate"
-                                              : "not with this client certificate");
-        return -EPERM;
-    }
-    if (guard->length > request->route->body_max) {
-        refuse(connection, 413, "the body is too large");
-        return -E2BIG;
-    }
-    return 0;
+    return status;
+}
+
+static bool is_welcome(enum http_who who, enum http_who wanted)
+{
+    return wanted == HTTP_ANYONE || who == wanted || (wanted == HTTP_MEMBER && who != HTTP_ANYONE);
 }
 
 /* The head is whole: who asks, for what, and may they send so much? Nothing of the body was read for it. */
 static void begin_request(struct http_connection *connection)
 {
-    struct http_request *request = calloc(1, sizeof(*request));
+    enum http_who who = find_peer(bufferevent_openssl_get_ssl(connection->stream), connection->peer);
+    struct http_guard *guard = &connection->guard;
+    struct http_request *request = &connection->request;
+    int status;
 
-    connection->who = http_tls_peer(bufferevent_openssl_get_ssl(connection->stream), connection->peer);
-    connection->is_closing = connection->guard.is_closing;
-    if (!request) {
-        refuse(connection, 503, "out of memory");
-        return;
-    }
-    request->connection = connection;
-    request->length = connection->guard.length;
-    if (find_request(connection, request) < 0) {
-        request_free(request);
-        return;
-    }
-    request->body = malloc(request->length + 1);
-    if (!request->body) {
-        request_free(request);
-        refuse(connection, 503, "out of memory");
-        return;
-    }
-    connection->request = request;
+    connection->is_closing = guard->is_closing;
+    *request = (struct http_request){connection, who == HTTP_ANYONE ? NULL : connection->peer};
+    status = find_route(connection, guard->target);
+    if (status == 405)
+        return refuse(connection, 405, "this path does not take this method");
+    if (status)
+        return refuse(connection, 404, "no such path");
+    if (!is_welcome(who, connection->route->who) && who == HTTP_ANYONE)
+        return refuse(connection, 401, "this needs a client certificate");
+    if (!is_welcome(who, connection->route->who))
+        return refuse(connection, 403, "not with this client certificate");
+    if (guard->length > connection->route->body_max)
+        return refuse(connection, 413, "the body is too large");
+    request->length = guard->length;
+    request->body = calloc(1, request->length + 1);
+    if (!request->body)
+        return refuse(connection, 503, "out of memory");
+    connection->received = 0;
     enter(connection, HTTP_BODY);
-    if (connection->guard.is_expecting && request->length > 0)
+    if (guard->is_expecting && request->length > 0)
         evbuffer_add_printf(bufferevent_get_output(connection->stream), "HTTP/1.1 100 Continue\r\n\r\n");
 }
 
@@ -194,16 +227,15 @@ static void take_head(struct http_connection *connection, struct evbuffer *input
 
 static void take_body(struct http_connection *connection, struct evbuffer *input)
 {
-    struct http_request *request = connection->request;
+    struct http_request *request = &connection->request;
     int taken =
-        evbuffer_remove(input, request->body + request->received, request->length - request->received);
+        evbuffer_remove(input, request->body + connection->received, request->length - connection->received);
 
-    request->received += taken > 0 ? (size_t)taken : 0;
-    if (request->received < request->length)
+    connection->received += taken > 0 ? (size_t)taken : 0;
+    if (connection->received < request->length)
         return;
-    request->body[request->length] = '\0';
     enter(connection, HTTP_HANDLING);
-    request->route->handle(connection->server->context, request);
+    connection->route->handle(connection->server->context, request);
 }
 
 static void on_read(struct bufferevent *stream, void *context)
@@ -212,7 +244,7 @@ static void on_read(struct bufferevent *stream, void *context)
     struct evbuffer *input = bufferevent_get_input(stream);
 
     if (connection->state == HTTP_HANDLING) {
-        http_connection_close(connection);
+        connection_close(connection);
         return;
     }
     if (connection->state == HTTP_LINGERING)
@@ -244,7 +276,7 @@ static void on_written(struct bufferevent *stream, void *context)
     if (connection->is_lingering) {
         linger(connection);
     } else if (connection->is_closing) {
-        http_connection_close(connection);
+        connection_close(connection);
     } else {
         enter(connection, HTTP_IDLE);
         on_read(stream, connection);
@@ -254,12 +286,12 @@ static void on_written(struct bufferevent *stream, void *context)
 static void on_event(struct bufferevent *stream, short what, void *context)
 {
     if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
-        http_connection_close(context);
+        connection_close(context);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *context)
 {
-    http_connection_close(context);
+    connection_close(context);
 }
 
 static void set_options(int fd)
@@ -307,6 +339,7 @@ void http_connection_open(struct http_server *server, int fd)
     }
     set_options(fd);
     connection->server = server;
+    connection->request.connection = connection;
     connection->stream = stream;
     connection->next = server->connections;
     connection->link = &server->connections;
@@ -316,7 +349,7 @@ void http_connection_open(struct http_server *server, int fd)
     server->n_connections++;
     connection->deadline = evtimer_new(server->base, on_deadline, connection);
     if (!connection->deadline) {
-        http_connection_close(connection);
+        connection_close(connection);
         return;
     }
     bufferevent_openssl_set_allow_dirty_shutdown(stream, 1);
@@ -324,27 +357,4 @@ void http_connection_open(struct http_server *server, int fd)
     bufferevent_setwatermark(stream, EV_READ, 0, READ_MAX);
     enter(connection, HTTP_HEAD);
     bufferevent_enable(stream, EV_READ | EV_WRITE);
-}
-
-void http_reply_text(struct http_request *request, int status, const char *type, const char *body,
-                     size_t length)
-{
-    respond(request->connection, status, type, body, length);
-}
-
-void http_reply_error(struct http_request *request, int status, const char *format, ...)
-{
-    char text[ERROR_TEXT_MAX];
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    respond_error(request->connection, status, text);
-}
-
-void http_hold(struct http_request *request, void (*on_gone)(void *context), void *context)
-{
-    request->on_gone = on_gone;
-    request->gone_context = context;
 }

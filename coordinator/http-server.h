@@ -3,10 +3,10 @@
 
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
+#include <openssl/ssl.h>
 
 #include "http-guard.h"
-#include "http-route.h"
-#include "http-tls.h"
+#include "http.h"
 
 #define HTTP_CONNECTIONS_MAX 20000
 #define HTTP_LISTENERS_MAX   8
@@ -15,20 +15,10 @@ enum http_state {
     HTTP_IDLE, /* kept alive, nothing of the next request yet */
     HTTP_HEAD, /* handshake, then the head */
     HTTP_BODY,
-    HTTP_HANDLING, /* a handler has it, maybe holds it */
+    HTTP_HANDLING, /* a handler has the request, maybe holds it */
     HTTP_WRITING,
     HTTP_LINGERING, /* refused: let the client read why before the connection is reset */
     HTTP_STATES,
-};
-
-struct http_request {
-    struct http_connection *connection;
-    const struct http_route *route;
-    struct http_target target;
-    char *body;
-    size_t length, received;
-    void (*on_gone)(void *context);
-    void *gone_context;
 };
 
 struct http_connection {
@@ -39,9 +29,12 @@ struct http_connection {
     enum http_state state;
     bool is_closing, is_lingering;
     struct http_guard guard;
-    enum http_who who;
     char peer[64];
-    struct http_request *request;
+    const struct http_route *route;
+    struct http_request request;
+    size_t received; /* of its body */
+    void (*on_gone)(void *context);
+    void *gone_context;
 };
 
 struct http_server {
@@ -57,7 +50,5 @@ struct http_server {
 
 /** http_connection_open() - takes over @fd */
 void http_connection_open(struct http_server *server, int fd);
-/** http_connection_close() - tells the holder of its request, if there is one */
-void http_connection_close(struct http_connection *connection);
 /** http_connection_turn_away() - 503 at once, past the loop, and close: the process is ending */
 void http_connection_turn_away(struct http_connection *connection);

@@ -1,12 +1,47 @@
-/* The server: listens, and ends. What happens on a connection is in http-connection.c. */
+/* The server: TLS, listening, ending. What happens on a connection is in http-connection.c. */
 #include "http.h"
 
 #include <errno.h>
+#include <openssl/err.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "http-server.h"
 
 #define ACCEPT_PAUSE_MSEC 200
+
+DEFINE_CLEANUP(SSL_CTX *, SSL_CTX_free)
+
+/* TLS 1.3 only; a client certificate may be missing, but not wrong: each route says whom it wants. */
+static int tls_new(SSL_CTX **ret, const char *folder, struct error *error)
+{
+    _cleanup_(SSL_CTX_freep) SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    char certificate[4096], key[4096], ca[4096], reason[200];
+    const char *at;
+
+    if (!context)
+        return error_oom(error);
+    snprintf(certificate, sizeof(certificate), "%s/server.crt", folder);
+    snprintf(key, sizeof(key), "%s/server.key", folder);
+    snprintf(ca, sizeof(ca), "%s/ca.crt", folder);
+    SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_num_tickets(context, 0); /* a resumed session would outlive its certificate */
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify_depth(context, 1);
+    if (SSL_CTX_use_certificate_chain_file(context, at = certificate) != 1 ||
+        SSL_CTX_use_PrivateKey_file(context, at = key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(context) != 1 ||
+        SSL_CTX_load_verify_locations(context, at = ca, NULL) != 1) {
+        ERR_error_string_n(ERR_peek_last_error(), reason, sizeof(reason));
+        ERR_clear_error();
+        return error_set(error, EINVAL, "%s: %s", at, reason);
+    }
+    SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(ca));
+    *ret = TAKE_PTR(context);
+    return 0;
+}
 
 static void set_listening(struct http_server *server, bool is_on)
 {
@@ -34,7 +69,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     http_connection_open(context, fd);
 }
 
-static int server_listen(struct http_server *server, const char *text, struct error *error)
+int http_server_listen(struct http_server *server, const char *text, struct error *error)
 {
     struct sockaddr_storage address;
     int length = sizeof(address);
@@ -54,9 +89,8 @@ static int server_listen(struct http_server *server, const char *text, struct er
     return 0;
 }
 
-int http_server_new(struct http_server **ret, struct event_base *base, const char *const *addresses,
-                    const struct http_tls *tls, const struct http_route *routes, void *context,
-                    struct error *error)
+int http_server_new(struct http_server **ret, struct event_base *base, const char *folder,
+                    const struct http_route *routes, void *context, struct error *error)
 {
     _cleanup_(http_server_freep) struct http_server *server = calloc(1, sizeof(*server));
     int r;
@@ -69,13 +103,10 @@ int http_server_new(struct http_server **ret, struct event_base *base, const cha
     server->resume = evtimer_new(base, on_resume, server);
     if (!server->resume)
         return error_oom(error);
-    r = http_tls_new(&server->tls, tls, error);
-    for (; r == 0 && *addresses; addresses++)
-        r = server_listen(server, *addresses, error);
-    if (r < 0)
-        return r;
-    *ret = TAKE_PTR(server);
-    return 0;
+    r = tls_new(&server->tls, folder, error);
+    if (r == 0)
+        *ret = TAKE_PTR(server);
+    return r;
 }
 
 struct http_server *http_server_free(struct http_server *server)

@@ -16,11 +16,25 @@ enum http_who {
     HTTP_MEMBER,   /* either */
 };
 
-struct http_request;
+struct http_connection;
+
+/**
+ * struct http_request - what a handler is given, until its reply
+ * @peer: CN of the client's certificate, NULL without one
+ * @argument: the segment that the route's `@` matched, as sent; "" without
+ * @query: what follows `?`, "" without
+ * @body: NUL-ended
+ */
+struct http_request {
+    struct http_connection *connection;
+    const char *peer, *argument, *query;
+    char *body;
+    size_t length;
+};
 
 /**
  * struct http_route - one row of the table of requests
- * @path: "/v1/runs/@/report": an `@` stands for one segment, see http_argument()
+ * @path: "/v1/runs/@/report": an `@` stands for one segment
  * @body_max: larger bodies are refused with 413 before they are read
  * @handle: replies now (http_reply*) or keeps the request and replies later
  */
@@ -31,35 +45,27 @@ struct http_route {
     void (*handle)(void *context, struct http_request *request);
 };
 
-/** struct http_tls - PEM files: the server's certificate and key, and the CA of client certificates */
-struct http_tls {
-    const char *certificate, *key, *ca;
-};
-
 struct http_server;
 
-/** http_server_new() - listen on each of @addresses ("0.0.0.0:8443", NULL-ended) and serve @routes (ended by
- * a row without method) */
-int http_server_new(struct http_server **ret, struct event_base *base, const char *const *addresses,
-                    const struct http_tls *tls, const struct http_route *routes, void *context,
-                    struct error *error);
+/**
+ * http_server_new() - serve @routes, ended by a row without method; nobody is let in before
+ * http_server_listen()
+ * @folder: has PEM files: server.crt and server.key, and ca.crt for client certificates
+ */
+int http_server_new(struct http_server **ret, struct event_base *base, const char *folder,
+                    const struct http_route *routes, void *context, struct error *error);
+/** http_server_listen() - also on @address, such as "0.0.0.0:8443" */
+int http_server_listen(struct http_server *server, const char *address, struct error *error);
 /** http_server_free() - answers 503 to every held request first */
 struct http_server *http_server_free(struct http_server *server);
 DEFINE_CLEANUP(struct http_server *, http_server_free)
 
-/** http_peer() - CN of the client certificate, NULL without one */
-const char *http_peer(const struct http_request *request);
-/** http_argument() - the segment that the @index-th `@` matched, percent-decoded */
-const char *http_argument(const struct http_request *request, size_t index);
 /** http_query_integer() - ?@key=123, or @fallback */
 int64_t http_query_integer(const struct http_request *request, const char *key, int64_t fallback);
-/** http_body() - NUL-ended, borrowed until the reply */
-const char *http_body(const struct http_request *request, size_t *ret_length);
 
 /** http_reply_json() - takes over the reference to @body; the request is gone afterwards, in each of these */
 void http_reply_json(struct http_request *request, int status, json_t *body);
-void http_reply_text(struct http_request *request, int status, const char *type, const char *body,
-                     size_t length);
+void http_reply_text(struct http_request *request, int status, const char *json);
 void http_reply_error(struct http_request *request, int status, const char *format, ...) _printf_(3, 4);
 
 /** http_hold() - the reply comes later; @on_gone is called (once, then the request is gone) if the client

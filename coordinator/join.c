@@ -43,9 +43,7 @@ static int check_proof(const struct joining *joining, const struct public_key *k
 static int join_decode(struct joining *ret, struct document **ret_document, struct fleet_host *ret_host,
                        struct http_request *request, struct error *error)
 {
-    size_t length;
-    const char *body = http_body(request, &length);
-    int r = document_parse_json(ret_document, "join", body, length, error);
+    int r = document_parse_json(ret_document, "join", request->body, request->length, error);
 
     if (r == 0)
         r = node_decode(*ret_document, document_root(*ret_document), join_fields, ret, error);
@@ -122,15 +120,13 @@ void join_handle_renew(void *context, struct http_request *request)
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_free_ char *certificate = NULL;
     struct error error = {.text = ""};
-    const char *csr = NULL, *body;
-    size_t length;
+    const char *csr = NULL;
 
-    body = http_body(request, &length);
-    if (!fleet_find(coordinator, http_peer(request)))
+    if (!fleet_find(coordinator, request->peer))
         http_reply_error(request, 403, "this host is not known: it aged out, join again");
-    else if (document_parse_json(&document, "renew", body, length, &error) < 0 ||
+    else if (document_parse_json(&document, "renew", request->body, request->length, &error) < 0 ||
              node_decode(document, document_root(document), fields, &csr, &error) < 0 ||
-             ca_issue_agent(coordinator->ca, http_peer(request), csr, &certificate, &error) < 0)
+             ca_issue_agent(coordinator->ca, request->peer, csr, &certificate, &error) < 0)
         http_reply_error(request, 400, "%s", error.text);
     else
         http_reply_json(request, 200, json_pack("{s:s}", "certificate", certificate));

@@ -309,11 +309,9 @@ static json_t *make_ack(struct coordinator *coordinator, const struct fleet_host
 void journal_handle_events(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    struct fleet_host *host = fleet_find(coordinator, http_peer(request));
+    struct fleet_host *host = fleet_find(coordinator, request->peer);
     struct error error = {.text = "out of memory"};
     int64_t wanted = 0;
-    size_t length;
-    const char *lines = http_body(request, &length);
     int r;
 
     if (!host) {
@@ -324,7 +322,7 @@ void journal_handle_events(void *context, struct http_request *request)
         return;
     r = fleet_saw(coordinator, host, &error);
     if (r == 0)
-        r = journal_ingest(coordinator, host, lines, length, &wanted, &error);
+        r = journal_ingest(coordinator, host, request->body, request->length, &wanted, &error);
     if (r == 0) /* sealed now, sent when what it says is true */
         coordinator_reply_later(coordinator, request, 200, make_ack(coordinator, host, &error));
     else if (r == -EPROTO)

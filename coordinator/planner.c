@@ -194,8 +194,6 @@ void runs_handle_plan(void *context, struct http_request *request)
     struct coordinator *coordinator = context;
     struct plan_request *plan;
     struct error error;
-    const char *text;
-    size_t length;
 
     if (coordinator_refuses(coordinator, request))
         return;
@@ -207,8 +205,7 @@ void runs_handle_plan(void *context, struct http_request *request)
     plan->waiting = (struct waiting){NULL, coordinator->runs, request, plan_advance, plan_clear};
     plan->answers = json_array();
     plan->refused = json_array();
-    text = http_body(request, &length);
-    if (plan_open(plan, text, length, &error) < 0) {
+    if (plan_open(plan, request->body, request->length, &error) < 0) {
         plan_clear(&plan->waiting);
         free(plan);
         http_reply_error(request, 422, "%s", error.text);

@@ -93,11 +93,9 @@ static int take_poll(struct coordinator *coordinator, struct http_request *reque
 {
     _cleanup_(document_freep) struct document *document = NULL;
     struct poll poll = {.is_first = false};
-    size_t length;
-    const char *body = http_body(request, &length);
     int r;
 
-    r = document_parse_json(&document, "poll", body, length, error);
+    r = document_parse_json(&document, "poll", request->body, request->length, error);
     if (r == 0)
         r = node_decode(document, document_root(document), poll_fields, &poll, error);
     if (r == 0)
@@ -114,7 +112,7 @@ static int take_poll(struct coordinator *coordinator, struct http_request *reque
 
 static struct fleet_host *require_host(struct coordinator *coordinator, struct http_request *request)
 {
-    struct fleet_host *host = fleet_find(coordinator, http_peer(request));
+    struct fleet_host *host = fleet_find(coordinator, request->peer);
 
     if (!host)
         http_reply_error(request, 403, "this host is not known: it aged out, join again");
@@ -149,11 +147,10 @@ static int take_answer(struct coordinator *coordinator, struct http_request *req
 {
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
-    size_t length;
-    const char *body = http_body(request, &length), *ask, *named;
+    const char *ask, *named;
     int r;
 
-    r = envelope_parse(&envelope, "answer", ENVELOPE_ANSWER, body, length, error);
+    r = envelope_parse(&envelope, "answer", ENVELOPE_ANSWER, request->body, request->length, error);
     if (r < 0)
         return r;
     if (!envelope_is_signed_by(envelope, &host->key))
@@ -167,7 +164,7 @@ static int take_answer(struct coordinator *coordinator, struct http_request *req
         return error_set(error, EINVAL, "answer: expected the id of an ask, and host %s", host->id);
     r = store_write(coordinator->store, error,
                     "INSERT INTO answers (ask, host, envelope, received) VALUES (?, ?, ?, ?)", "sssi", ask,
-                    host->id, body, time_now_usec());
+                    host->id, request->body, time_now_usec());
     if (r == -EEXIST) /* sent again because our reply was lost */
         return 0;
     if (r < 0)

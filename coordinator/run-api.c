@@ -134,7 +134,7 @@ void runs_handle_status(void *context, struct http_request *request)
     static const char *const host_keys[] = {"host", "step", "state", "deadline", NULL};
     static const char *const endpoint_keys[] = {"name", "from", "state", NULL};
     struct coordinator *coordinator = context;
-    const char *id = http_argument(request, 0);
+    const char *id = request->argument;
     struct run *run = runs_find(coordinator->runs, id);
     struct run_row row;
 
@@ -155,7 +155,7 @@ void runs_handle_status(void *context, struct http_request *request)
 
 void runs_handle_report(void *context, struct http_request *request)
 {
-    const char *id = http_argument(request, 0);
+    const char *id = request->argument;
     struct run_row row;
 
     if (!find_row(context, id, &row)) {
@@ -182,9 +182,9 @@ void runs_handle_mandate(void *context, struct http_request *request)
     _cleanup_free_ char *text = NULL;
 
     store_query(coordinator->store, take_text, &text, NULL, "SELECT envelope FROM mandates WHERE hash = ?",
-                "s", http_argument(request, 0));
+                "s", request->argument);
     if (text)
-        http_reply_text(request, 200, "application/json", text, strlen(text));
+        http_reply_text(request, 200, text);
     else
         http_reply_error(request, 404, "there is no such mandate");
 }
@@ -236,7 +236,7 @@ static bool progress_advance(struct waiting *waiting, int64_t now_usec)
 void runs_handle_progress(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    const char *id = http_argument(request, 0);
+    const char *id = request->argument;
     struct progress_request *progress = calloc(1, sizeof(*progress));
     const struct run *run = runs_find(coordinator->runs, id);
 

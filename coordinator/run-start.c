@@ -80,13 +80,10 @@ void runs_handle_start(void *context, struct http_request *request)
     struct coordinator *coordinator = context;
     struct error error;
     struct run *run;
-    const char *text;
-    size_t length;
 
     if (coordinator_refuses(coordinator, request))
         return;
-    text = http_body(request, &length);
-    if (start_run(coordinator, text, length, &run, &error) < 0) {
+    if (start_run(coordinator, request->body, request->length, &run, &error) < 0) {
         http_reply_error(request,
                          error.code == EEXIST   ? 409
                          : error.code == EROFS  ? 503

@@ -122,17 +122,12 @@ static int load_keys(struct coordinator *coordinator, const char *folder, struct
 
 static int open_server(struct coordinator *coordinator, const char *folder, struct error *error)
 {
-    const char *addresses[16] = {NULL};
-    char certificate[4096], key[4096], ca[4096];
-    size_t n = 0;
+    const struct node *entry = coordinator->config.listen->first;
+    int r = http_server_new(&coordinator->server, coordinator->base, folder, routes, coordinator, error);
 
-    for (const struct node *entry = coordinator->config.listen->first; entry; entry = entry->next)
-        addresses[n++] = entry->string;
-    snprintf(certificate, sizeof(certificate), "%s/server.crt", folder);
-    snprintf(key, sizeof(key), "%s/server.key", folder);
-    snprintf(ca, sizeof(ca), "%s/ca.crt", folder);
-    return http_server_new(&coordinator->server, coordinator->base, addresses,
-                           &(struct http_tls){certificate, key, ca}, routes, coordinator, error);
+    for (; r == 0 && entry; entry = entry->next)
+        r = http_server_listen(coordinator->server, entry->string, error);
+    return r;
 }
 
 static int coordinator_open(struct coordinator *coordinator, const struct place *place, struct error *error)

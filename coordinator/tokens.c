@@ -129,18 +129,16 @@ void tokens_handle_new(void *context, struct http_request *request)
     _cleanup_(document_freep) struct document *document = NULL;
     char id[TOKEN_ID_MAX], token[TOKEN_TEXT_MAX];
     struct error error;
-    size_t length;
-    const char *body = http_body(request, &length);
 
     if (coordinator_refuses(coordinator, request))
         return;
-    if (document_parse_json(&document, "token", body, length, &error) < 0 ||
+    if (document_parse_json(&document, "token", request->body, request->length, &error) < 0 ||
         node_decode(document, document_root(document), asked_fields, &asked, &error) < 0 ||
         labels_check(document, asked.labels, &error) < 0) {
         http_reply_error(request, 400, "%s", error.text);
         return;
     }
-    if (make_token(coordinator->store, &asked, http_peer(request), id, token, &error) < 0)
+    if (make_token(coordinator->store, &asked, request->peer, id, token, &error) < 0)
         http_reply_error(request, 503, "%s", error.text);
     else
         coordinator_reply_later(coordinator, request, 200, json_pack("{s:s, s:s}", "id", id, "token", token));
@@ -183,7 +181,7 @@ void tokens_handle_revoke(void *context, struct http_request *request)
     if (coordinator_refuses(coordinator, request))
         return;
     r = store_write(coordinator->store, &error, "UPDATE tokens SET is_revoked = 1 WHERE id = ?", "s",
-                    http_argument(request, 0));
+                    request->argument);
     if (r < 0)
         http_reply_error(request, 503, "%s", error.text);
     else if (r == 0)
