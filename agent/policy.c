@@ -14,10 +14,11 @@
 #define CONCURRENCY_MAX  8
 #define HTTPS_PORT       8443
 
-/* What a host does that was told nothing: network faults up to 5 minutes with two signatures; nothing
- * irreversible. */
+/* What a host does that was told nothing: what ends with its holder, up to 5 minutes, with two signatures;
+ * nothing irreversible. */
 static const struct policy_class class_defaults[] = {
     {"network", true, 2, 300, 1, 0},
+    {"cpu", true, 2, 300, 1, 0},
     {"process", false, 2, 60, 1, 0},
     {POLICY_CLASS_OBSERVE, true, 1, 3600, 4, 0},
 };

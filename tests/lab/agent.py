@@ -12,7 +12,7 @@ from lab.host import LAB, SOURCE, USERS
 from lab.keys import Key
 
 CLASSES = {name: {"is_allowed": True, "signatures": 2, "longest_duration_s": 300, "concurrency": 1, "cool_down_s": 0}
-           for name in ("network", "process")}
+           for name in ("network", "process", "cpu")}
 CLASSES["observe"] = {"is_allowed": True, "signatures": 1, "longest_duration_s": 3600, "concurrency": 4,
                       "cool_down_s": 0}
 SERVICES = ("grivet-sweep", "grivetd", "grivet-courier", "grivet-prober")

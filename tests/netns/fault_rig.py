@@ -1,8 +1,10 @@
 """What the tests of faults need: two namespaces with a wire between them, and one fault by hand (fault-driver.c)."""
 
+import contextlib
 import ctypes
 import json
 import os
+import pathlib
 import select
 import signal
 import socket
@@ -25,6 +27,7 @@ EXAMPLES = {
     "network.block": {"cidrs": ["10.9.0.0/24", "fd09::/64"]},
     "zone.block": {"zone": "az1"},
     "process.kill": {"exe": "*/sleep", "cmdline": "^sleep-EXAMPLE"},
+    "cpu.burn": {"load_percent": 20, "cpus": 1},
 }
 
 
@@ -184,6 +187,17 @@ def spawn(count=1, comm="sleep"):
 def own_parameters(fault):
     text = json.dumps(EXAMPLES[fault]).replace("EXAMPLE", f"EXAMPLE{os.getpid()} ")
     return json.loads(text)
+
+
+def burners(order):
+    """Processes that burn CPU for @order and still run (state Z is dead)."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            name, state = (folder / "stat").read_text().split(" (", 1)[1].rsplit(")", 1)
+            if name == f"burn-{order[-10:]}" and not state.startswith(" Z"):
+                found.append(int(folder.name))
+    return sorted(found)
 
 
 BYSTANDER = """table inet bystander {

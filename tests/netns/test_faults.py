@@ -11,7 +11,8 @@ import uuid
 import pytest
 
 from lab.host import BUILD, wait_until
-from netns.fault_rig import BYSTANDER, COURIER, EXAMPLES, LIFELINE, OTHER, own_parameters, spawn, ZONES, net, start  # noqa: F401
+from netns.fault_rig import (BYSTANDER, COURIER, EXAMPLES, LIFELINE, OTHER, ZONES, burners, own_parameters,  # noqa: F401
+                             spawn, net, start)
 
 
 def registry():
@@ -38,15 +39,19 @@ def test_contract(net, start, fault, way):
         if fault == "process.kill":
             assert effect["processes"] == [{"pid": victims[0].pid, "exe": "/usr/bin/sleep", "is_gone": True}]
             assert victims[0].wait(1) == -signal.SIGKILL
+        elif fault == "cpu.burn":
+            assert effect["cpus"] == 1 and burners(driver.order)
         else:
             assert effect["directions"]["out"] == "exercised" and effect["waiting"] == []
             assert "grivet-" in net.ruleset()
+        if fault != "process.kill":
             driver.end() if way == "end" else driver.kill()
     finally:
         for victim in victims:
             victim.kill()
             victim.wait()
     assert net.ruleset() == before
+    wait_until(lambda: not burners(driver.order), 1, "the burners to die with their holder")
 
 
 @pytest.mark.parametrize("address", ["10.9.0.2", "fd09::2"])

@@ -1,0 +1,262 @@
+/* cpu.burn: CPUs are kept busy, either with what nobody else wants or against the services' own share. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/capability.h>
+
+#include "common/io.h"
+#include "fault.h"
+#include "kernel/burner.h"
+
+#define LOOK_NSEC     (300 * NSEC_PER_MSEC) /* the kernel counts idle time in ticks of 1 to 10 ms */
+#define ENOUGH        0.9                   /* of what was wanted */
+#define STAT_MAX      (4 * 1024 * 1024)
+#define BURN_NAME_MAX 16 /* TASK_COMM_LEN in the kernel's include/linux/sched.h */
+
+enum burn_mode {
+    BURN_BACKGROUND,
+    BURN_CONTEND,
+};
+static const char *const modes[] = {"background", "contend", NULL};
+
+struct burn_parameters {
+    int64_t load_percent, cpus;
+    int mode;
+};
+
+static const struct fault_parameter burn_table[] = {
+    {"load_percent", PARAMETER_INTEGER, "%", 1, 100, NULL, false, NULL, "how busy each CPU is kept",
+     offsetof(struct burn_parameters, load_percent)},
+    {"cpus", PARAMETER_INTEGER, "CPUs", 0, CPU_SETSIZE, "0", false, NULL, "how many of them; 0 = all",
+     offsetof(struct burn_parameters, cpus)},
+    {"mode", PARAMETER_CHOICE, NULL, 0, 0, "background", false, modes,
+     "yield to everybody else, or fight for a share", offsetof(struct burn_parameters, mode)},
+    {},
+};
+
+/* @looked_*: the first look that the next ones are compared with */
+struct burn_state {
+    int64_t looked_boot_nsec, idle_nsec;
+    size_t count;
+    struct burner burners[];
+};
+
+/* Not a name that another holder of this host has: an order's last digits are random. */
+static const char *burner_name(const char *order, char ret[BURN_NAME_MAX])
+{
+    snprintf(ret, BURN_NAME_MAX, "burn-%s", order + strlen(order) - 10);
+    return ret;
+}
+
+/* The CPUs that may be used, lowest first. */
+static int choose_cpus(const struct burn_parameters *parameters, cpu_set_t *ret, struct error *error)
+{
+    int available, wanted = (int)parameters->cpus;
+
+    if (sched_getaffinity(0, sizeof(*ret), ret) < 0)
+        return error_errno(error, errno, "can't tell which CPUs there are");
+    available = CPU_COUNT(ret);
+    if (wanted > available)
+        return error_set(error, EINVAL, "cpus: %d of %d CPUs were asked for", wanted, available);
+    for (int cpu = CPU_SETSIZE - 1; wanted && CPU_COUNT(ret) > wanted; cpu--)
+        CPU_CLR(cpu, ret);
+    return 0;
+}
+
+static int burn_plan(const void *raw, const struct mandate *mandate, const struct fault_host *host,
+                     struct fault_plan *plan, struct error *error)
+{
+    const struct burn_parameters *parameters = raw;
+    cpu_set_t cpus;
+    char text[160];
+    int r = choose_cpus(parameters, &cpus, error);
+
+    if (r < 0)
+        return r;
+    snprintf(text, sizeof(text), "keep %d CPU%s busy for %d %% of the time, %s", CPU_COUNT(&cpus),
+             CPU_COUNT(&cpus) == 1 ? "" : "s", (int)parameters->load_percent,
+             parameters->mode == BURN_CONTEND ? "against whatever else runs there"
+                                              : "with what nobody else wants");
+    r = json_array_append_new(plan->summary, json_string(text));
+    plan->is_victim = parameters->mode == BURN_CONTEND;
+    if (parameters->mode == BURN_BACKGROUND)
+        r |= json_array_append_new(plan->limits,
+                                   json_string("on a CPU that is busy already it takes almost nothing"));
+    return r < 0 ? error_oom(error) : 0;
+}
+
+/* Sum over the burners' CPUs: columns 4 and 5 of a line "cpuN" are idle and iowait, in ticks (proc(5)). */
+static int read_idle(const struct burn_state *state, int64_t *ret_nsec, struct error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    unsigned long long idle, wait, ticks = 0;
+    char key[24];
+    int r = io_read_file("/proc/stat", STAT_MAX, &text, NULL, error);
+
+    for (size_t i = 0; r == 0 && i < state->count; i++) {
+        const char *line;
+
+        snprintf(key, sizeof(key), "\ncpu%d ", state->burners[i].cpu);
+        line = strstr(text, key);
+        if (!line || sscanf(line + strlen(key), "%*u %*u %*u %llu %llu", &idle, &wait) != 2)
+            return error_set(error, ENODATA, "/proc/stat: CPU %d is missing", state->burners[i].cpu);
+        ticks += idle + wait;
+    }
+    *ret_nsec = (int64_t)ticks * (NSEC_PER_SEC / sysconf(_SC_CLK_TCK));
+    return r;
+}
+
+static int start_burners(struct fault_run *run, const cpu_set_t *cpus, struct error *error)
+{
+    const struct burn_parameters *parameters = run->parameters;
+    struct burn_state *state = run->state;
+    char name[BURN_NAME_MAX];
+    int r = 0;
+
+    for (int cpu = 0; r == 0 && cpu < CPU_SETSIZE; cpu++) {
+        const struct burner_order order = {
+            .cpu = cpu,
+            .load_percent = (int)parameters->load_percent,
+            .is_yielding = parameters->mode == BURN_BACKGROUND,
+            .end_boot_nsec = run->deadline_boot_nsec,
+            .name = burner_name(run->order, name),
+        };
+
+        if (!CPU_ISSET(cpu, cpus))
+            continue;
+        r = burner_start(&order, &state->burners[state->count], error);
+        state->count += r == 0;
+    }
+    return r;
+}
+
+static int burn_revert(struct fault_run *run, struct error *error)
+{
+    struct burn_state *state = run->state;
+
+    for (size_t i = 0; i < state->count; i++)
+        burner_kill(&state->burners[i]);
+    for (size_t i = 0; i < state->count; i++)
+        burner_reap(&state->burners[i]);
+    return 0;
+}
+
+static int burn_inject(struct fault_run *run, struct error *error)
+{
+    struct burn_state *state;
+    cpu_set_t cpus;
+    int r = choose_cpus(run->parameters, &cpus, error);
+
+    if (r < 0)
+        return r;
+    state = calloc(1, sizeof(*state) + (size_t)CPU_COUNT(&cpus) * sizeof(state->burners[0]));
+    if (!state)
+        return error_oom(error);
+    run->state = state;
+    r = start_burners(run, &cpus, error);
+    if (r == 0)
+        r = read_idle(state, &state->idle_nsec, error);
+    state->looked_boot_nsec = time_boot_nsec();
+    if (r < 0)
+        burn_revert(run, NULL);
+    return r;
+}
+
+static int burn_verify(struct fault_run *run, struct error *error)
+{
+    const struct burn_state *state = run->state;
+
+    for (size_t i = 0; i < state->count; i++)
+        if (!burner_is_alive(&state->burners[i]))
+            return error_set(error, ECHILD, "the burner on CPU %d is gone", state->burners[i].cpu);
+    return 0;
+}
+
+/* Shares of the time since they started, 0..1. */
+static int measure_shares(const struct burn_state *state, double *ret_own, double *ret_idle,
+                          struct error *error)
+{
+    int64_t now = time_boot_nsec(), used = 0, passed = 0, idle = 0;
+    int r = read_idle(state, &idle, error);
+
+    for (size_t i = 0; i < state->count; i++) {
+        int64_t nsec = burner_cpu_nsec(&state->burners[i]);
+
+        used += nsec > 0 ? nsec : 0;
+        passed += now - state->burners[i].born_boot_nsec;
+    }
+    *ret_own = (double)used / (double)passed;
+    *ret_idle =
+        (double)(idle - state->idle_nsec) / ((double)(now - state->looked_boot_nsec) * (double)state->count);
+    return r;
+}
+
+static int burn_measure(struct fault_run *run, json_t *effect, struct error *error)
+{
+    const struct burn_parameters *parameters = run->parameters;
+    const struct burn_state *state = run->state;
+    double own = 0, idle = 0;
+    int r = measure_shares(state, &own, &idle, error);
+
+    if (r < 0)
+        return r;
+    r = json_object_set_new(effect, "cpus", json_integer((json_int_t)state->count));
+    r |= json_object_set_new(effect, "load_percent", json_integer(parameters->load_percent));
+    r |= json_object_set_new(effect, "achieved_percent", json_real(own * 100));
+    r |= json_object_set_new(effect, "idle_percent", json_real((idle < 0 ? 0 : idle) * 100));
+    return r < 0 ? error_oom(error) : 0;
+}
+
+/* Reached is what was wanted, or all that others left: then the CPUs are as busy as they were to be. */
+static int burn_exercise(struct fault_run *run, json_t *effect, struct error *error)
+{
+    const struct burn_state *state = run->state;
+    const struct burn_parameters *parameters = run->parameters;
+    double wanted = (double)parameters->load_percent / 100, own, idle;
+    int r;
+
+    if (time_boot_nsec() < state->looked_boot_nsec + LOOK_NSEC)
+        return error_set(error, EAGAIN, "too early to tell");
+    r = measure_shares(state, &own, &idle, error);
+    if (r < 0)
+        return r;
+    if (own < wanted * ENOUGH && 1 - idle < wanted * ENOUGH)
+        return error_set(error, EAGAIN, "%.0f %% of the CPUs' time was used where %.0f %% was wanted",
+                         own * 100, wanted * 100);
+    return burn_measure(run, effect, error);
+}
+
+static int burn_verify_reverted(const struct fault_run *run, struct error *error)
+{
+    char name[BURN_NAME_MAX];
+    int count = burner_count_named(burner_name(run->order, name), error);
+
+    if (count > 0)
+        return error_set(error, EBUSY, "%d burners of this order still run", count);
+    return count;
+}
+
+static void burn_release(struct fault_run *run)
+{
+    free(run->state);
+    run->state = NULL;
+}
+
+/* No record of how to undo it: burners die with their parent and by their own timers. */
+const struct fault fault_cpu_burn = {
+    .name = "cpu.burn",
+    .summary = "CPUs are kept busy",
+    .class = "cpu",
+    .flags = FAULT_REVERSIBLE | FAULT_SELF_EXERCISED,
+    .parameters = burn_table,
+    .parameters_size = sizeof(struct burn_parameters),
+    .plan = burn_plan,
+    .inject = burn_inject,
+    .verify = burn_verify,
+    .exercise = burn_exercise,
+    .measure = burn_measure,
+    .revert = burn_revert,
+    .verify_reverted = burn_verify_reverted,
+    .release = burn_release,
+};
