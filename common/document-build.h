@@ -3,35 +3,29 @@
 
 #include "document.h"
 
-struct chunk;
-
-/**
- * struct document - the tree and the memory of all that is in it
- * @chunks: newest first; nodes and strings are carved out of them and freed together
- */
-struct document {
-    char *name;
-    struct chunk *chunks;
-    size_t n_nodes;
-    struct node *root;
+struct place {
+    unsigned int line, column;
 };
 
-/** document_new() - an empty document called @name */
-int document_new(struct document **ret, const char *name, struct error *error);
+/** struct places - where each value of a text stands, in its order */
+struct places {
+    const char *name; /* of the document */
+    size_t count, size;
+    struct place *list;
+};
+
+void places_clear(struct places *places);
 
 /**
- * document_add() - append a new node to @parent (a list or map), or make it the root when that is NULL
- * @key: copied; for a child of a map
- * @line, @column: from 1
+ * places_add() - note the next value
+ * @depth: of how many lists and maps it is inside
  * Return: 0, -E2BIG (located) over DOCUMENT_DEPTH_MAX or DOCUMENT_NODES_MAX, -ENOMEM
  */
-int document_add(struct document *document, struct node *parent, const char *key, unsigned int line,
-                 unsigned int column, struct node **ret, struct error *error);
+int places_add(struct places *places, struct place place, unsigned int depth, struct error *error);
 
-/** document_set_string() - make @node a string with a copy of @text */
-int document_set_string(struct document *document, struct node *node, const char *text, size_t length,
-                        struct error *error);
+/** document_build() - a document of @json, which it takes over, and the @places of all of its values */
+int document_build(struct document **ret, json_t *json, const struct places *places, struct error *error);
 
-/** text_make_printable() - replace control characters, so that a hostile text can't make more than one line
- */
-void text_make_printable(char *text);
+/** place_error() - `name:line:column: ` and then @format, in one line. Return: -@code */
+int place_error(const struct places *places, struct place place, struct error *error, int code,
+                const char *format, ...) _printf_(5, 6);

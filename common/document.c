@@ -9,83 +9,76 @@
 #include "document-build.h"
 #include "io.h"
 
-#define CHUNK_BYTES 16384
-
-struct chunk {
-    struct chunk *next;
-    size_t used, size;
-    max_align_t data[];
+/**
+ * struct document - the values as jansson has them, and a node for each that knows its place
+ * @nodes: in the order of the text, the root first
+ */
+struct document {
+    char *name;
+    json_t *json;
+    struct node *nodes;
 };
 
-static void *document_allocate(struct document *document, size_t bytes)
+void places_clear(struct places *places)
 {
-    struct chunk *chunk = document->chunks;
-    void *memory;
-
-    bytes = (bytes + sizeof(max_align_t) - 1) & ~(sizeof(max_align_t) - 1);
-    if (!chunk || chunk->size - chunk->used < bytes) {
-        size_t size = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
-
-        chunk = calloc(1, sizeof(*chunk) + size);
-        if (!chunk)
-            return NULL;
-        chunk->size = size;
-        chunk->next = document->chunks;
-        document->chunks = chunk;
-    }
-    memory = (char *)chunk->data + chunk->used;
-    chunk->used += bytes;
-    return memory;
+    free(places->list);
 }
 
-static char *document_copy(struct document *document, const char *text, size_t length)
-{
-    char *copy = document_allocate(document, length + 1);
-
-    if (copy)
-        memcpy(copy, text, length);
-    return copy;
-}
-
-void text_make_printable(char *text)
+/* Replaces control characters, so that a hostile text can't make more than one line. */
+static void make_printable(char *text)
 {
     for (; *text; text++)
         if ((unsigned char)*text < ' ' || *text == 0x7f)
             *text = '?';
 }
 
-int document_new(struct document **ret, const char *name, struct error *error)
+int place_error(const struct places *places, struct place place, struct error *error, int code,
+                const char *format, ...)
 {
-    _cleanup_(document_freep) struct document *document = calloc(1, sizeof(*document));
+    char text[ERROR_TEXT_MAX];
+    va_list arguments;
 
-    if (!document || !(document->name = document_copy(document, name, strlen(name))))
-        return error_oom(error);
-    *ret = TAKE_PTR(document);
+    if (!error)
+        return -code;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    error_set(error, code, "%s:%u:%u: %s", places->name, place.line, place.column, text);
+    make_printable(error->text);
+    return -code;
+}
+
+int places_add(struct places *places, struct place place, unsigned int depth, struct error *error)
+{
+    if (depth >= DOCUMENT_DEPTH_MAX)
+        return place_error(places, place, error, E2BIG, "nested deeper than %d", DOCUMENT_DEPTH_MAX);
+    if (places->count == DOCUMENT_NODES_MAX)
+        return place_error(places, place, error, E2BIG, "more than %d values", DOCUMENT_NODES_MAX);
+    if (places->count == places->size) {
+        size_t size = places->size ? 2 * places->size : 64;
+        struct place *grown = reallocarray(places->list, size, sizeof(*grown));
+
+        if (!grown)
+            return error_oom(error);
+        places->list = grown;
+        places->size = size;
+    }
+    places->list[places->count++] = place;
     return 0;
 }
 
-struct document *document_free(struct document *document)
-{
-    if (!document)
-        return NULL;
-    while (document->chunks) {
-        struct chunk *chunk = document->chunks;
+/* Where the nodes of a document are made, one after the other. */
+struct builder {
+    const struct places *places;
+    struct node *nodes;
+    size_t count;
+};
 
-        document->chunks = chunk->next;
-        free(chunk);
-    }
-    free(document);
-    return NULL;
-}
-
-static unsigned int node_depth(const struct node *node)
-{
-    unsigned int depth = 0;
-
-    for (; node; node = node->parent)
-        depth++;
-    return depth;
-}
+static const enum document_type types[] = {
+    [JSON_OBJECT] = DOCUMENT_MAP,      [JSON_ARRAY] = DOCUMENT_LIST, [JSON_STRING] = DOCUMENT_STRING,
+    [JSON_INTEGER] = DOCUMENT_INTEGER, [JSON_REAL] = DOCUMENT_REAL,  [JSON_TRUE] = DOCUMENT_BOOLEAN,
+    [JSON_FALSE] = DOCUMENT_BOOLEAN,   [JSON_NULL] = DOCUMENT_NULL,
+};
 
 static void node_append(struct node *parent, struct node *node)
 {
@@ -97,41 +90,69 @@ static void node_append(struct node *parent, struct node *node)
     parent->count++;
 }
 
-int document_add(struct document *document, struct node *parent, const char *key, unsigned int line,
-                 unsigned int column, struct node **ret, struct error *error)
+static void node_set_scalar(struct node *node)
 {
-    struct node *node;
+    if (node->type == DOCUMENT_STRING)
+        node->string = json_string_value(node->json);
+    else if (node->type == DOCUMENT_INTEGER)
+        node->integer = json_integer_value(node->json);
+    else if (node->type == DOCUMENT_REAL)
+        node->real = json_real_value(node->json);
+    else
+        node->boolean = json_is_true(node->json);
+}
 
-    if (node_depth(parent) >= DOCUMENT_DEPTH_MAX)
-        return error_set(error, E2BIG, "%s:%u:%u: nested deeper than %d", document->name, line, column,
-                         DOCUMENT_DEPTH_MAX);
-    if (++document->n_nodes > DOCUMENT_NODES_MAX)
-        return error_set(error, E2BIG, "%s:%u:%u: more than %d values", document->name, line, column,
-                         DOCUMENT_NODES_MAX);
-    node = document_allocate(document, sizeof(*node));
-    if (!node || (key && !(node->key = document_copy(document, key, strlen(key)))))
-        return error_oom(error);
-    node->line = line;
-    node->column = column;
-    node->parent = parent;
+/* As deep as places_add() lets a text be. Return: false when the text has fewer places than values */
+static bool build_node(struct builder *builder, struct node *parent, const char *key, json_t *json)
+{
+    struct node *node = &builder->nodes[builder->count];
+    bool is_built = true;
+    json_t *child;
+    size_t index;
+
+    if (builder->count == builder->places->count)
+        return false;
+    *node = (struct node){.type = types[json_typeof(json)], .key = key, .json = json, .parent = parent};
+    node->line = builder->places->list[builder->count].line;
+    node->column = builder->places->list[builder->count++].column;
     if (parent)
         node_append(parent, node);
-    else
-        document->root = node;
-    *ret = node;
+    json_object_foreach(json, key, child) is_built = is_built && build_node(builder, node, key, child);
+    json_array_foreach(json, index, child) is_built = is_built && build_node(builder, node, NULL, child);
+    if (!json_is_object(json) && !json_is_array(json))
+        node_set_scalar(node);
+    return is_built;
+}
+
+int document_build(struct document **ret, json_t *json, const struct places *places, struct error *error)
+{
+    _cleanup_(document_freep) struct document *document = calloc(1, sizeof(*document));
+    struct builder builder = {.places = places};
+
+    if (!document) {
+        json_decref(json);
+        return error_oom(error);
+    }
+    document->json = json;
+    document->name = strdup(places->name);
+    document->nodes = builder.nodes = calloc(places->count + 1, sizeof(*document->nodes));
+    if (!document->name || !document->nodes)
+        return error_oom(error);
+    if (!build_node(&builder, NULL, NULL, json) || builder.count != places->count)
+        return error_set(error, EINVAL, "%s: can't tell where its values stand", places->name);
+    *ret = TAKE_PTR(document);
     return 0;
 }
 
-int document_set_string(struct document *document, struct node *node, const char *text, size_t length,
-                        struct error *error)
+struct document *document_free(struct document *document)
 {
-    char *copy = document_copy(document, text, length);
-
-    if (!copy)
-        return error_oom(error);
-    node->type = DOCUMENT_STRING;
-    node->string = copy;
-    return 0;
+    if (!document)
+        return NULL;
+    json_decref(document->json);
+    free(document->nodes);
+    free(document->name);
+    free(document);
+    return NULL;
 }
 
 int document_load(struct document **ret, const char *path, size_t limit_bytes, struct error *error)
@@ -150,7 +171,7 @@ int document_load(struct document **ret, const char *path, size_t limit_bytes, s
 
 const struct node *document_root(const struct document *document)
 {
-    return document->root;
+    return document->nodes;
 }
 
 const struct node *node_get(const struct node *node, const char *key)
@@ -170,41 +191,9 @@ const char *node_string(const struct node *node, const char *key)
     return child && child->type == DOCUMENT_STRING ? child->string : NULL;
 }
 
-static json_t *node_to_json_children(const struct node *node)
-{
-    json_t *json = node->type == DOCUMENT_MAP ? json_object() : json_array();
-    int r = json ? 0 : -1;
-
-    for (const struct node *child = node->first; child && r == 0; child = child->next) {
-        json_t *value = node_to_json(child);
-
-        r = node->type == DOCUMENT_MAP ? json_object_set_new(json, child->key, value)
-                                       : json_array_append_new(json, value);
-    }
-    if (r == 0)
-        return json;
-    json_decref(json);
-    return NULL;
-}
-
 json_t *node_to_json(const struct node *node)
 {
-    switch (node->type) {
-    case DOCUMENT_NULL:
-        return json_null();
-    case DOCUMENT_BOOLEAN:
-        return json_boolean(node->boolean);
-    case DOCUMENT_INTEGER:
-        return json_integer(node->integer);
-    case DOCUMENT_REAL:
-        return json_real(node->real);
-    case DOCUMENT_STRING:
-        return json_string(node->string);
-    case DOCUMENT_LIST:
-    case DOCUMENT_MAP:
-        return node_to_json_children(node);
-    }
-    return NULL;
+    return json_deep_copy(node->json);
 }
 
 static size_t node_format_path(const struct node *node, char *path, size_t size)
@@ -235,8 +224,6 @@ int node_error(const struct document *document, const struct node *node, struct 
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    error_set(error, EINVAL, "%s:%u:%u: %s%s%s", document->name, node->line, node->column, path,
-              path[0] ? ": " : "", text);
-    text_make_printable(error->text);
-    return -EINVAL;
+    return place_error(&(struct places){.name = document->name}, (struct place){node->line, node->column},
+                       error, EINVAL, "%s%s%s", path, path[0] ? ": " : "", text);
 }

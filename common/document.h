@@ -28,7 +28,7 @@ enum document_type {
  * @line: from 1; @column: from 1, in characters; where the key of a map's entry stands, else the value
  * @count: number of children of a list or a map
  * @first, @last: first and last child of a list or map, in the order of the text; @next: next sibling
- * @parent: NULL for the root
+ * @parent: NULL for the root; @json: the same value for jansson, borrowed
  */
 struct node {
     enum document_type type;
@@ -42,6 +42,7 @@ struct node {
     };
     size_t count;
     struct node *first, *last, *next, *parent;
+    json_t *json;
 };
 
 struct document;
