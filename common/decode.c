@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cidr.h"
 #include "document.h"
 #include "times.h"
 
@@ -24,31 +25,24 @@ static const char *const type_names[] = {
     [DOCUMENT_MAP] = "a map",
 };
 
-static int target_require(const struct target *target, enum document_type type)
+static int require_type(const struct document *document, const struct node *node, enum document_type type,
+                        struct error *error)
 {
-    if (target->node->type == type)
+    if (node->type == type)
         return 0;
-    return node_error(target->document, target->node, target->error, "expected %s, got %s", type_names[type],
-                      type_names[target->node->type]);
+    return node_error(document, node, error, "expected %s, got %s", type_names[type], type_names[node->type]);
 }
 
 static int decode_boolean(const struct target *target)
 {
-    int r = target_require(target, DOCUMENT_BOOLEAN);
-
-    if (r == 0)
-        *(bool *)target->value = target->node->boolean;
-    return r;
+    *(bool *)target->value = target->node->boolean;
+    return 0;
 }
 
-/* A row without min and max takes every integer. */
 static int decode_integer(const struct target *target)
 {
     const struct field *field = target->field;
-    int r = target_require(target, DOCUMENT_INTEGER);
 
-    if (r < 0)
-        return r;
     if ((field->min || field->max) &&
         (target->node->integer < field->min || target->node->integer > field->max))
         return node_error(target->document, target->node, target->error,
@@ -61,12 +55,8 @@ static int decode_integer(const struct target *target)
 static int decode_string(const struct target *target)
 {
     const struct field *field = target->field;
-    int64_t max = field->max ? field->max : STRING_BYTES_MAX, length;
-    int r = target_require(target, DOCUMENT_STRING);
+    int64_t max = field->max ? field->max : STRING_BYTES_MAX, length = strlen(target->node->string);
 
-    if (r < 0)
-        return r;
-    length = strlen(target->node->string);
     if (length < field->min || length > max)
         return node_error(target->document, target->node, target->error,
                           "%" PRId64 " bytes long; expected %" PRId64 " to %" PRId64, length, field->min,
@@ -75,48 +65,50 @@ static int decode_string(const struct target *target)
     return 0;
 }
 
-/* A string that @is_valid takes; @expected describes those. */
-static int decode_pattern(const struct target *target, bool (*is_valid)(const char *text),
-                          const char *expected)
-{
-    int r = target_require(target, DOCUMENT_STRING);
-
-    if (r < 0)
-        return r;
-    if (!is_valid(target->node->string))
-        return node_error(target->document, target->node, target->error, "'%.80s' is not %s",
-                          target->node->string, expected);
-    *(const char **)target->value = target->node->string;
-    return 0;
-}
-
-static int decode_name(const struct target *target)
-{
-    return decode_pattern(target, node_name_is_valid,
-                          "a name (a-z, 0-9 first; then also . _ -; at most 63 characters)");
-}
-
-static int decode_uuid(const struct target *target)
-{
-    return decode_pattern(target, uuid_is_valid, "a UUID in lower case");
-}
-
 static bool hash_is_valid(const char *text)
 {
     return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
 }
 
-static int decode_hash(const struct target *target)
+static const struct {
+    bool (*is_valid)(const char *text);
+    const char *expected;
+} patterns[] = {
+    [FIELD_NAME] = {node_name_is_valid, "a name (a-z, 0-9 first; then also . _ -; at most 63 characters)"},
+    [FIELD_UUID] = {uuid_is_valid, "a UUID in lower case"},
+    [FIELD_HASH] = {hash_is_valid, "a hash (64 lower-case hexadecimal digits)"},
+};
+
+static int decode_pattern(const struct target *target)
 {
-    return decode_pattern(target, hash_is_valid, "a hash (64 lower-case hexadecimal digits)");
+    if (!patterns[target->field->type].is_valid(target->node->string))
+        return node_error(target->document, target->node, target->error, "'%.80s' is not %s",
+                          target->node->string, patterns[target->field->type].expected);
+    *(const char **)target->value = target->node->string;
+    return 0;
+}
+
+static int decode_choice(const struct target *target)
+{
+    const char *const *choices = target->field->choices;
+    char list[256] = "";
+    size_t used = 0;
+
+    for (; *choices; choices++) {
+        if (strcmp(*choices, target->node->string) == 0) {
+            if (target->field->type == FIELD_CHOICE)
+                *(const char **)target->value = *choices;
+            return 0;
+        }
+        if (used < sizeof(list))
+            used += snprintf(list + used, sizeof(list) - used, "%s%s", used ? ", " : "", *choices);
+    }
+    return node_error(target->document, target->node, target->error, "expected %s%s",
+                      target->field->type == FIELD_CHOICE ? "one of " : "", list);
 }
 
 static int decode_time(const struct target *target)
 {
-    int r = target_require(target, DOCUMENT_STRING);
-
-    if (r < 0)
-        return r;
     if (time_parse(target->node->string, target->value) < 0)
         return node_error(target->document, target->node, target->error,
                           "'%.40s' is no time; expected 2026-01-31T12:00:00.000000Z", target->node->string);
@@ -129,14 +121,11 @@ static int decode_node(const struct target *target)
     return 0;
 }
 
-static int decode_children(const struct target *target, enum document_type type)
+static int decode_children(const struct target *target)
 {
     const struct field *field = target->field;
     int64_t count = target->node->count;
-    int r = target_require(target, type);
 
-    if (r < 0)
-        return r;
     if (count < field->min)
         return node_error(target->document, target->node, target->error,
                           "%" PRId64 " entries; expected at least %" PRId64, count, field->min);
@@ -146,22 +135,59 @@ static int decode_children(const struct target *target, enum document_type type)
     return decode_node(target);
 }
 
-static int decode_list(const struct target *target)
+static int decode_names(const struct target *target)
 {
-    return decode_children(target, DOCUMENT_LIST);
+    json_t *names = json_object();
+    int r = names ? decode_children(target) : error_oom(target->error);
+
+    for (const struct node *node = target->node->first; node && r == 0; node = node->next) {
+        if (node->type != DOCUMENT_STRING || !node_name_is_valid(node->string))
+            r = node_error(target->document, node, target->error, "expected a name");
+        else if (json_object_get(names, node->string))
+            r = node_error(target->document, node, target->error, "'%s' is given twice", node->string);
+        else if (json_object_set(names, node->string, node->json) < 0)
+            r = error_oom(target->error);
+    }
+    json_decref(names);
+    return r;
 }
 
-static int decode_map(const struct target *target)
+static int decode_labels(const struct target *target)
 {
-    return decode_children(target, DOCUMENT_MAP);
+    for (const struct node *node = target->node->first; node; node = node->next)
+        if (node->type != DOCUMENT_STRING || !*node->string)
+            return node_error(target->document, node, target->error, "expected a string that is not empty");
+    return decode_children(target);
 }
 
-static int (*const decoders[])(const struct target *target) = {
-    [FIELD_BOOLEAN] = decode_boolean, [FIELD_INTEGER] = decode_integer, [FIELD_STRING] = decode_string,
-    [FIELD_NAME] = decode_name,       [FIELD_UUID] = decode_uuid,       [FIELD_HASH] = decode_hash,
-    [FIELD_TIME] = decode_time,       [FIELD_NODE] = decode_node,       [FIELD_LIST] = decode_list,
-    [FIELD_MAP] = decode_map,
+/* FIELD_NODE takes every type. */
+static const struct {
+    enum document_type type;
+    int (*decode)(const struct target *target);
+} decoders[] = {
+    [FIELD_BOOLEAN] = {DOCUMENT_BOOLEAN, decode_boolean},
+    [FIELD_INTEGER] = {DOCUMENT_INTEGER, decode_integer},
+    [FIELD_STRING] = {DOCUMENT_STRING, decode_string},
+    [FIELD_NAME] = {DOCUMENT_STRING, decode_pattern},
+    [FIELD_UUID] = {DOCUMENT_STRING, decode_pattern},
+    [FIELD_HASH] = {DOCUMENT_STRING, decode_pattern},
+    [FIELD_CHOICE] = {DOCUMENT_STRING, decode_choice},
+    [FIELD_SCHEMA] = {DOCUMENT_STRING, decode_choice},
+    [FIELD_TIME] = {DOCUMENT_STRING, decode_time},
+    [FIELD_NODE] = {DOCUMENT_NULL, decode_node},
+    [FIELD_LIST] = {DOCUMENT_LIST, decode_children},
+    [FIELD_NAMES] = {DOCUMENT_LIST, decode_names},
+    [FIELD_MAP] = {DOCUMENT_MAP, decode_children},
+    [FIELD_LABELS] = {DOCUMENT_MAP, decode_labels},
 };
+
+int node_decode_value(const struct document *document, const struct node *node, const struct field *field,
+                      void *ret, struct error *error)
+{
+    int r = field->type == FIELD_NODE ? 0 : require_type(document, node, decoders[field->type].type, error);
+
+    return r < 0 ? r : decoders[field->type].decode(&(struct target){document, node, field, ret, error});
+}
 
 static int refuse_unknown(const struct document *document, const struct node *node,
                           const struct field *fields, struct error *error)
@@ -191,21 +217,42 @@ static int check_known(const struct document *document, const struct node *node,
 int node_decode(const struct document *document, const struct node *node, const struct field *fields,
                 void *ret, struct error *error)
 {
-    int r;
+    int r = require_type(document, node, DOCUMENT_MAP, error);
 
-    if (node->type != DOCUMENT_MAP)
-        return node_error(document, node, error, "expected a map, got %s", type_names[node->type]);
-    r = check_known(document, node, fields, error);
+    if (r == 0)
+        r = check_known(document, node, fields, error);
     for (; r == 0 && fields->key; fields++) {
-        struct target target = {document, node_get(node, fields->key), fields, (char *)ret + fields->offset,
-                                error};
+        const struct node *value = node_get(node, fields->key);
 
-        if (target.node)
-            r = decoders[fields->type](&target);
+        if (value)
+            r = node_decode_value(document, value, fields, (char *)ret + fields->offset, error);
         else if (fields->is_required)
             r = node_error(document, node, error, "'%s' is missing", fields->key);
     }
     return r;
+}
+
+int document_decode(struct document **ret_document, const char *name, const void *text, size_t length,
+                    const struct field *fields, void *ret, struct error *error)
+{
+    _cleanup_(document_freep) struct document *document = NULL;
+    int r = document_parse_json(&document, name, text, length, error);
+
+    if (r == 0)
+        r = node_decode(document, document_root(document), fields, ret, error);
+    if (r == 0)
+        *ret_document = TAKE_PTR(document);
+    return r;
+}
+
+int node_cidr(const struct document *document, const struct node *node, struct cidr *ret, struct error *error)
+{
+    struct error why;
+    int r = require_type(document, node, DOCUMENT_STRING, error);
+
+    if (r < 0)
+        return r;
+    return cidr_parse(ret, node->string, &why) < 0 ? node_error(document, node, error, "%s", why.text) : 0;
 }
 
 bool node_name_is_valid(const char *name)

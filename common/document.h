@@ -98,21 +98,26 @@ int node_error(const struct document *document, const struct node *node, struct 
 
 enum field_type {
     FIELD_BOOLEAN, /* bool */
-    FIELD_INTEGER, /* int64_t, within min..max */
+    FIELD_INTEGER, /* int64_t, within min..max; any when both are 0 */
     FIELD_STRING,  /* const char *, borrowed from the document; length within min..max (max 0 = 4096) */
     FIELD_NAME,    /* const char *: [a-z0-9][a-z0-9._-]{0,62} */
     FIELD_UUID,    /* const char *: lower-case 8-4-4-4-12 */
     FIELD_HASH,    /* const char *: 64 lower-case hexadecimal digits */
+    FIELD_CHOICE,  /* const char *: one of @choices */
+    FIELD_SCHEMA,  /* nothing is kept: must be the only one of @choices; see FIELD_SCHEMA_IS() */
     FIELD_TIME,    /* int64_t, microseconds since 1970 from an RFC 3339 string in UTC */
     FIELD_NODE,    /* const struct node *, of any type, as it stands */
-    FIELD_LIST,    /* const struct node *, must be a list of min..max entries */
-    FIELD_MAP,     /* const struct node *, must be a map of min..max entries */
+    FIELD_LIST,    /* const struct node *, must be a list of min..max entries (max 0 = any number) */
+    FIELD_NAMES,   /* the same, and the entries are names, each given once */
+    FIELD_MAP,     /* const struct node *, must be a map of min..max entries (max 0 = any number) */
+    FIELD_LABELS,  /* the same, and the values are strings that are not empty */
 };
 
 /**
  * struct field - one row of the table that decodes a map into a struct
  * @offset: where the value goes; its C type follows from @type, see above
  * @is_required: else the struct keeps what it held before (set defaults first)
+ * @choices: for FIELD_CHOICE, ended by NULL
  */
 struct field {
     const char *key;
@@ -120,7 +125,16 @@ struct field {
     size_t offset;
     bool is_required;
     int64_t min, max;
+    const char *const *choices;
 };
+
+#define FIELD_SCHEMA_IS(text)                                                                                \
+    {                                                                                                        \
+        "schema", FIELD_SCHEMA, 0, true, .choices = (const char *const[])                                    \
+        {                                                                                                    \
+            text, NULL                                                                                       \
+        }                                                                                                    \
+    }
 
 /**
  * node_decode() - decode map @node into @ret by the rows of @fields (ended by a row without key)
@@ -129,6 +143,20 @@ struct field {
  */
 int node_decode(const struct document *document, const struct node *node, const struct field *fields,
                 void *ret, struct error *error);
+
+/** node_decode_value() - decode @node itself into @ret, by the type and limits of @field */
+int node_decode_value(const struct document *document, const struct node *node, const struct field *field,
+                      void *ret, struct error *error);
+
+/** document_decode() - parse JSON @text, called @name in errors, and decode its map into @ret by @fields,
+ * which may borrow from @ret_document */
+int document_decode(struct document **ret_document, const char *name, const void *text, size_t length,
+                    const struct field *fields, void *ret, struct error *error);
+
+struct cidr;
+/** node_cidr() - the address block that the string @node names; see cidr_parse() */
+int node_cidr(const struct document *document, const struct node *node, struct cidr *ret,
+              struct error *error);
 
 /** node_name_is_valid() - the FIELD_NAME rule, for names that come another way */
 bool node_name_is_valid(const char *name);

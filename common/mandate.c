@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "payload.h"
-
 #define STEPS_MAX       64
 #define HOSTS_MAX       10000
 #define PROBES_MAX      256
@@ -17,20 +15,19 @@
 #define PARAMETERS_MAX  64
 #define MARGIN_MAX_MSEC (3600 * 1000) /* of warm-up and settling */
 
+/* What is decoded once more, each by a table of its own. */
 struct mandate_payload {
     struct mandate mandate;
-    const char *schema, *description;
-    int64_t created_usec;
     const struct node *zones, *steps, *late_joiners;
 };
 
 static const struct field mandate_fields[] = {
-    {"schema", FIELD_STRING, offsetof(struct mandate_payload, schema), true},
+    FIELD_SCHEMA_IS("grivet.mandate/1"),
     {"id", FIELD_UUID, offsetof(struct mandate_payload, mandate.id), true},
     {"experiment", FIELD_NAME, offsetof(struct mandate_payload, mandate.experiment), true},
     {"environment", FIELD_NAME, offsetof(struct mandate_payload, mandate.environment), true},
-    {"description", FIELD_STRING, offsetof(struct mandate_payload, description)},
-    {"created_at", FIELD_TIME, offsetof(struct mandate_payload, created_usec), true},
+    {"description", FIELD_STRING, offsetof(struct mandate_payload, mandate.description)},
+    {"created_at", FIELD_TIME, offsetof(struct mandate_payload, mandate.created_usec), true},
     {"not_before", FIELD_TIME, offsetof(struct mandate_payload, mandate.not_before_usec), true},
     {"not_after", FIELD_TIME, offsetof(struct mandate_payload, mandate.not_after_usec), true},
     {"max_runs", FIELD_INTEGER, offsetof(struct mandate_payload, mandate.max_runs), true, 1, 100000},
@@ -44,7 +41,7 @@ static const struct field mandate_fields[] = {
     {"zones", FIELD_MAP, offsetof(struct mandate_payload, zones), true, 0, ZONES_MAX},
     {"steps", FIELD_LIST, offsetof(struct mandate_payload, steps), true, 1, STEPS_MAX},
     {"late_joiners", FIELD_MAP, offsetof(struct mandate_payload, late_joiners)},
-    {"observers", FIELD_LIST, offsetof(struct mandate_payload, mandate.observers), false, 0, HOSTS_MAX},
+    {"observers", FIELD_NAMES, offsetof(struct mandate_payload, mandate.observers), false, 0, HOSTS_MAX},
     {"probes", FIELD_LIST, offsetof(struct mandate_payload, mandate.probes), false, 0, PROBES_MAX},
     {"objectives", FIELD_LIST, offsetof(struct mandate_payload, mandate.objectives), false, 0,
      OBJECTIVES_MAX},
@@ -57,13 +54,13 @@ static const struct field step_fields[] = {
     {"parameters", FIELD_MAP, offsetof(struct step, parameters), true, 0, PARAMETERS_MAX},
     {"duration_ms", FIELD_INTEGER, offsetof(struct step, duration_msec), true, MANDATE_DURATION_MIN_MSEC,
      MANDATE_DURATION_MAX_MSEC},
-    {"hosts", FIELD_LIST, offsetof(struct step, hosts), true, 1, HOSTS_MAX},
+    {"hosts", FIELD_NAMES, offsetof(struct step, hosts), true, 1, HOSTS_MAX},
     {"late_joiners", FIELD_BOOLEAN, offsetof(struct step, takes_late_joiners), true},
     {},
 };
 
 static const struct field late_fields[] = {
-    {"labels", FIELD_MAP, offsetof(struct mandate, late_labels), true, 1, LABELS_MAX},
+    {"labels", FIELD_LABELS, offsetof(struct mandate, late_labels), true, 1, LABELS_MAX},
     {"max", FIELD_INTEGER, offsetof(struct mandate, late_max), true, 1, HOSTS_MAX},
     {},
 };
@@ -90,12 +87,10 @@ static int parse_zone(const struct document *document, const struct node *node, 
     if (!zone->cidrs)
         return error_oom(error);
     for (const struct node *entry = node->first; entry; entry = entry->next) {
-        struct error why = {.text = "expected a string"};
+        int r = node_cidr(document, entry, &zone->cidrs[zone->n_cidrs++], error);
 
-        if (entry->type != DOCUMENT_STRING ||
-            cidr_parse(&zone->cidrs[zone->n_cidrs], entry->string, &why) < 0)
-            return node_error(document, entry, error, "%s", why.text);
-        zone->n_cidrs++;
+        if (r < 0)
+            return r;
     }
     return 0;
 }
@@ -120,8 +115,6 @@ static int parse_step(struct mandate *mandate, const struct document *document, 
     int r;
 
     r = node_decode(document, node, step_fields, step, error);
-    if (r == 0)
-        r = payload_check_names(document, step->hosts, error);
     if (r < 0)
         return r;
     if (strcmp(step->name, MANDATE_OBSERVE) == 0)
@@ -148,42 +141,17 @@ static int parse_steps(struct mandate *mandate, const struct document *document,
     return r;
 }
 
-static int parse_late_joiners(struct mandate *mandate, const struct document *document,
-                              const struct node *node, struct error *error)
-{
-    int r = node_decode(document, node, late_fields, mandate, error);
-
-    if (r < 0)
-        return r;
-    for (const struct node *label = mandate->late_labels->first; label; label = label->next)
-        if (label->type != DOCUMENT_STRING || !label->string[0])
-            return node_error(document, label, error, "expected a string that is not empty");
-    return 0;
-}
-
-static int compare_texts(const void *left, const void *right)
-{
-    return strcmp(*(const char *const *)left, *(const char *const *)right);
-}
-
 int mandate_count_hosts(const struct mandate *mandate, int64_t *ret, struct error *error)
 {
-    _cleanup_free_ const char **sorted = NULL;
-    size_t all = 0, count = 0;
+    json_t *names = json_object();
+    int r = names ? 0 : -1;
 
     for (size_t i = 0; i < mandate->n_steps; i++)
-        all += mandate->steps[i].hosts->count;
-    sorted = calloc(all, sizeof(*sorted));
-    if (!sorted)
-        return error_oom(error);
-    for (size_t i = 0; i < mandate->n_steps; i++)
-        for (const struct node *host = mandate->steps[i].hosts->first; host; host = host->next)
-            sorted[count++] = host->string;
-    qsort(sorted, count, sizeof(*sorted), compare_texts);
-    *ret = 1;
-    for (size_t i = 1; i < count; i++)
-        *ret += strcmp(sorted[i - 1], sorted[i]) != 0;
-    return 0;
+        for (const struct node *host = mandate->steps[i].hosts->first; host && r == 0; host = host->next)
+            r = json_object_set(names, host->string, host->json);
+    *ret = json_object_size(names);
+    json_decref(names);
+    return r < 0 ? error_oom(error) : 0;
 }
 
 /* A typing error in a label must not become a larger outage: what people expected binds, on the host as well.
@@ -215,13 +183,11 @@ static int check_mandate(struct mandate_payload *payload, const struct document 
     if (mandate->not_before_usec >= mandate->not_after_usec)
         return node_error(document, document_root(document), error, "not_after: must come after not_before");
     if (payload->late_joiners)
-        r = parse_late_joiners(mandate, document, payload->late_joiners, error);
+        r = node_decode(document, payload->late_joiners, late_fields, mandate, error);
     if (r == 0)
         r = parse_zones(mandate, document, payload->zones, error);
     if (r == 0)
         r = parse_steps(mandate, document, payload->steps, error);
-    if (r == 0 && mandate->observers)
-        r = payload_check_names(document, mandate->observers, error);
     return r < 0 ? r : check_expected(mandate, document, error);
 }
 
@@ -233,7 +199,7 @@ int mandate_parse(struct mandate **ret, const void *payload, size_t length, stru
 
     if (!mandate)
         return error_oom(error);
-    r = payload_decode(&mandate->document, "mandate", payload, length, mandate_fields, decoded, error);
+    r = document_decode(&mandate->document, "mandate", payload, length, mandate_fields, decoded, error);
     if (r == 0)
         r = check_mandate(decoded, mandate->document, error);
     if (r < 0)

@@ -37,8 +37,8 @@ struct step {
 struct mandate {
     struct document *document;
     char hash[HASH_TEXT_MAX];
-    const char *id, *experiment, *environment;
-    int64_t not_before_usec, not_after_usec;
+    const char *id, *experiment, *environment, *description;
+    int64_t created_usec, not_before_usec, not_after_usec;
     int64_t max_runs;
     int64_t require_percent;
     int64_t warmup_msec, settle_msec;
@@ -90,6 +90,7 @@ int order_check(const struct order *order, const struct mandate *mandate, const 
 struct ask {
     struct document *document;
     const char *id, *mandate_hash, *host;
+    const char *purpose;
     bool is_start; /* purpose "start": the mandate must be signed; "plan": it need not be yet */
     int64_t issued_usec, expires_usec;
 };
@@ -112,7 +113,7 @@ DEFINE_CLEANUP(struct halt *, halt_free)
 struct ack {
     struct document *document;
     const char *host, *hash;
-    int64_t sequence;
+    int64_t sequence, at_usec;
 };
 int ack_parse(struct ack **ret, const void *payload, size_t length, struct error *error);
 struct ack *ack_free(struct ack *ack);

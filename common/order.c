@@ -4,72 +4,53 @@
 #include <string.h>
 
 #include "mandate.h"
-#include "payload.h"
 
 #define VALID_MAX_USEC (600 * USEC_PER_SEC) /* of asks and halts */
 
-struct order_payload {
-    struct order order;
-    const char *schema;
-};
-
 static const struct field order_fields[] = {
-    {"schema", FIELD_STRING, offsetof(struct order_payload, schema), true},
-    {"id", FIELD_UUID, offsetof(struct order_payload, order.id), true},
-    {"mandate", FIELD_HASH, offsetof(struct order_payload, order.mandate_hash), true},
-    {"step", FIELD_NAME, offsetof(struct order_payload, order.step), true},
-    {"run", FIELD_UUID, offsetof(struct order_payload, order.run), true},
-    {"host", FIELD_NAME, offsetof(struct order_payload, order.host), true},
-    {"step_started_at", FIELD_TIME, offsetof(struct order_payload, order.step_started_usec), true},
-    {"start_before", FIELD_TIME, offsetof(struct order_payload, order.start_before_usec), true},
-    {"end_at", FIELD_TIME, offsetof(struct order_payload, order.end_usec), true},
+    FIELD_SCHEMA_IS("grivet.order/1"),
+    {"id", FIELD_UUID, offsetof(struct order, id), true},
+    {"mandate", FIELD_HASH, offsetof(struct order, mandate_hash), true},
+    {"step", FIELD_NAME, offsetof(struct order, step), true},
+    {"run", FIELD_UUID, offsetof(struct order, run), true},
+    {"host", FIELD_NAME, offsetof(struct order, host), true},
+    {"step_started_at", FIELD_TIME, offsetof(struct order, step_started_usec), true},
+    {"start_before", FIELD_TIME, offsetof(struct order, start_before_usec), true},
+    {"end_at", FIELD_TIME, offsetof(struct order, end_usec), true},
     {},
 };
 
-struct ask_payload {
-    struct ask ask;
-    const char *schema, *purpose;
-};
+static const char *const purposes[] = {"plan", "start", NULL};
+static const char *const scopes[] = {"fleet", "run", "host", NULL};
 
 static const struct field ask_fields[] = {
-    {"schema", FIELD_STRING, offsetof(struct ask_payload, schema), true},
-    {"id", FIELD_UUID, offsetof(struct ask_payload, ask.id), true},
-    {"purpose", FIELD_STRING, offsetof(struct ask_payload, purpose), true},
-    {"mandate", FIELD_HASH, offsetof(struct ask_payload, ask.mandate_hash), true},
-    {"host", FIELD_NAME, offsetof(struct ask_payload, ask.host), true},
-    {"issued_at", FIELD_TIME, offsetof(struct ask_payload, ask.issued_usec), true},
-    {"expires_at", FIELD_TIME, offsetof(struct ask_payload, ask.expires_usec), true},
+    FIELD_SCHEMA_IS("grivet.ask/1"),
+    {"id", FIELD_UUID, offsetof(struct ask, id), true},
+    {"purpose", FIELD_CHOICE, offsetof(struct ask, purpose), true, .choices = purposes},
+    {"mandate", FIELD_HASH, offsetof(struct ask, mandate_hash), true},
+    {"host", FIELD_NAME, offsetof(struct ask, host), true},
+    {"issued_at", FIELD_TIME, offsetof(struct ask, issued_usec), true},
+    {"expires_at", FIELD_TIME, offsetof(struct ask, expires_usec), true},
     {},
-};
-
-struct halt_payload {
-    struct halt halt;
-    const char *schema;
 };
 
 static const struct field halt_fields[] = {
-    {"schema", FIELD_STRING, offsetof(struct halt_payload, schema), true},
-    {"id", FIELD_UUID, offsetof(struct halt_payload, halt.id), true},
-    {"scope", FIELD_STRING, offsetof(struct halt_payload, halt.scope), true},
-    {"run", FIELD_UUID, offsetof(struct halt_payload, halt.run)},
-    {"host", FIELD_NAME, offsetof(struct halt_payload, halt.host)},
-    {"issued_at", FIELD_TIME, offsetof(struct halt_payload, halt.issued_usec), true},
-    {"expires_at", FIELD_TIME, offsetof(struct halt_payload, halt.expires_usec), true},
+    FIELD_SCHEMA_IS("grivet.halt/1"),
+    {"id", FIELD_UUID, offsetof(struct halt, id), true},
+    {"scope", FIELD_CHOICE, offsetof(struct halt, scope), true, .choices = scopes},
+    {"run", FIELD_UUID, offsetof(struct halt, run)},
+    {"host", FIELD_NAME, offsetof(struct halt, host)},
+    {"issued_at", FIELD_TIME, offsetof(struct halt, issued_usec), true},
+    {"expires_at", FIELD_TIME, offsetof(struct halt, expires_usec), true},
     {},
 };
 
-struct ack_payload {
-    struct ack ack;
-    const char *schema;
-    int64_t at_usec;
-};
-
 static const struct field ack_fields[] = {
-    {"schema", FIELD_STRING, offsetof(struct ack_payload, schema), true},
-    {"host", FIELD_NAME, offsetof(struct ack_payload, ack.host), true},
-    {"sequence", FIELD_INTEGER, offsetof(struct ack_payload, ack.sequence), true, 1, INT64_MAX},
-    {"hash", FIELD_HASH, offsetof(struct ack_payload, ack.hash), true},
-    {"at", FIELD_TIME, offsetof(struct ack_payload, at_usec), true},
+    FIELD_SCHEMA_IS("grivet.ack/1"),
+    {"host", FIELD_NAME, offsetof(struct ack, host), true},
+    {"sequence", FIELD_INTEGER, offsetof(struct ack, sequence), true, 1, INT64_MAX},
+    {"hash", FIELD_HASH, offsetof(struct ack, hash), true},
+    {"at", FIELD_TIME, offsetof(struct ack, at_usec), true},
     {},
 };
 
@@ -82,7 +63,7 @@ static int payload_new(size_t size, const char *name, const void *payload, size_
 
     if (!decoded)
         return error_oom(error);
-    r = payload_decode(decoded, name, payload, length, fields, decoded, error);
+    r = document_decode(decoded, name, payload, length, fields, decoded, error);
     if (r < 0)
         free(decoded);
     else
@@ -100,7 +81,7 @@ static void *payload_free(void *payload)
 
 int order_parse(struct order **ret, const void *payload, size_t length, struct error *error)
 {
-    return payload_new(sizeof(struct order_payload), "order", payload, length, order_fields, ret, error);
+    return payload_new(sizeof(struct order), "order", payload, length, order_fields, ret, error);
 }
 
 struct order *order_free(struct order *order)
@@ -121,19 +102,14 @@ static int check_validity(const struct document *document, int64_t issued_usec, 
 int ask_parse(struct ask **ret, const void *payload, size_t length, struct error *error)
 {
     _cleanup_(ask_freep) struct ask *ask = NULL;
-    const char *purpose;
     int r;
 
-    r = payload_new(sizeof(struct ask_payload), "ask", payload, length, ask_fields, &ask, error);
+    r = payload_new(sizeof(struct ask), "ask", payload, length, ask_fields, &ask, error);
     if (r == 0)
         r = check_validity(ask->document, ask->issued_usec, ask->expires_usec, error);
     if (r < 0)
         return r;
-    purpose = node_string(document_root(ask->document), "purpose");
-    ask->is_start = strcmp(purpose, "start") == 0;
-    if (!ask->is_start && strcmp(purpose, "plan") != 0)
-        return node_error(ask->document, node_get(document_root(ask->document), "purpose"), error,
-                          "expected plan or start");
+    ask->is_start = strcmp(ask->purpose, "start") == 0;
     *ret = TAKE_PTR(ask);
     return 0;
 }
@@ -147,12 +123,9 @@ struct ask *ask_free(struct ask *ask)
 static int check_scope(const struct halt *halt, struct error *error)
 {
     bool is_run = strcmp(halt->scope, "run") == 0, is_host = strcmp(halt->scope, "host") == 0;
-    const struct node *root = document_root(halt->document);
 
-    if (!is_run && !is_host && strcmp(halt->scope, "fleet") != 0)
-        return node_error(halt->document, node_get(root, "scope"), error, "expected fleet, run or host");
     if (is_run != !!halt->run || is_host != !!halt->host)
-        return node_error(halt->document, root, error,
+        return node_error(halt->document, document_root(halt->document), error,
                           "scope run takes 'run', scope host takes 'host', scope fleet neither");
     return 0;
 }
@@ -162,7 +135,7 @@ int halt_parse(struct halt **ret, const void *payload, size_t length, struct err
     _cleanup_(halt_freep) struct halt *halt = NULL;
     int r;
 
-    r = payload_new(sizeof(struct halt_payload), "halt", payload, length, halt_fields, &halt, error);
+    r = payload_new(sizeof(struct halt), "halt", payload, length, halt_fields, &halt, error);
     if (r == 0)
         r = check_validity(halt->document, halt->issued_usec, halt->expires_usec, error);
     if (r == 0)
@@ -179,7 +152,7 @@ struct halt *halt_free(struct halt *halt)
 
 int ack_parse(struct ack **ret, const void *payload, size_t length, struct error *error)
 {
-    return payload_new(sizeof(struct ack_payload), "ack", payload, length, ack_fields, ret, error);
+    return payload_new(sizeof(struct ack), "ack", payload, length, ack_fields, ret, error);
 }
 
 struct ack *ack_free(struct ack *ack)

@@ -13,7 +13,6 @@
 #define ROOTS_PEOPLE_MAX 16
 
 struct roots_document {
-    const char *schema;
     int64_t version, expires_usec;
     const struct node *keys;
 };
@@ -24,7 +23,7 @@ struct roots_key_document {
 };
 
 static const struct field roots_fields[] = {
-    {"schema", FIELD_STRING, offsetof(struct roots_document, schema), true},
+    FIELD_SCHEMA_IS("grivet.roots/1"),
     {"version", FIELD_INTEGER, offsetof(struct roots_document, version), true, 1, INT64_MAX},
     {"expires_at", FIELD_TIME, offsetof(struct roots_document, expires_usec), true},
     {"keys", FIELD_LIST, offsetof(struct roots_document, keys), true, 1, ROOTS_KEYS_MAX},
@@ -38,17 +37,15 @@ static const struct field key_fields[] = {
     {},
 };
 
-static const struct {
-    const char *name;
-    enum roots_role role;
-} roles[] = {{"approve", ROOTS_APPROVE}, {"halt", ROOTS_HALT}, {"order", ROOTS_ORDER}};
+/* By the bit of enum roots_role. */
+static const char *const role_names[] = {"approve", "halt", "order"};
 
 static int parse_role(const struct document *document, const struct node *node, unsigned int *ret,
                       struct error *error)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
-        if (node->type == DOCUMENT_STRING && strcmp(node->string, roles[i].name) == 0) {
-            *ret |= roles[i].role;
+    for (size_t i = 0; i < ARRAY_SIZE(role_names); i++)
+        if (node->type == DOCUMENT_STRING && strcmp(node->string, role_names[i]) == 0) {
+            *ret |= 1 << i;
             return 0;
         }
     return node_error(document, node, error, "expected approve, halt or order");
@@ -94,13 +91,9 @@ int roots_parse(struct roots **ret, const char *name, const void *json, size_t l
 
     if (length > ROOTS_BYTES_MAX)
         return error_set(error, E2BIG, "%s: %zu bytes; at most %d are taken", name, length, ROOTS_BYTES_MAX);
-    r = document_parse_json(&document, name, json, length, error);
-    if (r == 0)
-        r = node_decode(document, document_root(document), roots_fields, &decoded, error);
+    r = document_decode(&document, name, json, length, roots_fields, &decoded, error);
     if (r < 0)
         return r;
-    if (strcmp(decoded.schema, "grivet.roots/1") != 0)
-        return node_error(document, document_root(document), error, "schema: expected grivet.roots/1");
     roots = calloc(1, sizeof(*roots));
     if (!roots || !(roots->keys = calloc(decoded.keys->count, sizeof(*roots->keys))))
         return error_oom(error);
@@ -132,14 +125,6 @@ struct roots *roots_free(struct roots *roots)
         free(roots->keys);
     free(roots);
     return NULL;
-}
-
-static const char *role_name(enum roots_role role)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
-        if (roles[i].role == role)
-            return roles[i].name;
-    return "?";
 }
 
 static bool has_person(const char *const *people, size_t count, const char *person)
@@ -176,6 +161,6 @@ int roots_require(const struct roots *roots, const struct envelope *envelope, en
     }
     if (count < people)
         return error_set(error, EKEYREJECTED, "%s: signed by %zu of %zu people with role %s", kind, count,
-                         people, role_name(role));
+                         people, role_names[__builtin_ctz(role)]);
     return 0;
 }

@@ -10,13 +10,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "common/payload.h"
 #include "delivery.h"
 
 /* One line as it is decoded; what is not needed here is still checked. */
 struct line {
     struct host_event event;
-    const char *schema, *previous;
+    const char *previous;
     int64_t boot_nsec;
     const struct node *clock;
     char hash[HASH_TEXT_MAX];
@@ -25,7 +24,7 @@ struct line {
 };
 
 static const struct field line_fields[] = {
-    {"schema", FIELD_STRING, offsetof(struct line, schema), true},
+    FIELD_SCHEMA_IS("grivet.event/1"),
     {"host", FIELD_NAME, offsetof(struct line, event.host), true},
     {"boot", FIELD_STRING, offsetof(struct line, event.boot), true, 1, 64},
     {"sequence", FIELD_INTEGER, offsetof(struct line, event.sequence), true, 1, INT64_MAX},
@@ -167,7 +166,7 @@ static int parse_line(struct coordinator *coordinator, struct fleet_host *host, 
     if (memchr(text, '\0', length))
         return error_set(error, EINVAL, "event: a NUL byte");
     hash_text(text, length, line.hash);
-    r = payload_decode(&document, "event", text, length, line_fields, &line, error);
+    r = document_decode(&document, "event", text, length, line_fields, &line, error);
     if (r < 0)
         return r;
     line.event.document = document;
@@ -244,12 +243,12 @@ int journal_ingest(struct coordinator *coordinator, struct fleet_host *host, con
 }
 
 struct head {
-    const char *schema, *host, *boot, *nonce, *hash;
+    const char *host, *boot, *nonce, *hash;
     int64_t sequence, at_usec;
 };
 
 static const struct field head_fields[] = {
-    {"schema", FIELD_STRING, offsetof(struct head, schema), true},
+    FIELD_SCHEMA_IS("grivet.head/1"),
     {"host", FIELD_NAME, offsetof(struct head, host), true},
     {"boot", FIELD_STRING, offsetof(struct head, boot), true, 1, 64},
     {"nonce", FIELD_STRING, offsetof(struct head, nonce), true, 1, 64},
@@ -269,8 +268,8 @@ int journal_take_head(struct coordinator *coordinator, struct fleet_host *host,
 
     if (!envelope_is_signed_by(envelope, &host->key))
         return error_set(error, EKEYREJECTED, "head: not signed by the key of host %s", host->id);
-    r = payload_decode(&document, "head", envelope->payload, envelope->payload_length, head_fields, &head,
-                       error);
+    r = document_decode(&document, "head", envelope->payload, envelope->payload_length, head_fields, &head,
+                        error);
     if (r < 0)
         return r;
     if (strcmp(head.host, host->id) != 0)

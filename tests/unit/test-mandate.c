@@ -254,7 +254,7 @@ START_TEST(halts)
     assert_error(error, "expires_at: must come after issued_at, by 10 minutes");
     ck_assert_int_eq(parse_halt(HALT "\"fleet\", " NEVER, &error), -EINVAL);
     ck_assert_int_eq(parse_halt(HALT "\"world\", " WITHIN, &error), -EINVAL);
-    assert_error(error, "scope: expected fleet, run or host");
+    assert_error(error, "scope: expected one of fleet, run, host");
     ck_assert_int_eq(parse_halt(HALT "\"run\", " WITHIN, &error), -EINVAL);
     ck_assert_int_eq(parse_halt(HALT "\"fleet\", \"host\": \"a\", " WITHIN, &error), -EINVAL);
     ck_assert_int_eq(parse_halt(HALT "\"run\", \"run\": \"" RUN "\", \"host\": \"a\", " WITHIN, &error),
@@ -284,7 +284,7 @@ START_TEST(asks_and_acks)
     ck_assert_int_eq(ask_parse(&ask, plan, strlen(plan), &error), 0);
     ck_assert(!ask->is_start);
     ck_assert_int_eq(ask_parse(&other, bad, strlen(bad), &error), -EINVAL);
-    assert_error(error, "purpose: expected plan or start");
+    assert_error(error, "purpose: expected one of plan, start");
     ck_assert_int_eq(ask_parse(&other, old, strlen(old), &error), -EINVAL);
     ck_assert_int_eq(ack_parse(&ack, ack_text, strlen(ack_text), &error), 0);
     ck_assert_int_eq(ack->sequence, 7);
