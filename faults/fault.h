@@ -22,12 +22,12 @@ enum fault_flags {
 
 enum parameter_type {
     PARAMETER_INTEGER, /* int64_t, min..max */
-    PARAMETER_STRING,  /* const char * */
+    PARAMETER_STRING,  /* const char *, min..max bytes */
     PARAMETER_CHOICE,  /* int: index into @choices */
     PARAMETER_CIDRS,   /* struct parameter_cidrs: merged, no host bits; min..max entries */
     PARAMETER_PORTS,   /* struct parameter_ports: integers or "from-to", merged; min..max entries */
     PARAMETER_ZONE,    /* const char *: must be in the mandate's zone map */
-    PARAMETER_REGEX, /* const char *: a POSIX extended regular expression that compiles, at most 256 bytes */
+    PARAMETER_REGEX,   /* const char *: a POSIX extended regular expression that compiles, min..max bytes */
 };
 
 struct parameter_cidrs {

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REGEX_MAX 256
-
 /* What decoding one parameter needs to know. */
 struct decoder {
     const struct document *document;
@@ -36,119 +34,75 @@ const char *fault_object_name(const char *order, char ret[FAULT_OBJECT_NAME_MAX]
     return ret;
 }
 
-static int check_count(const struct decoder *decoder, struct error *error)
+/* What rows of other tables can say as well, by their means. */
+static int decode_as(const struct decoder *decoder, enum field_type type, void *ret, struct error *error)
 {
     const struct fault_parameter *row = decoder->row;
-    int64_t count = decoder->node->count;
+    struct field field = {.type = type, .min = row->min, .max = row->max, .choices = row->choices};
 
-    if (decoder->node->type != DOCUMENT_LIST)
-        return node_error(decoder->document, decoder->node, error, "expected a list");
-    if (count < row->min || count > row->max)
-        return node_error(decoder->document, decoder->node, error, "expected %lld to %lld entries, not %lld",
-                          (long long)row->min, (long long)row->max, (long long)count);
-    return 0;
-}
-
-static int check_string(const struct decoder *decoder, const char *what, struct error *error)
-{
-    if (decoder->node->type != DOCUMENT_STRING)
-        return node_error(decoder->document, decoder->node, error, "expected %s", what);
-    return 0;
+    return node_decode_value(decoder->document, decoder->node, &field, ret, error);
 }
 
 static int decode_integer(const struct decoder *decoder, struct error *error)
 {
-    const struct fault_parameter *row = decoder->row;
-    const struct node *node = decoder->node;
-
-    if (node->type != DOCUMENT_INTEGER || node->integer < row->min || node->integer > row->max)
-        return node_error(decoder->document, node, error, "expected an integer from %lld to %lld%s%s",
-                          (long long)row->min, (long long)row->max, row->unit ? " " : "",
-                          row->unit ? row->unit : "");
-    *(int64_t *)decoder->target = node->integer;
-    return 0;
+    return decode_as(decoder, FIELD_INTEGER, decoder->target, error);
 }
 
 static int decode_string(const struct decoder *decoder, struct error *error)
 {
-    const struct fault_parameter *row = decoder->row;
-    int r = check_string(decoder, "a string", error);
-    size_t length;
-
-    if (r < 0)
-        return r;
-    length = strlen(decoder->node->string);
-    if (length < (size_t)row->min || length > (size_t)row->max)
-        return node_error(decoder->document, decoder->node, error, "expected %lld to %lld characters",
-                          (long long)row->min, (long long)row->max);
-    *(const char **)decoder->target = decoder->node->string;
-    return 0;
+    return decode_as(decoder, FIELD_STRING, decoder->target, error);
 }
 
 static int find_choice(const struct fault_parameter *row, const char *text)
 {
-    for (int i = 0; row->choices[i]; i++)
-        if (strcmp(row->choices[i], text) == 0)
-            return i;
-    return -EINVAL;
+    int i = 0;
+
+    while (row->choices[i] && strcmp(row->choices[i], text) != 0)
+        i++;
+    return i;
 }
 
 static int decode_choice(const struct decoder *decoder, struct error *error)
 {
-    const char *const *choices = decoder->row->choices;
-    int choice =
-        decoder->node->type == DOCUMENT_STRING ? find_choice(decoder->row, decoder->node->string) : -EINVAL;
-    char list[128] = "";
+    const char *choice = NULL;
+    int r = decode_as(decoder, FIELD_CHOICE, &choice, error);
 
-    for (size_t used = 0; choice < 0 && *choices && used < sizeof(list); choices++)
-        used += snprintf(list + used, sizeof(list) - used, "%s%s", used ? ", " : "", *choices);
-    if (choice < 0)
-        return node_error(decoder->document, decoder->node, error, "expected one of %s", list);
-    *(int *)decoder->target = choice;
-    return 0;
+    if (r == 0)
+        *(int *)decoder->target = find_choice(decoder->row, choice);
+    return r;
 }
 
 static int decode_cidrs(const struct decoder *decoder, struct error *error)
 {
     struct parameter_cidrs *ret = decoder->target;
-    struct error words;
-    int r = check_count(decoder, error);
+    const struct node *list;
+    int r = decode_as(decoder, FIELD_LIST, &list, error);
 
     if (r < 0)
         return r;
-    ret->cidrs = calloc(decoder->node->count + 1, sizeof(*ret->cidrs));
+    ret->cidrs = calloc(list->count + 1, sizeof(*ret->cidrs));
     if (!ret->cidrs)
         return error_oom(error);
-    for (const struct node *entry = decoder->node->first; entry; entry = entry->next) {
-        if (entry->type != DOCUMENT_STRING)
-            return node_error(decoder->document, entry, error, "expected an address block like 10.1.0.0/24");
-        if (cidr_parse(&ret->cidrs[ret->count++], entry->string, &words) < 0)
-            return node_error(decoder->document, entry, error, "%s", words.text);
-    }
-    ret->count = cidr_merge(ret->cidrs, ret->count);
-    return 0;
+    for (const struct node *entry = list->first; entry && r == 0; entry = entry->next)
+        r = node_cidr(decoder->document, entry, &ret->cidrs[ret->count++], error);
+    if (r == 0)
+        ret->count = cidr_merge(ret->cidrs, ret->count);
+    return r;
 }
 
-static int parse_ports(const struct node *entry, struct port_range *ret)
+static bool parse_ports(const struct node *entry, struct port_range *ret)
 {
-    int64_t from = -1, to = -1;
+    unsigned int from = 0, to = 0;
     int end = 0;
 
-    if (entry->type == DOCUMENT_INTEGER)
+    if (entry->type == DOCUMENT_INTEGER && entry->integer >= 1 && entry->integer <= UINT16_MAX)
         from = to = entry->integer;
     else if (entry->type == DOCUMENT_STRING &&
-             strspn(entry->string, "0123456789-") == strlen(entry->string)) {
-        unsigned int first, last;
-
-        if (sscanf(entry->string, "%5u-%5u%n", &first, &last, &end) == 2 && !entry->string[end]) {
-            from = first;
-            to = last;
-        }
-    }
-    if (from < 1 || to > UINT16_MAX || from > to)
-        return -EINVAL;
+             strspn(entry->string, "0123456789-") == strlen(entry->string) &&
+             (sscanf(entry->string, "%5u-%5u%n", &from, &to, &end) != 2 || entry->string[end]))
+        return false;
     *ret = (struct port_range){from, to};
-    return 0;
+    return from >= 1 && from <= to && to <= UINT16_MAX;
 }
 
 static int compare_ports(const void *left, const void *right)
@@ -174,15 +128,16 @@ static size_t merge_ports(struct port_range *ranges, size_t count)
 static int decode_ports(const struct decoder *decoder, struct error *error)
 {
     struct parameter_ports *ret = decoder->target;
-    int r = check_count(decoder, error);
+    const struct node *list;
+    int r = decode_as(decoder, FIELD_LIST, &list, error);
 
     if (r < 0)
         return r;
-    ret->ranges = calloc(decoder->node->count + 1, sizeof(*ret->ranges));
+    ret->ranges = calloc(list->count + 1, sizeof(*ret->ranges));
     if (!ret->ranges)
         return error_oom(error);
-    for (const struct node *entry = decoder->node->first; entry; entry = entry->next)
-        if (parse_ports(entry, &ret->ranges[ret->count++]) < 0)
+    for (const struct node *entry = list->first; entry; entry = entry->next)
+        if (!parse_ports(entry, &ret->ranges[ret->count++]))
             return node_error(decoder->document, entry, error,
                               "expected a port from 1 to 65535, or \"from-to\"");
     ret->count = merge_ports(ret->ranges, ret->count);
@@ -191,34 +146,28 @@ static int decode_ports(const struct decoder *decoder, struct error *error)
 
 static int decode_zone(const struct decoder *decoder, struct error *error)
 {
-    int r = check_string(decoder, "a zone id", error);
+    int r = decode_string(decoder, error);
 
-    if (r < 0)
-        return r;
-    if (decoder->mandate && !mandate_zone(decoder->mandate, decoder->node->string))
-        return node_error(decoder->document, decoder->node, error,
-                          "unknown zone '%s': the mandate's zones don't name it", decoder->node->string);
-    *(const char **)decoder->target = decoder->node->string;
-    return 0;
+    if (r == 0 && decoder->mandate && !mandate_zone(decoder->mandate, decoder->node->string))
+        r = node_error(decoder->document, decoder->node, error,
+                       "unknown zone '%s': the mandate's zones don't name it", decoder->node->string);
+    return r;
 }
 
 static int decode_regex(const struct decoder *decoder, struct error *error)
 {
     char words[128];
     regex_t regex;
-    int r = check_string(decoder, "a regular expression", error);
+    int r = decode_string(decoder, error), code;
 
     if (r < 0)
         return r;
-    if (!*decoder->node->string || strlen(decoder->node->string) > REGEX_MAX)
-        return node_error(decoder->document, decoder->node, error, "expected 1 to %d characters", REGEX_MAX);
-    r = regcomp(&regex, decoder->node->string, REG_EXTENDED | REG_NOSUB);
-    if (r) {
-        regerror(r, &regex, words, sizeof(words));
+    code = regcomp(&regex, decoder->node->string, REG_EXTENDED | REG_NOSUB);
+    if (code) {
+        regerror(code, &regex, words, sizeof(words));
         return node_error(decoder->document, decoder->node, error, "not a regular expression: %s", words);
     }
     regfree(&regex);
-    *(const char **)decoder->target = decoder->node->string;
     return 0;
 }
 

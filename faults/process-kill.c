@@ -32,7 +32,7 @@ struct kill_parameters {
 static const struct fault_parameter kill_table[] = {
     {"exe", PARAMETER_STRING, NULL, 1, 255, NULL, true, NULL, "glob for the whole path of the program",
      offsetof(struct kill_parameters, exe)},
-    {"cmdline", PARAMETER_REGEX, NULL, 0, 0, NULL, true, NULL,
+    {"cmdline", PARAMETER_REGEX, NULL, 1, 256, NULL, true, NULL,
      "extended regular expression for the command line", offsetof(struct kill_parameters, cmdline)},
     {"cgroup", PARAMETER_STRING, NULL, 1, 255, NULL, true, NULL,
      "end of the cgroup's path, like nginx.service", offsetof(struct kill_parameters, cgroup)},

@@ -70,9 +70,9 @@ START_TEST(refuses_with_the_place)
     static const char *const bad[][3] = {
         {"network.block", "{}", "network.block needs 'cidrs'"},
         {"network.block", "[]", "expected a map of parameters"},
-        {"network.block", "{\"cidrs\": []}", "cidrs: expected 1 to 100000 entries, not 0"},
-        {"network.block", "{\"cidrs\": \"10.0.0.0/8\"}", "cidrs: expected a list"},
-        {"network.block", "{\"cidrs\": [\"10.0.0.0/8\", 7]}", "cidrs[1]: expected an address block"},
+        {"network.block", "{\"cidrs\": []}", "cidrs: 0 entries; expected at least 1"},
+        {"network.block", "{\"cidrs\": \"10.0.0.0/8\"}", "cidrs: expected a list, got a string"},
+        {"network.block", "{\"cidrs\": [\"10.0.0.0/8\", 7]}", "cidrs[1]: expected a string, got an integer"},
         {"network.block", "{\"cidrs\": [\"10.0.0.1/8\"]}", "cidrs[0]: '10.0.0.1/8' has host bits set"},
         {"network.block", "{\"cidrs\": [\"::/0\"], \"port\": [1]}",
          "port: unknown parameter of network.block"},
@@ -83,16 +83,17 @@ START_TEST(refuses_with_the_place)
         {"network.block", "{\"cidrs\": [\"::/0\"], \"ports\": [\"-8-9\"]}", "ports[0]: expected a port"},
         {"network.block", "{\"cidrs\": [\"::/0\"], \"protocol\": \"sctp\"}", "expected one of any, tcp, udp"},
         {"zone.block", "{\"zone\": \"az9\"}", "zone: unknown zone 'az9'"},
-        {"zone.block", "{\"zone\": 1}", "zone: expected a zone id"},
+        {"zone.block", "{\"zone\": 1}", "zone: expected a string, got an integer"},
         {"process.kill", "{}", "process.kill needs exe, cmdline or cgroup"},
         {"process.kill", "{\"exe\": \"nginx\"}", "begin it with / or *"},
-        {"process.kill", "{\"exe\": \"\"}", "exe: expected 1 to 255 characters"},
+        {"process.kill", "{\"exe\": \"\"}", "exe: 0 bytes long; expected 1 to 255"},
+        {"process.kill", "{\"cmdline\": \"\"}", "cmdline: 0 bytes long; expected 1 to 256"},
         {"process.kill", "{\"cmdline\": \"a(\"}", "cmdline: not a regular expression"},
         {"process.kill", "{\"exe\": \"/a\", \"signal\": \"STOP\"}", "expected one of KILL, TERM, INT, HUP"},
         {"process.kill", "{\"exe\": \"/a\", \"pick\": \"n\"}", "count (1 to 1000) belongs to"},
         {"process.kill", "{\"exe\": \"/a\", \"count\": 2}", "count (1 to 1000) belongs to"},
         {"process.kill", "{\"exe\": \"/a\", \"pick\": \"n\", \"count\": 1001}",
-         "count: expected an integer from 0 to 1000"},
+         "count: 1001 is out of range; expected 0 to 1000"},
     };
     struct error error;
 
