@@ -1,9 +1,6 @@
 /*
  * Documents on their way from the courier to the executor: raw payloads with raw signatures, no base64, no
  * JSON around them, in a sealed memfd. The privileged side verifies bytes before it parses anything.
- *
- * Layout, little endian: "GVB1", u32 count; per document u32 kind, u32 payload bytes, u32 signatures,
- * signatures of 64 bytes each, payload.
  */
 #pragma once
 
