@@ -23,45 +23,26 @@ void deadline_close(struct deadline *deadline)
     deadline->boot_fd = deadline->real_fd = -1;
 }
 
-/* A time before the epoch's first second is past too, and zero would disarm the timer. */
+/* A time before the epoch's first second is past too, and zero would disarm the timer. ECANCELED tells that
+ * the clock was set meanwhile: the timer is armed all the same. */
 static int deadline_arm(int fd, int flags, int64_t nsec)
 {
     struct itimerspec at = {.it_value = {.tv_sec = nsec / NSEC_PER_SEC, .tv_nsec = nsec % NSEC_PER_SEC}};
 
     if (nsec <= 0)
         at.it_value = (struct timespec){.tv_nsec = 1};
-    return timerfd_settime(fd, TFD_TIMER_ABSTIME | flags, &at, NULL) < 0 ? -errno : 0;
+    return timerfd_settime(fd, TFD_TIMER_ABSTIME | flags, &at, NULL) < 0 && errno != ECANCELED ? -errno : 0;
 }
 
-int deadline_set(struct deadline *deadline, int64_t boot_nsec, int64_t real_usec, struct error *error)
+int deadline_set(const struct deadline *deadline, int64_t boot_nsec, int64_t real_usec, struct error *error)
 {
     int64_t kernel_usec = real_usec == DEADLINE_NONE ? real_usec : real_usec - clock_hook_offset_usec();
-    int r;
+    int r = deadline_arm(deadline->boot_fd, 0, boot_nsec);
 
-    deadline->boot_nsec = boot_nsec;
-    deadline->real_usec = real_usec;
-    r = deadline_arm(deadline->boot_fd, 0, boot_nsec);
     if (r == 0)
         r = deadline_arm(deadline->real_fd, TFD_TIMER_CANCEL_ON_SET,
                          kernel_usec > INT64_MAX / NSEC_PER_USEC ? INT64_MAX : kernel_usec * NSEC_PER_USEC);
     return r < 0 ? error_errno(error, -r, "can't arm the timer of the deadline") : 0;
-}
-
-/* An empty read is as good as a full one: what counts is the clock, looked at afterwards. */
-static void deadline_drain(int fd)
-{
-    uint64_t expirations;
-    ssize_t got _unused_ = read(fd, &expirations, sizeof(expirations));
-}
-
-bool deadline_check(struct deadline *deadline)
-{
-    deadline_drain(deadline->boot_fd);
-    deadline_drain(deadline->real_fd);
-    if (deadline_is_past(deadline->boot_nsec, deadline->real_usec))
-        return true;
-    deadline_set(deadline, deadline->boot_nsec, deadline->real_usec, NULL);
-    return false;
 }
 
 bool deadline_is_past(int64_t boot_nsec, int64_t real_usec)

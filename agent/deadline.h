@@ -7,20 +7,16 @@
 
 #include "common/error.h"
 
-struct deadline {
-    int boot_fd, real_fd; /* timerfds: poll both for input */
-    int64_t boot_nsec, real_usec;
-};
 #define DEADLINE_NONE INT64_MAX
-#define DEADLINE_EMPTY                                                                                       \
-    {                                                                                                        \
-        .boot_fd = -1, .real_fd = -1, .boot_nsec = DEADLINE_NONE, .real_usec = DEADLINE_NONE                 \
-    }
+
+/** struct deadline - timerfds, -1 until deadline_open(); poll both for input, then look at the clocks and set
+ * again: a clock that was set wakes as well */
+struct deadline {
+    int boot_fd, real_fd;
+};
 
 int deadline_open(struct deadline *deadline, struct error *error);
 void deadline_close(struct deadline *deadline);
 /** deadline_set() - arm both timers; DEADLINE_NONE never comes */
-int deadline_set(struct deadline *deadline, int64_t boot_nsec, int64_t real_usec, struct error *error);
-/** deadline_check() - after a timer fired: is it past? If not (the clock was set), arm again */
-bool deadline_check(struct deadline *deadline);
+int deadline_set(const struct deadline *deadline, int64_t boot_nsec, int64_t real_usec, struct error *error);
 bool deadline_is_past(int64_t boot_nsec, int64_t real_usec);

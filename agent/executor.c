@@ -131,16 +131,13 @@ static void note_end(const struct executor *executor)
     unlink(path);
 }
 
-static int make_folders(const struct executor *executor, char ret_records[128], struct error *error)
+static int make_folders(const struct executor *executor, struct error *error)
 {
-    char results[128];
     int r = io_mkdir(executor->config->run, 0755, error);
 
-    snprintf(ret_records, 128, "%s/active", executor->config->run);
-    snprintf(results, sizeof(results), "%s/results", executor->config->run);
     if (r == 0)
-        r = io_mkdir(ret_records, 0755, error);
-    return r < 0 ? r : io_mkdir(results, 0755, error);
+        r = io_mkdir(RECORD_FOLDER, 0755, error);
+    return r < 0 ? r : io_mkdir(RESULT_FOLDER, 0755, error);
 }
 
 static void on_watchdog(evutil_socket_t fd, short what, void *context)
@@ -166,8 +163,7 @@ static int open_watchdog(struct executor *executor, struct error *error)
 /* First what may have to be undone, then what is told about it, last whoever wants something new. */
 static int open_all(struct executor *executor, struct error *error)
 {
-    char records[128];
-    int r = make_folders(executor, records, error);
+    int r = make_folders(executor, error);
 
     if (r < 0)
         return r;
@@ -175,8 +171,7 @@ static int open_all(struct executor *executor, struct error *error)
     describe_host(executor);
     r = executor_open_events(executor, error);
     if (r == 0)
-        r = supervisor_new(&executor->supervisor, executor->base, records, &supervisor_events, executor,
-                           error);
+        r = supervisor_new(&executor->supervisor, executor->base, &supervisor_events, executor, error);
     if (r == 0)
         r = answers_new(&executor->answers, executor->base, executor_answer_done, executor, error);
     if (r == 0)
@@ -186,7 +181,6 @@ static int open_all(struct executor *executor, struct error *error)
     tell_start(executor);
     executor_watch_forget(executor);
     supervisor_adopt(executor->supervisor, executor->unfinished.orders, executor->unfinished.count);
-    supervisor_take_results(executor->supervisor);
     r = executor_open_halts(executor, error);
     if (r == 0)
         r = open_watchdog(executor, error);

@@ -68,8 +68,10 @@ static void check_deadline(struct holder *holder)
 {
     int64_t late_nsec, boot_nsec = holder->job->deadline_boot_nsec;
 
-    if (!deadline_check(&holder->deadline))
+    if (!deadline_is_past(boot_nsec, holder->job->deadline_real_usec)) {
+        deadline_set(&holder->deadline, boot_nsec, holder->job->deadline_real_usec, NULL);
         return;
+    }
     if (time_boot_nsec() < boot_nsec) {
         late_nsec = (time_now_usec() - holder->job->deadline_real_usec) * NSEC_PER_USEC;
         boot_nsec = time_boot_nsec() - late_nsec;

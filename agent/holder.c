@@ -6,6 +6,7 @@
 #include "holder.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -83,6 +84,8 @@ static int holder_write_record(struct holder *holder, struct error *error)
     record->deadline_boot_nsec = holder->job->deadline_boot_nsec;
     record->deadline_real_usec = holder->job->deadline_real_usec;
     r = record_write(record, RECORDS_FD, error);
+    if (r == 0)
+        holder->run.record_fd = openat(RECORDS_FD, record->order, O_WRONLY | O_APPEND | O_CLOEXEC);
     holder->is_recorded = r == 0;
     return r;
 }
@@ -99,7 +102,7 @@ static int holder_inject(struct holder *holder, struct error *error)
         .host = &holder->job->host,
         .deadline_boot_nsec = holder->job->deadline_boot_nsec,
         .record = &holder->record,
-        .record_folder_fd = RECORDS_FD,
+        .record_fd = holder->run.record_fd,
     };
     r = holder->fault->inject(&holder->run, error);
     if (r < 0)
@@ -199,7 +202,7 @@ static int holder_end(struct holder *holder, struct error *error)
     if (r < 0)
         return r;
     holder_say_reverted(holder, done_boot_nsec);
-    record_remove(&holder->record, RECORDS_FD, NULL);
+    record_remove(holder->record.order, RECORDS_FD, NULL);
     return 0;
 }
 
@@ -208,7 +211,7 @@ static int holder_end_irreversible(struct holder *holder)
     if (holder->fault->measure)
         holder->fault->measure(&holder->run, holder->effect, NULL);
     holder_say_ended(holder);
-    record_remove(&holder->record, RECORDS_FD, NULL);
+    record_remove(holder->record.order, RECORDS_FD, NULL);
     return 0;
 }
 
@@ -243,14 +246,13 @@ static int holder_fail(struct holder *holder, const struct error *error)
 
     holder_say_failed(holder, error, is_reverted);
     if (holder->is_recorded && is_reverted)
-        record_remove(&holder->record, RECORDS_FD, NULL);
+        record_remove(holder->record.order, RECORDS_FD, NULL);
     return 1;
 }
 
 int holder_main(void)
 {
-    _cleanup_(holder_clear) struct holder holder = {
-        .signal_fd = -1, .halt_fd = -1, .deadline = DEADLINE_EMPTY};
+    _cleanup_(holder_clear) struct holder holder = {.signal_fd = -1, .halt_fd = -1, .deadline = {-1, -1}};
     struct error error = {0};
 
     return holder_live(&holder, &error) < 0 ? holder_fail(&holder, &error) : 0;

@@ -30,7 +30,7 @@ struct slot {
     int pidfd, channel, timer_fd;
     struct event *on_pidfd, *on_channel, *on_timer;
     enum supervisor_end end;
-    bool is_leftover, has_ended, has_failed, has_said_stuck;
+    bool has_ended, has_failed, has_said_stuck;
     int64_t over_boot_nsec;
     char death[80];
     json_t *effect;
@@ -38,7 +38,7 @@ struct slot {
 
 struct supervisor {
     struct event_base *base;
-    int records_fd;
+    int records_fd, results_fd;
     const struct supervisor_events *events;
     void *context;
     struct slot slots[SUPERVISOR_FAULTS_MAX];
@@ -55,6 +55,5 @@ void slot_event(const struct slot *slot, const char *kind, json_t *body);
 
 /** slot_hear() - take the holder's messages. Return: 0, or -errno when the channel is of no use any more */
 int slot_hear(struct slot *slot, struct error *error);
-/** slot_finish() - the holder is dead: undo what it left, look, and say so; again later when it did not work
- */
+/** slot_finish() - the holder is dead: undo what it left, look, say so; again later when it did not work */
 void slot_finish(struct slot *slot);

@@ -1,5 +1,5 @@
 /* See supervisor.h: starting, hearing of and ending holders. What they say is read in supervisor-state.c,
- * what they leave is undone in supervisor-undo.c. */
+ * what they leave is undone in supervisor-end.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,8 +17,8 @@
 
 static const char end_halt[] = "{\"reason\":\"halt\"}", end_executor[] = "{\"reason\":\"executor\"}";
 
-int supervisor_new(struct supervisor **ret, struct event_base *base, const char *record_folder,
-                   const struct supervisor_events *events, void *context, struct error *error)
+int supervisor_new(struct supervisor **ret, struct event_base *base, const struct supervisor_events *events,
+                   void *context, struct error *error)
 {
     _cleanup_(supervisor_freep) struct supervisor *supervisor = calloc(1, sizeof(*supervisor));
 
@@ -27,9 +27,10 @@ int supervisor_new(struct supervisor **ret, struct event_base *base, const char 
     supervisor->base = base;
     supervisor->events = events;
     supervisor->context = context;
-    supervisor->records_fd = open(record_folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (supervisor->records_fd < 0)
-        return error_errno(error, errno, "%s: can't open the folder of undo records", record_folder);
+    supervisor->records_fd = open(RECORD_FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    supervisor->results_fd = open(RESULT_FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (supervisor->records_fd < 0 || supervisor->results_fd < 0)
+        return error_errno(error, errno, "can't open %s and %s", RECORD_FOLDER, RESULT_FOLDER);
     *ret = TAKE_PTR(supervisor);
     return 0;
 }
@@ -41,6 +42,7 @@ struct supervisor *supervisor_free(struct supervisor *supervisor)
     for (size_t i = 0; i < SUPERVISOR_FAULTS_MAX; i++)
         slot_clear(&supervisor->slots[i]);
     cleanup_close(&supervisor->records_fd);
+    cleanup_close(&supervisor->results_fd);
     free(supervisor);
     return NULL;
 }
@@ -334,7 +336,7 @@ bool supervisor_get(const struct supervisor *supervisor, size_t index, struct su
                                    slot->end ? "reverting" : names[slot->state],
                                    slot->deadline_boot_nsec,
                                    slot->deadline_real_usec,
-                                   slot->state == SLOT_ARMING && !slot->is_leftover};
+                                   slot->state == SLOT_ARMING};
         return true;
     }
     return false;

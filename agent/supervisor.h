@@ -44,8 +44,8 @@ struct supervisor_events {
 
 struct supervisor;
 
-int supervisor_new(struct supervisor **ret, struct event_base *base, const char *record_folder,
-                   const struct supervisor_events *events, void *context, struct error *error);
+int supervisor_new(struct supervisor **ret, struct event_base *base, const struct supervisor_events *events,
+                   void *context, struct error *error);
 struct supervisor *supervisor_free(struct supervisor *supervisor);
 DEFINE_CLEANUP(struct supervisor *, supervisor_free)
 

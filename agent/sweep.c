@@ -3,18 +3,204 @@
  * executor stopped, on removal); with --watch it stays and ends each fault whose deadline and grace are past.
  * It knows no configuration and no keys, and links little, so that little can stop it.
  */
-#include "sweep.h"
-
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
+#include "common/hands.h"
 #include "common/io.h"
+#include "deadline.h"
+#include "faults/kernel/undo.h"
+#include "rollback.h"
 
-static void say(const char *line)
+#define GRACE_USEC      (RECORD_GRACE_NSEC / NSEC_PER_USEC)
+#define TRY_NSEC        (2 * NSEC_PER_SEC)
+#define TRY_AGAIN_MSEC  10
+#define LOOK_AGAIN_NSEC NSEC_PER_SEC
+
+/**
+ * struct sweep - one pass; nothing is remembered between two, so that nothing can go out of step with the
+ * folder
+ * @is_all: end every fault, and objects without a record; else only what is past its deadline and grace
+ * @left: number of things that are still there; @next_boot_nsec, @next_real_usec: when to look again
+ */
+struct sweep {
+    int records_fd, results_fd;
+    bool is_all;
+    size_t left;
+    int64_t next_boot_nsec, next_real_usec;
+};
+
+static void sweep_close(struct sweep *sweep)
 {
-    fprintf(stderr, "grivet-sweep: %s\n", line);
+    cleanup_close(&sweep->records_fd);
+    cleanup_close(&sweep->results_fd);
+}
+
+static _printf_(1, 2) void say(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    fputs("grivet-sweep: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+static int open_folder(const char *path, int *ret, struct error *error)
+{
+    int r = io_mkdir(path, 0755, error);
+
+    if (r < 0)
+        return r;
+    *ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return *ret < 0 ? error_errno(error, errno, "%s: can't open", path) : 0;
+}
+
+static int sweep_open(struct sweep *sweep, struct error *error)
+{
+    int r = io_mkdir("/run/grivet", 0755, error);
+
+    if (r == 0)
+        r = open_folder(RECORD_FOLDER, &sweep->records_fd, error);
+    if (r == 0)
+        r = open_folder(RESULT_FOLDER, &sweep->results_fd, error);
+    return r;
+}
+
+static void look_again(struct sweep *sweep, int64_t boot_nsec, int64_t real_usec)
+{
+    if (boot_nsec < sweep->next_boot_nsec)
+        sweep->next_boot_nsec = boot_nsec;
+    if (real_usec < sweep->next_real_usec)
+        sweep->next_real_usec = real_usec;
+}
+
+static void leave(struct sweep *sweep, const char *name, const struct error *error)
+{
+    say("%.64s: %s", name, error->text);
+    sweep->left++;
+    look_again(sweep, time_boot_nsec() + LOOK_AGAIN_NSEC, DEADLINE_NONE);
+}
+
+/* The last file of a process that dies may close a moment after its end shows, and no event tells when. */
+static int undo(const struct record *record, struct error *error)
+{
+    int64_t until = time_boot_nsec() + TRY_NSEC;
+    bool was_clean;
+    int r;
+
+    if (!has_sweep)
+        return error_set(error, EPERM, "found, and left alone: this is a mutated build");
+    while ((r = rollback_try(record, &was_clean, error)) == 0 && time_boot_nsec() < until)
+        poll(NULL, 0, TRY_AGAIN_MSEC);
+    return r > 0 ? 0 : -error->code;
+}
+
+/* A result that can't be written must not keep a record alive that describes nothing any more. */
+static int end_fault(const struct sweep *sweep, struct record *record, const char *reason,
+                     struct error *error)
+{
+    int r = undo(record, error);
+
+    if (r < 0)
+        return r;
+    record->reverted_usec = time_now_usec();
+    if (record->deadline_boot_nsec)
+        record->revert_error_nsec = time_boot_nsec() - record->deadline_boot_nsec;
+    snprintf(record->reason, sizeof(record->reason), "%s", reason);
+    if (record_write(record, sweep->results_fd, error) < 0)
+        say("%s", error->text);
+    r = record_remove(record->order, sweep->records_fd, error);
+    if (r == 0)
+        say("%s: ended %s (%s)", record->order, record->fault, reason);
+    return r;
+}
+
+/* Records of an earlier boot have no time to wait for: their clock is gone. */
+static bool is_due(const struct record *record)
+{
+    char boot[BOOT_ID_MAX];
+
+    return strcmp(record->boot, time_boot_id(boot)) != 0 ||
+           deadline_is_past(record->deadline_boot_nsec + RECORD_GRACE_NSEC,
+                            record->deadline_real_usec + GRACE_USEC);
+}
+
+static void look_at_order(struct sweep *sweep, const char *order)
+{
+    char reason[sizeof(((struct record *)NULL)->reason)] = "swept";
+    struct error error = {0};
+    struct record record;
+    int r = rollback_read(&record, sweep->records_fd, order, &error);
+
+    if (r == -ENOENT)
+        return; /* it has ended meanwhile */
+    if (r == 0 && !sweep->is_all && !is_due(&record)) {
+        look_again(sweep, record.deadline_boot_nsec + RECORD_GRACE_NSEC,
+                   record.deadline_real_usec + GRACE_USEC);
+        return;
+    }
+    if (r < 0)
+        snprintf(reason, sizeof(reason), "undone by name, its record is unreadable: %.100s", error.text);
+    else if (!sweep->is_all)
+        snprintf(reason, sizeof(reason), "deadline and grace were past");
+    if (end_fault(sweep, &record, reason, &error) < 0)
+        leave(sweep, order, &error);
+}
+
+/* A name with a dot in front is half a record, whose writer died before anything was made. */
+static void look_at_name(void *context, const char *name)
+{
+    struct sweep *sweep = context;
+    struct error error;
+
+    if (name[0] == '.') {
+        if (sweep->is_all)
+            unlinkat(sweep->records_fd, name, 0);
+    } else if (uuid_is_valid(name)) {
+        look_at_order(sweep, name);
+    } else {
+        error_set(&error, EINVAL, "is not named after an order: look into it, and remove it");
+        leave(sweep, name, &error);
+    }
+}
+
+/* What is still there after it was removed is held by a process that no record names. */
+static void look_for_strays(struct sweep *sweep)
+{
+    struct error error = {0};
+    size_t count = 0, left = 0;
+    int r = undo_find_strays(sweep->records_fd, &count, &error);
+
+    if (r == 0 && count > 0) {
+        say("%zu objects named " UNDO_NAME_PREFIX "* had no record", count);
+        r = undo_find_strays(sweep->records_fd, &left, &error);
+    }
+    if (r == 0 && left > 0)
+        r = error_set(&error, EBUSY, "%zu can't be removed: end the process that owns them (nft list tables)",
+                      left);
+    if (r < 0)
+        leave(sweep, "objects without a record", &error);
+}
+
+static int sweep_look(struct sweep *sweep, struct error *error)
+{
+    int r;
+
+    sweep->left = 0;
+    sweep->next_boot_nsec = sweep->next_real_usec = DEADLINE_NONE;
+    r = rollback_list(sweep->records_fd, look_at_name, sweep, error);
+    if (r == 0 && sweep->is_all && has_sweep)
+        look_for_strays(sweep);
+    return r;
 }
 
 /* Best effort: a sweep that can be killed for memory or waits for a disk is still better than none. */
@@ -27,26 +213,61 @@ static void resist_pressure(void)
     mlockall(MCL_CURRENT);
 }
 
-static int run(bool is_watch, struct error *error)
+/* If the folder is not the one that we know any more, the next start makes a new one. */
+static int check_folder(const struct sweep *sweep, struct error *error)
 {
-    _cleanup_(sweep_close) struct sweep sweep = {.records_fd = -1, .results_fd = -1, .say = say};
-    struct sweep_next next;
-    size_t left = 0;
-    int r = sweep_open(&sweep, error);
+    struct stat ours, named;
+
+    if (fstat(sweep->records_fd, &ours) == 0 && stat(RECORD_FOLDER, &named) == 0 &&
+        ours.st_ino == named.st_ino)
+        return 0;
+    return error_set(error, ENOENT, "%s: was taken away", RECORD_FOLDER);
+}
+
+static int wait_for_next(const struct sweep *sweep, const struct deadline *deadline, int inotify_fd,
+                         struct error *error)
+{
+    struct pollfd fds[] = {
+        {.fd = inotify_fd, .events = POLLIN},
+        {.fd = deadline->boot_fd, .events = POLLIN},
+        {.fd = deadline->real_fd, .events = POLLIN},
+    };
+    char buffer[4096];
+    int r = deadline_set(deadline, sweep->next_boot_nsec, sweep->next_real_usec, error);
 
     if (r < 0)
         return r;
-    if (is_watch) {
-        resist_pressure();
-        return sweep_watch(&sweep, error);
+    if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+        return error_errno(error, errno, "can't wait for deadlines");
+    while (read(inotify_fd, buffer, sizeof(buffer)) > 0) {
+        /* Which names changed is of no interest: we look. */
     }
-    r = sweep_look(&sweep, true, &left, &next, error);
-    return r < 0 ? r : left > 0;
+    return check_folder(sweep, error);
+}
+
+/* Returns only with an error. */
+static int sweep_watch(struct sweep *sweep, struct error *error)
+{
+    const uint32_t events = IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+    _cleanup_(deadline_close) struct deadline deadline = {-1, -1};
+    _cleanup_close_ int inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    int r;
+
+    if (inotify_fd < 0 || inotify_add_watch(inotify_fd, RECORD_FOLDER, events) < 0)
+        return error_errno(error, errno, "%s: can't watch", RECORD_FOLDER);
+    r = deadline_open(&deadline, error);
+    while (r == 0) {
+        r = sweep_look(sweep, error);
+        if (r == 0)
+            r = wait_for_next(sweep, &deadline, inotify_fd, error);
+    }
+    return r;
 }
 
 int main(int argc, char **argv)
 {
     bool is_watch = argc == 2 && strcmp(argv[1], "--watch") == 0;
+    _cleanup_(sweep_close) struct sweep sweep = {.records_fd = -1, .results_fd = -1, .is_all = !is_watch};
     struct error error = {0};
     int r;
 
@@ -54,8 +275,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: grivet-sweep [--watch]\n");
         return 2;
     }
-    r = run(is_watch, &error);
+    if (is_watch)
+        resist_pressure();
+    r = sweep_open(&sweep, &error);
+    if (r == 0)
+        r = is_watch ? sweep_watch(&sweep, &error) : sweep_look(&sweep, &error);
     if (r < 0)
-        say(error.text);
-    return r != 0;
+        say("%s", error.text);
+    return r < 0 || sweep.left > 0;
 }

@@ -11,27 +11,36 @@
 
 #include "io.h"
 
+#define HEAD                                                                                                 \
+    "order %s\nboot %s\nfault %s\nholder_pid %" PRId64 "\nholder_start_ticks %" PRIu64                       \
+    "\ndeadline_boot_nsec %" PRId64 "\ndeadline_real_usec %" PRId64 "\n"
+#define HEAD_READ                                                                                            \
+    "order %36s boot %36s fault %63s holder_pid %" SCNd64 " holder_start_ticks %" SCNu64                     \
+    " deadline_boot_nsec %" SCNd64 " deadline_real_usec %" SCNd64 "%n"
+#define HEAD_COUNT 7
+#define RESULT     "reverted_usec %" PRId64 "\nrevert_error_nsec %" PRId64 "\nreason %s\n"
+
 /* A hidden name, so that whoever lists the folder sees whole records only. */
 static void temporary_name(const char *order, char ret[UUID_TEXT_MAX + 1])
 {
     snprintf(ret, UUID_TEXT_MAX + 1, ".%s", order);
 }
 
-static int record_format(const struct record *record, char *text, size_t size)
+/* The most that fits into a record is far less than RECORD_BYTES_MAX. */
+static size_t record_format(const struct record *record, char text[RECORD_BYTES_MAX])
 {
-    size_t length;
+    const size_t size = RECORD_BYTES_MAX;
+    size_t length =
+        snprintf(text, size, HEAD, record->order, record->boot, record->fault, (int64_t)record->holder_pid,
+                 record->holder_start_ticks, record->deadline_boot_nsec, record->deadline_real_usec);
 
-    length = snprintf(text, size,
-                      "order %s\nboot %s\nfault %s\nholder_pid %d\nholder_start_ticks %" PRIu64
-                      "\ndeadline_boot_nsec %" PRId64 "\ndeadline_real_usec %" PRId64 "\n",
-                      record->order, record->boot, record->fault, record->holder_pid,
-                      record->holder_start_ticks, record->deadline_boot_nsec, record->deadline_real_usec);
-    for (size_t i = 0; i < record->n_undos && length < size; i++)
+    for (size_t i = 0; i < record->n_undos; i++)
         length += snprintf(text + length, size - length, "undo %s %s\n", record->undos[i].kind,
                            record->undos[i].argument);
-    if (length < size)
-        length += snprintf(text + length, size - length, "end\n");
-    return length < size ? (int)length : -E2BIG;
+    if (record->reverted_usec)
+        length += snprintf(text + length, size - length, RESULT, record->reverted_usec,
+                           record->revert_error_nsec, record->reason);
+    return length;
 }
 
 int record_write(const struct record *record, int folder_fd, struct error *error)
@@ -40,15 +49,12 @@ int record_write(const struct record *record, int folder_fd, struct error *error
     _cleanup_close_ int fd = -1;
     int r;
 
-    r = record_format(record, text, sizeof(text));
-    if (r < 0)
-        return error_set(error, -r, "record %s: larger than %d bytes", record->order, RECORD_BYTES_MAX);
     temporary_name(record->order, temporary);
     /* No secret, and the sweep has no capability to read what is another user's alone. */
     fd = openat(folder_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0)
         return error_errno(error, errno, "record %s: can't write", record->order);
-    r = io_write_all(fd, text, r);
+    r = io_write_all(fd, text, record_format(record, text));
     if (r == 0 && renameat(folder_fd, temporary, folder_fd, record->order) < 0)
         r = -errno;
     if (r < 0) {
@@ -58,73 +64,52 @@ int record_write(const struct record *record, int folder_fd, struct error *error
     return 0;
 }
 
-/* Takes the line `key value` off @text. Return: the value, NULL when the line is another one. */
-static char *take_line(char **text, const char *key)
+static bool parse_head(struct record *record, const char **text)
 {
-    size_t length = strlen(key);
-    char *value = *text + length + 1, *end;
+    int64_t pid;
+    int length = 0;
 
-    if (strncmp(*text, key, length) != 0 || (*text)[length] != ' ' || !(end = strchr(value, '\n')))
-        return NULL;
-    *end = '\0';
-    *text = end + 1;
-    return value;
-}
-
-static bool take_text(char **text, const char *key, char *ret, size_t size)
-{
-    const char *value = take_line(text, key);
-
-    return value && *value && snprintf(ret, size, "%s", value) < (int)size;
-}
-
-static bool take_integer(char **text, const char *key, int64_t *ret)
-{
-    const char *value = take_line(text, key);
-    char *end;
-
-    if (!value || !*value || strspn(value, "-0123456789") != strlen(value))
-        return false;
-    errno = 0;
-    *ret = strtoll(value, &end, 10);
-    return !errno && !*end;
-}
-
-static bool take_undo(char **text, struct record *record)
-{
-    struct undo *undo = &record->undos[record->n_undos];
-    char *value, *argument;
-
-    if (record->n_undos == RECORD_UNDO_MAX || !(value = take_line(text, "undo")) ||
-        !(argument = strchr(value, ' ')))
-        return false;
-    *argument++ = '\0';
-    record->n_undos++;
-    return *value && *argument &&
-           snprintf(undo->kind, sizeof(undo->kind), "%s", value) < (int)sizeof(undo->kind) &&
-           snprintf(undo->argument, sizeof(undo->argument), "%s", argument) < (int)sizeof(undo->argument);
-}
-
-static bool record_parse(struct record *record, char *text)
-{
-    int64_t pid, ticks;
-
-    if (!take_text(&text, "order", record->order, sizeof(record->order)) || !uuid_is_valid(record->order) ||
-        !take_text(&text, "boot", record->boot, sizeof(record->boot)) ||
-        !take_text(&text, "fault", record->fault, sizeof(record->fault)) ||
-        !take_integer(&text, "holder_pid", &pid) || !take_integer(&text, "holder_start_ticks", &ticks) ||
-        !take_integer(&text, "deadline_boot_nsec", &record->deadline_boot_nsec) ||
-        !take_integer(&text, "deadline_real_usec", &record->deadline_real_usec))
+    if (sscanf(*text, HEAD_READ, record->order, record->boot, record->fault, &pid,
+               &record->holder_start_ticks, &record->deadline_boot_nsec, &record->deadline_real_usec,
+               &length) != HEAD_COUNT ||
+        (*text)[length] != '\n' || !uuid_is_valid(record->order))
         return false;
     /* A pid of 1 or below would make the sweep kill what it must not. */
-    if (pid < 0 || pid == 1 || pid > INT32_MAX || ticks < 0)
+    if (pid < 0 || pid == 1 || pid > INT32_MAX)
         return false;
     record->holder_pid = pid;
-    record->holder_start_ticks = ticks;
-    while (strncmp(text, "undo ", 5) == 0)
-        if (!take_undo(&text, record))
+    *text += length + 1;
+    return true;
+}
+
+static bool parse_undo(struct record *record, const char *line, const char *end)
+{
+    struct undo *undo = &record->undos[record->n_undos];
+    int length = 0;
+
+    if (record->n_undos == RECORD_UNDO_MAX || strncmp(line, "undo ", 5) != 0 ||
+        sscanf(line, "undo %23s %103[^\n]%n", undo->kind, undo->argument, &length) != 2 ||
+        line + length != end)
+        return false;
+    record->n_undos++;
+    return true;
+}
+
+static bool parse_result(struct record *record, const char *line)
+{
+    return sscanf(line, "reverted_usec %" SCNd64, &record->reverted_usec) == 1 ||
+           sscanf(line, "revert_error_nsec %" SCNd64, &record->revert_error_nsec) == 1 ||
+           sscanf(line, "reason %159[^\n]", record->reason) == 1;
+}
+
+static bool record_parse(struct record *record, const char *text)
+{
+    if (!parse_head(record, &text))
+        return false;
+    for (const char *end; (end = strchr(text, '\n')); text = end + 1)
+        if (!parse_undo(record, text, end) && !parse_result(record, text))
             return false;
-    return strcmp(text, "end\n") == 0;
+    return true;
 }
 
 static int read_whole(int fd, char *text, size_t size)
@@ -161,30 +146,32 @@ int record_read(struct record *ret, int folder_fd, const char *name, struct erro
     return 0;
 }
 
-int record_remove(const struct record *record, int folder_fd, struct error *error)
+int record_remove(const char *order, int folder_fd, struct error *error)
 {
     char temporary[UUID_TEXT_MAX + 1];
 
-    temporary_name(record->order, temporary);
+    temporary_name(order, temporary);
     unlinkat(folder_fd, temporary, 0); /* of a writer that was killed */
-    if (unlinkat(folder_fd, record->order, 0) < 0 && errno != ENOENT)
-        return error_errno(error, errno, "record %s: can't remove", record->order);
+    if (unlinkat(folder_fd, order, 0) < 0 && errno != ENOENT)
+        return error_errno(error, errno, "record %s: can't remove", order);
     return 0;
 }
 
-int record_add_undo(struct record *record, const char *kind, const char *argument, struct error *error)
+int record_add_undo(struct record *record, int fd, const char *kind, const char *argument,
+                    struct error *error)
 {
-    struct undo *undo = &record->undos[record->n_undos];
+    char line[sizeof(struct undo) + 16];
+    int r = 0, length;
 
     if (record->n_undos == RECORD_UNDO_MAX)
         return error_set(error, ENOSPC, "record %s: more than %d undo steps", record->order, RECORD_UNDO_MAX);
-    if (!*kind || !*argument || strpbrk(kind, " \n") || strchr(argument, '\n') ||
-        snprintf(undo->kind, sizeof(undo->kind), "%s", kind) >= (int)sizeof(undo->kind) ||
-        snprintf(undo->argument, sizeof(undo->argument), "%s", argument) >= (int)sizeof(undo->argument))
+    length = snprintf(line, sizeof(line), "undo %s %s\n", kind, argument);
+    if (length >= (int)sizeof(line) || strpbrk(kind, " \n") || !parse_undo(record, line, line + length - 1))
         return error_set(error, EINVAL, "record %s: '%.32s %.120s' can't be an undo step", record->order,
                          kind, argument);
-    record->n_undos++;
-    return 0;
+    if (fd >= 0)
+        r = io_write_all(fd, line, length);
+    return r < 0 ? error_errno(error, -r, "record %s: can't write", record->order) : 0;
 }
 
 uint64_t process_start_ticks(pid_t pid)

@@ -104,7 +104,7 @@ struct fault;
  * struct fault_run - one fault under way in a holder
  * @order: order id; names of kernel objects derive from it (fault_object_name())
  * @parameters: the fault's own struct; @mandate: for its zones
- * @record: undo steps are added and written before anything without a lifetime of its own is made
+ * @record, @record_fd: record_add_undo() before anything is made that a killed holder would leave
  * @state: the fault's own, made by inject()
  */
 struct fault_run {
@@ -115,7 +115,7 @@ struct fault_run {
     const struct fault_host *host;
     int64_t deadline_boot_nsec;
     struct record *record;
-    int record_folder_fd;
+    int record_fd;
     void *state;
 };
 

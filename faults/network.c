@@ -229,9 +229,7 @@ int network_inject(struct fault_run *run, const struct network_rule *rule, struc
         .lifeline = run->host->lifeline,
     };
     choose_probes(network);
-    r = gate_add_undos(run->record, name, error);
-    if (r == 0)
-        r = record_write(run->record, run->record_folder_fd, error);
+    r = gate_add_undos(run->record, run->record_fd, name, error);
     if (r == 0)
         r = gate_open(&network->gate, &network->spec, error);
     if (r < 0)

@@ -49,7 +49,7 @@ int gate_supported(struct error *error)
     return 0;
 }
 
-int gate_add_undos(struct record *record, const char *name, struct error *error)
+int gate_add_undos(struct record *record, int fd, const char *name, struct error *error)
 {
     static const char *const families[] = {"inet", "netdev"};
     char argument[FAULT_OBJECT_NAME_MAX + 8];
@@ -57,7 +57,7 @@ int gate_add_undos(struct record *record, const char *name, struct error *error)
 
     for (size_t i = 0; i < ARRAY_SIZE(families) && r == 0; i++) {
         snprintf(argument, sizeof(argument), "%s %s", families[i], name);
-        r = record_add_undo(record, "nft-table", argument, error);
+        r = record_add_undo(record, fd, "nft-table", argument, error);
     }
     return r;
 }

@@ -65,8 +65,8 @@ struct gate {
 bool gate_has_egress(void);
 /** gate_supported() - is there an nf_tables with owned tables (kernel >= 5.12)? -EOPNOTSUPP with words */
 int gate_supported(struct error *error);
-/** gate_add_undos() - note both tables in @record, to be written before gate_open() */
-int gate_add_undos(struct record *record, const char *name, struct error *error);
+/** gate_add_undos() - note both tables in @record and its file @fd, before gate_open() */
+int gate_add_undos(struct record *record, int fd, const char *name, struct error *error);
 
 int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error);
 /** gate_verify() - read back both tables: flags, number of rules, elements */

@@ -77,7 +77,7 @@ def test_a_record_can_not_point_at_a_stranger(host):
     order = "01900000-0000-7000-8000-00000000abcd"
     host.write(f"/run/grivet/active/{order}", f"order {order}\nboot {boot}\nfault zone.block\nholder_pid {pid}\n"
                f"holder_start_ticks {ticks}\ndeadline_boot_nsec {10**18}\ndeadline_real_usec {10**18}\n"
-               f"undo nft-table inet users-own\nend\n")
+               f"undo nft-table inet users-own\n")
     host.run(["nft", "add", "table", "inet", "users-own"])
     agent.start()
     host.wait_for(lambda: "users-own" in host.log("grivetd"), what="the executor's words about the record")

@@ -33,6 +33,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         record_read(&again, folder_fd, record.order, &error) < 0 || again.holder_pid != record.holder_pid ||
         again.deadline_boot_nsec != record.deadline_boot_nsec || again.n_undos != record.n_undos)
         abort();
-    record_remove(&record, folder_fd, &error);
+    record_remove(record.order, folder_fd, &error);
     return 0;
 }

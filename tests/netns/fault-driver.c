@@ -132,6 +132,8 @@ static int driver_plan(struct driver *driver, struct error *error)
 static int driver_inject(struct driver *driver, const char *folder, struct error *error)
 {
     struct fault_run *run = &driver->run;
+    _cleanup_close_ int folder_fd = -1;
+    int r;
 
     snprintf(driver->record.order, sizeof(driver->record.order), "%s", run->order);
     snprintf(driver->record.fault, sizeof(driver->record.fault), "%s", run->fault->name);
@@ -139,7 +141,11 @@ static int driver_inject(struct driver *driver, const char *folder, struct error
     driver->record.holder_pid = getpid();
     driver->record.holder_start_ticks = process_start_ticks(getpid());
     driver->record.deadline_boot_nsec = run->deadline_boot_nsec;
-    run->record_folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    r = record_write(&driver->record, folder_fd, error);
+    if (r < 0)
+        return r;
+    run->record_fd = openat(folder_fd, run->order, O_WRONLY | O_APPEND | O_CLOEXEC);
     return run->fault->inject(run, error);
 }
 

@@ -42,12 +42,14 @@ START_TEST(comes_back_as_it_was)
 {
     struct record record = make(), again;
     struct error error;
+    int fd;
 
     setup();
-    ck_assert_int_eq(record_add_undo(&record, "nft-table", "inet grivet-0190abcd", &error), 0);
+    ck_assert_int_eq(record_add_undo(&record, -1, "nft-table", "inet grivet-0190abcd", &error), 0);
     ck_assert_int_eq(record_write(&record, folder_fd, &error), 0);
-    ck_assert_int_eq(record_add_undo(&record, "link", "grivet-ifb", &error), 0);
-    ck_assert_int_eq(record_write(&record, folder_fd, &error), 0);
+    fd = openat(folder_fd, record.order, O_WRONLY | O_APPEND | O_CLOEXEC);
+    ck_assert_int_eq(record_add_undo(&record, fd, "link", "grivet-ifb", &error), 0);
+    close(fd);
     ck_assert_msg(record_read(&again, folder_fd, record.order, &error) == 0, "%s", error.text);
     ck_assert_str_eq(again.fault, "zone.block");
     ck_assert_str_eq(again.boot, record.boot);
@@ -58,8 +60,9 @@ START_TEST(comes_back_as_it_was)
     ck_assert_uint_eq(again.n_undos, 2);
     ck_assert_str_eq(again.undos[0].argument, "inet grivet-0190abcd");
     ck_assert_str_eq(again.undos[1].kind, "link");
-    ck_assert_int_eq(record_remove(&record, folder_fd, &error), 0);
-    ck_assert_int_eq(record_remove(&record, folder_fd, &error), 0);
+    ck_assert_int_eq(again.reverted_usec, 0);
+    ck_assert_int_eq(record_remove(record.order, folder_fd, &error), 0);
+    ck_assert_int_eq(record_remove(record.order, folder_fd, &error), 0);
     ck_assert_int_eq(record_read(&again, folder_fd, record.order, &error), -ENOENT);
     teardown();
 }
@@ -75,16 +78,16 @@ START_TEST(full_records)
     memset(argument, 'x', sizeof(argument));
     argument[103] = '\0';
     for (int i = 0; i < RECORD_UNDO_MAX; i++)
-        ck_assert_int_eq(record_add_undo(&record, "nft-table", argument, &error), 0);
-    ck_assert_int_eq(record_add_undo(&record, "nft-table", argument, &error), -ENOSPC);
+        ck_assert_int_eq(record_add_undo(&record, -1, "nft-table", argument, &error), 0);
+    ck_assert_int_eq(record_add_undo(&record, -1, "nft-table", argument, &error), -ENOSPC);
     ck_assert_int_eq(record_write(&record, folder_fd, &error), 0);
     ck_assert_int_eq(record_read(&again, folder_fd, record.order, &error), 0);
     ck_assert_uint_eq(again.n_undos, RECORD_UNDO_MAX);
-    record_remove(&record, folder_fd, &error);
+    record_remove(record.order, folder_fd, &error);
     record.n_undos = 0;
-    ck_assert_int_eq(record_add_undo(&record, "a b", "x", &error), -EINVAL);
-    ck_assert_int_eq(record_add_undo(&record, "a", "x\nend", &error), -EINVAL);
-    ck_assert_int_eq(record_add_undo(&record, "a", "", &error), -EINVAL);
+    ck_assert_int_eq(record_add_undo(&record, -1, "a b", "x", &error), -EINVAL);
+    ck_assert_int_eq(record_add_undo(&record, -1, "a", "x\nend", &error), -EINVAL);
+    ck_assert_int_eq(record_add_undo(&record, -1, "a", "", &error), -EINVAL);
     ck_assert_uint_eq(record.n_undos, 0);
     teardown();
 }
@@ -98,7 +101,26 @@ static void put(const char *name, const char *text, size_t length)
     ck_assert_int_eq(io_write_file(path, text, length, 0600, NULL), 0);
 }
 
-/* Every cut of a record, a line too many, pids that must not be killed, another's name. */
+START_TEST(results_come_back)
+{
+    struct record record = make(), again;
+    struct error error;
+
+    setup();
+    record.reverted_usec = 1700000000000001;
+    record.revert_error_nsec = -2003000123;
+    strcpy(record.reason, "deadline and grace were past");
+    ck_assert_int_eq(record_write(&record, folder_fd, &error), 0);
+    ck_assert_msg(record_read(&again, folder_fd, record.order, &error) == 0, "%s", error.text);
+    ck_assert_int_eq(again.reverted_usec, record.reverted_usec);
+    ck_assert_int_eq(again.revert_error_nsec, record.revert_error_nsec);
+    ck_assert_str_eq(again.reason, record.reason);
+    record_remove(record.order, folder_fd, &error);
+    teardown();
+}
+END_TEST
+
+/* Every cut of a record's head, a line too many, pids that must not be killed, another's name. */
 START_TEST(hostile_records)
 {
     static const char *const changes[][2] = {
@@ -108,8 +130,9 @@ START_TEST(hostile_records)
         {"holder_pid 1234", "holder_pid 99999999999"},
         {"deadline_boot_nsec 89", "deadline 9"},
         {"fault zone.block", "fault "},
-        {"end\n", "more\nend\n"},
-        {"end\n", "end\nend\n"},
+        {"undo nft", "undone nft"},
+        {"undo nft", "\nundo nft"},
+        {"undo nft-table inet x\n", "undo nft-table\n"},
     };
     struct record record = make(), again;
     _cleanup_free_ char *text = NULL;
@@ -118,13 +141,16 @@ START_TEST(hostile_records)
     size_t length;
 
     setup();
-    record_add_undo(&record, "nft-table", "inet x", &error);
+    record_add_undo(&record, -1, "nft-table", "inet x", &error);
     record_write(&record, folder_fd, &error);
     snprintf(path, sizeof(path), "%s/%s", folder, record.order);
     ck_assert_int_eq(io_read_file(path, RECORD_BYTES_MAX, &text, &length, &error), 0);
+    /* An undo step cut short was not written before the kill, so what it names was not made. */
     for (size_t cut = 0; cut < length; cut++) {
         put(record.order, text, cut);
-        ck_assert_int_eq(record_read(&again, folder_fd, record.order, &error), -EINVAL);
+        ck_assert_int_eq(record_read(&again, folder_fd, record.order, &error),
+                         cut <= (size_t)(strstr(text, "undo") - text - 1) ? -EINVAL : 0);
+        ck_assert_uint_eq(again.n_undos, 0);
     }
     for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
         const char *at = strstr(text, changes[i][0]);
@@ -137,7 +163,7 @@ START_TEST(hostile_records)
         ck_assert_msg(record_read(&again, folder_fd, record.order, &error) == -EINVAL, "%s", changes[i][1]);
         assert_error(error, "not a whole record");
     }
-    record_remove(&record, folder_fd, &error);
+    record_remove(record.order, folder_fd, &error);
     put("0190abcd-0000-7000-8000-000000000001", text, length);
     ck_assert_int_eq(record_read(&again, folder_fd, "0190abcd-0000-7000-8000-000000000001", &error), -EINVAL);
     snprintf(path, sizeof(path), "%s/0190abcd-0000-7000-8000-000000000001", folder);
@@ -156,8 +182,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {comes_back_as_it_was, full_records, hostile_records, start_of_a_process,
-                                  NULL};
+    const TTest *const tests[] = {comes_back_as_it_was, full_records,       results_come_back,
+                                  hostile_records,      start_of_a_process, NULL};
 
     return unit_run("record", tests);
 }

@@ -1,0 +1,29 @@
+/*
+ * Ending a fault from its undo record alone, without the process that made it: what sweep and executor have
+ * in common. Nothing is called reverted without a look at the kernel. Nothing here waits, and nothing but a
+ * listing allocates.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "common/record.h"
+
+/**
+ * rollback_read() - the record of @order; one that is gone or can't be read is made up, because the order's
+ * name is in the names of everything that we make
+ * Return: 0 = it was read, -errno = it was made up; the fault in it is "unknown"
+ */
+int rollback_read(struct record *ret, int folder_fd, const char *order, struct error *error);
+
+/**
+ * rollback_try() - kill the recorded holder, undo, read the kernel back
+ * @ret_was_clean: there was nothing to undo
+ * Return: 1 = nothing of it is left, 0 = something is, which may take a moment: try again; -errno. @error
+ * also tells what is left
+ */
+int rollback_try(const struct record *record, bool *ret_was_clean, struct error *error);
+
+/** rollback_list() - call @each with every name in the folder but "." and "..". Return: 0 or -errno */
+int rollback_list(int folder_fd, void (*each)(void *context, const char *name), void *context,
+                  struct error *error);
