@@ -12,8 +12,7 @@ struct probe_kind {
     const char *name;
     int (*check)(const struct probe *probe, const struct document *document, const struct node *node,
                  struct error *error);
-    bool (*accepts)(const struct probe *probe, long status, const char *body, size_t length,
-                    char reason[PROBE_REASON_MAX]);
+    bool (*accepts)(const struct probe *probe, long status, const char *body, size_t length);
 };
 
 static const struct probe_kind kinds[] = {
@@ -163,9 +162,7 @@ int probe_decode(struct probe *ret, const struct document *document, const struc
     return 0;
 }
 
-bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length,
-                   char reason[PROBE_REASON_MAX])
+bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length)
 {
-    reason[0] = '\0';
-    return probe_kind_find(probe->kind)->accepts(probe, status, body, length, reason);
+    return probe_kind_find(probe->kind)->accepts(probe, status, body, length);
 }

@@ -28,11 +28,6 @@ struct probe {
 int probe_decode(struct probe *ret, const struct document *document, const struct node *node,
                  struct error *error);
 
-#define PROBE_REASON_MAX 96
-/**
- * probe_accepts() - does this answer count as success?
- * @status: HTTP status, 0 = no answer; @body: may be NULL
- * @reason: why not, in words; empty on success
- */
-bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length,
-                   char reason[PROBE_REASON_MAX]);
+/** probe_accepts() - does this answer count as success? @status: HTTP status, 0 = no answer; @body: may be
+ * NULL */
+bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length);

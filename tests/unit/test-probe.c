@@ -37,13 +37,10 @@ static void check_bad(const char *json, const char *place, const char *words)
     ck_assert_msg(strstr(error.text, words), "not \"%s\": %s", words, error.text);
 }
 
-static void check_answer(long status, const char *body, const char *reason)
+static void check_answer(long status, const char *body, bool is_ok)
 {
-    char said[PROBE_REASON_MAX] = "?";
-    bool is_ok = probe_accepts(&probe, status, body, body ? strlen(body) : 0, said);
-
-    ck_assert_str_eq(said, reason);
-    ck_assert(is_ok == !*reason);
+    ck_assert_msg(probe_accepts(&probe, status, body, body ? strlen(body) : 0) == is_ok, "%ld %s", status,
+                  body ? body : "-");
 }
 
 START_TEST(test_decode)
@@ -128,27 +125,27 @@ END_TEST
 START_TEST(test_status)
 {
     check_good("{" BASE ",\"expect\":{\"status\":\"200-299\"}}");
-    check_answer(200, NULL, "");
-    check_answer(299, "not json", "");
-    check_answer(199, NULL, "status 199");
-    check_answer(300, NULL, "status 300");
-    check_answer(0, NULL, "no answer");
+    check_answer(200, NULL, true);
+    check_answer(299, "not json", true);
+    check_answer(199, NULL, false);
+    check_answer(300, NULL, false);
+    check_answer(0, NULL, false);
 }
 END_TEST
 
 START_TEST(test_assertions)
 {
     check_good("{" BASE ",\"expect\":{\"json\":{\"/DatabaseConnectivity\":true}}}");
-    check_answer(200, "{\"DatabaseConnectivity\":true,\"MaintenanceMode\":false}", "");
-    check_answer(200, "{\"DatabaseConnectivity\":false}", "/DatabaseConnectivity is another value");
-    check_answer(200, "{\"DatabaseConnectivity\":\"true\"}", "/DatabaseConnectivity is another value");
-    check_answer(200, "{}", "/DatabaseConnectivity is missing");
-    check_answer(200, "<html>", "the body is not JSON");
-    check_answer(200, "{\"DatabaseConnectivity\":true", "the body is not JSON");
-    check_answer(200, "{\"a\":1,\"a\":2,\"DatabaseConnectivity\":true}", "the body is not JSON");
-    check_answer(200, "", "the body is not JSON");
-    check_answer(200, NULL, "the body is not JSON");
-    check_answer(503, "{\"DatabaseConnectivity\":true}", "status 503");
+    check_answer(200, "{\"DatabaseConnectivity\":true,\"MaintenanceMode\":false}", true);
+    check_answer(200, "{\"DatabaseConnectivity\":false}", false);
+    check_answer(200, "{\"DatabaseConnectivity\":\"true\"}", false);
+    check_answer(200, "{}", false);
+    check_answer(200, "<html>", false);
+    check_answer(200, "{\"DatabaseConnectivity\":true", false);
+    check_answer(200, "{\"a\":1,\"a\":2,\"DatabaseConnectivity\":true}", false);
+    check_answer(200, "", false);
+    check_answer(200, NULL, false);
+    check_answer(503, "{\"DatabaseConnectivity\":true}", false);
 }
 END_TEST
 
@@ -159,12 +156,11 @@ static const char *const rfc6901 =
 
 static void check_pointer(const char *pointer, const char *wanted, bool is_ok)
 {
-    char json[512], said[PROBE_REASON_MAX];
+    char json[512];
 
     snprintf(json, sizeof(json), "{" BASE ",\"expect\":{\"json\":{\"%s\":%s}}}", pointer, wanted);
     check_good(json);
-    ck_assert_msg(probe_accepts(&probe, 200, rfc6901, strlen(rfc6901), said) == is_ok, "%s: %s", pointer,
-                  said);
+    ck_assert_msg(probe_accepts(&probe, 200, rfc6901, strlen(rfc6901)) == is_ok, "%s", pointer);
 }
 
 START_TEST(test_pointers)
