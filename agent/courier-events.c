@@ -13,43 +13,17 @@
 
 #define EVENTS_POST_MAX (1024 * 1024)
 
-enum events_state { EVENTS_IDLE, EVENTS_FETCHING, EVENTS_POSTING, EVENTS_WAITING };
-
-struct events {
-    struct courier *courier;
-    enum events_state state;
-    struct web_request *request;
-    struct event *timer;
-    struct backoff backoff;
-    int64_t cursor; /* acknowledged by the coordinator, or what it wants to go on after */
-    bool has_news;
-};
-
-static void events_fail(struct events *events, const struct error *error)
+int events_begin(struct task *task, struct error *error)
 {
-    struct timeval wait;
-
-    if (events->backoff.failures < events->courier->n_urls)
-        courier_say(events->courier, error);
-    wait = backoff_next(&events->backoff);
-    events->state = EVENTS_WAITING;
-    event_add(events->timer, &wait);
-}
-
-static void events_fetch(struct events *events)
-{
-    struct error error = {0};
+    struct events *events = &task->courier->events;
     char body[64];
     int r;
 
-    events->has_news = false;
     snprintf(body, sizeof(body), "{\"after\":%" PRId64 "}", events->cursor);
-    r = link_send(events->courier->link, CHANNEL_FETCH, body, -1);
-    events->state = r == 0 ? EVENTS_FETCHING : EVENTS_IDLE;
-    if (r < 0 && r != -ENOTCONN) {
-        error_errno(&error, -r, "can't ask the executor for events");
-        events_fail(events, &error);
-    }
+    r = carrier_send(&task->courier->carrier, CHANNEL_FETCH, body, -1, error);
+    events->has_news = false;
+    events->is_fetching = r == 0;
+    return r;
 }
 
 static int events_take_ack(struct events *events, json_t *answer, struct error *error)
@@ -72,20 +46,18 @@ static int events_take_ack(struct events *events, json_t *answer, struct error *
     fd = bundle_to_memfd((const struct envelope *const[]){envelope}, 1, error);
     if (fd < 0)
         return fd;
-    r = link_send(events->courier->link, CHANNEL_ACK, "", fd);
-    if (r < 0)
-        return error_errno(error, -r, "can't pass an acknowledgement to the executor");
-    events->cursor = ack->sequence;
-    return 0;
+    r = carrier_send(&events->task.courier->carrier, CHANNEL_ACK, "", fd, error);
+    if (r == 0)
+        events->cursor = ack->sequence;
+    return r;
 }
 
 /* A 409 names the sequence where the coordinator wants to go on. */
-static bool events_move_cursor(struct events *events, const struct web_request *request)
+static bool events_move_cursor(struct events *events, const struct web_call *call)
 {
-    json_t *answer =
-        json_loadb(request->body ? request->body : "", request->length, JSON_REJECT_DUPLICATES, NULL);
+    json_t *answer = json_loadb(call->body ? call->body : "", call->length, JSON_REJECT_DUPLICATES, NULL);
     json_t *sequence = json_object_get(answer, "sequence");
-    bool is_moved = json_is_integer(sequence) && json_integer_value(sequence) > 0;
+    bool is_moved = json_integer_value(sequence) > 0;
 
     if (is_moved)
         events->cursor = json_integer_value(sequence) - 1;
@@ -93,104 +65,60 @@ static bool events_move_cursor(struct events *events, const struct web_request *
     return is_moved;
 }
 
-static void events_on_answer(struct web_request *request, CURLcode code, void *context)
+static int events_take_answer(struct task *task, const struct web_call *call, json_t *answer,
+                              struct error *error)
 {
-    _cleanup_(web_request_freep) struct web_request *finished = request;
-    struct events *events = context;
-    struct error error = {0};
-    json_t *answer = NULL;
+    struct events *events = &task->courier->events;
+    int r = -EIO;
 
-    events->request = NULL;
-    if (code == CURLE_OK && web_status(finished) == 409 && events_move_cursor(events, finished) &&
-        !events->backoff.failures) {
-        events->backoff.failures++; /* a second break in a row waits */
-        events_fetch(events);
-        return;
+    if (answer) {
+        r = events_take_ack(events, answer, error);
+        if (r == 0)
+            task->failures = 0;
+    } else if (web_call_status(call) == 409 && events_move_cursor(events, call) && !task->failures) {
+        task->failures++; /* a second break in a row waits */
+        r = 0;
     }
-    if (courier_answer(events->courier, finished, code, &answer, &error) < 0 ||
-        events_take_ack(events, answer, &error) < 0) {
-        events_fail(events, &error);
-    } else {
-        backoff_reset(&events->backoff);
-        events_fetch(events);
+    return r < 0 ? r : events_begin(task, error);
+}
+
+static int events_post(struct events *events, char *lines, size_t length, struct error *error)
+{
+    if (length > EVENTS_POST_MAX) {
+        char *end = memrchr(lines, '\n', EVENTS_POST_MAX);
+
+        lines[end ? end - lines + 1 : 0] = '\0';
     }
-    json_decref(answer);
+    if (!*lines)
+        return events->has_news ? events_begin(&events->task, error) : 0;
+    return task_ask(&events->task, "/v1/agent/events", lines, COURIER_TIMEOUT_MSEC, events_take_answer,
+                    error);
 }
 
 void events_on_lines(struct events *events, char *lines, size_t length)
 {
-    _cleanup_free_ char *owned = lines;
     struct error error = {0};
 
-    if (events->state != EVENTS_FETCHING)
+    if (!events->is_fetching)
         return;
-    if (length > EVENTS_POST_MAX) {
-        char *end = memrchr(lines, '\n', EVENTS_POST_MAX);
-
-        length = end ? (size_t)(end - lines) + 1 : 0;
-        lines[length] = '\0';
-    }
-    events->state = EVENTS_IDLE;
-    if (!length) {
-        if (events->has_news)
-            events_fetch(events);
-        return;
-    }
-    events->state = EVENTS_POSTING;
-    if (courier_request(events->courier, &events->request, "/v1/agent/events", lines, COURIER_ANSWER_MAX,
-                        COURIER_TIMEOUT_MSEC, events_on_answer, events, &error) < 0)
-        events_fail(events, &error);
+    events->is_fetching = false;
+    if (events_post(events, lines, length, &error) < 0)
+        task_fail(&events->task, &error);
 }
 
 void events_on_news(struct events *events)
 {
     events->has_news = true;
-    if (events->state == EVENTS_IDLE)
-        events_fetch(events);
+    if (!events->is_fetching && task_is_idle(&events->task))
+        task_go(&events->task, events_begin);
 }
 
-void events_on_up(struct events *events)
+void events_on_change(struct events *events, bool is_up)
 {
+    task_stop(&events->task);
+    events->is_fetching = false;
     /* From the start: an acknowledgement may have died with the executor. */
     events->cursor = 0;
-    events->has_news = true;
-    if (events->state == EVENTS_IDLE)
-        events_fetch(events);
-}
-
-void events_on_down(struct events *events)
-{
-    if (events->state == EVENTS_FETCHING)
-        events->state = EVENTS_IDLE;
-}
-
-static void events_on_timer(evutil_socket_t fd, short what, void *context)
-{
-    events_fetch(context);
-}
-
-int events_new(struct events **ret, struct courier *courier, struct error *error)
-{
-    struct events *events = calloc(1, sizeof(*events));
-
-    if (!events)
-        return error_oom(error);
-    events->courier = courier;
-    events->timer = evtimer_new(courier->base, events_on_timer, events);
-    if (!events->timer) {
-        free(events);
-        return error_oom(error);
-    }
-    *ret = events;
-    return 0;
-}
-
-struct events *events_free(struct events *events)
-{
-    if (!events)
-        return NULL;
-    web_request_free(events->request);
-    event_free(events->timer);
-    free(events);
-    return NULL;
+    if (is_up)
+        task_go(&events->task, events_begin);
 }

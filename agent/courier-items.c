@@ -2,8 +2,8 @@
  * What a poll brought, on its way to the executor: base64 undone here, nothing trusted here. Halts go first
  * and need nothing else; an order or an ask travels with its mandate, fetched by hash.
  *
- * A mandate is kept for the items of one answer only: the hash is that of the payload, and signatures are
- * added under the same hash between `plan` and `run`.
+ * A mandate is fetched for the items of one answer and not kept: the hash is that of the payload, and
+ * signatures are added under the same hash between `plan` and `run`.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,27 +12,10 @@
 #include "common/bundle.h"
 #include "courier.h"
 
-#define PATIENCE_USEC                                                                                        \
-    200000 /* a mandate that takes longer must not keep us from polling: a halt may wait                     \
-            */
+#define MANDATE_MAX (12 * 1024 * 1024) /* 8 MiB of payload in base64, and signatures */
+#define ITEMS_MAX   64                 /* on their way; as many as a poll may report */
 
-#define ITEMS_MAX 64 /* handed over and not confirmed; as many as a poll may report */
-
-struct items {
-    struct courier *courier;
-    void (*done)(void *context, bool is_complete);
-    void *context;
-    json_t *list, *handed;
-    size_t next, n_marked;
-    bool is_complete, is_done; /* is_done: of this list, @done was called */
-    struct event *patience;
-    struct web_request *fetch;
-    struct envelope *mandate;
-    char mandate_hash[HASH_TEXT_MAX];
-    char said[ERROR_TEXT_MAX]; /* the last trouble: said once, not with every poll */
-};
-
-/* One item, pointers into the list. */
+/* One item, pointers into the answer. */
 struct item {
     const char *id, *kind, *mandate_hash;
     json_t *envelope;
@@ -49,6 +32,15 @@ static const struct item_kind kinds[] = {
     {"order", ENVELOPE_ORDER, CHANNEL_ORDER, true},
     {"ask", ENVELOPE_ASK, CHANNEL_ASK, true},
     {"halt", ENVELOPE_HALT, CHANNEL_HALT, false},
+};
+
+/* A mandate on its way here, and the items of one answer that wait for it. */
+struct fetch {
+    LIST_ENTRY(fetch) entry;
+    struct courier *courier;
+    struct web_request *request;
+    char hash[HASH_TEXT_MAX];
+    json_t *list;
 };
 
 static const struct item_kind *item_kind_find(const char *name)
@@ -77,229 +69,204 @@ static int item_decode(json_t *json, struct item *ret, const struct item_kind **
     return 0;
 }
 
-static bool items_is_handed(const struct items *items, const char *id)
+static void items_set(struct items *items, const char *id, enum item_state state)
 {
-    json_t *value;
-    size_t i;
+    json_object_set_new(items->states, id, json_integer(state));
+}
 
-    json_array_foreach(items->handed, i, value) if (!strcmp(json_string_value(value), id)) return true;
-    return false;
+void items_move(struct items *items, enum item_state from, enum item_state to)
+{
+    const char *id;
+    json_t *value;
+    void *next;
+
+    json_object_foreach_safe(items->states, next, id, value)
+    {
+        if (json_integer_value(value) != from)
+            continue;
+        if (to == ITEM_GONE)
+            json_object_del(items->states, id);
+        else
+            json_integer_set(value, to);
+    }
+}
+
+json_t *items_list(const struct items *items, enum item_state state)
+{
+    json_t *list = json_array(), *value;
+    const char *id;
+
+    json_object_foreach(items->states, id, value) if (json_integer_value(value) == state)
+        json_array_append_new(list, json_string(id));
+    return list;
+}
+
+/* What was left behind comes again with the next answer. */
+static void items_fail(struct items *items, const struct error *error)
+{
+    items->is_complete = false;
+    if (strcmp(items->said, error->text))
+        courier_say(error);
+    snprintf(items->said, sizeof(items->said), "%s", error->text);
 }
 
 /* Return: 0, -EPROTO when it can never be handed over, -errno when it may be later */
-static int items_hand_over(struct items *items, const struct item *item, const struct item_kind *kind,
-                           struct error *error)
+static int item_send(struct courier *courier, const struct item *item, const struct item_kind *kind,
+                     const struct envelope *mandate, struct error *error)
 {
     _cleanup_free_ char *text = json_dumps(item->envelope, JSON_COMPACT);
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
-    const struct envelope *documents[BUNDLE_DOCUMENTS_MAX];
     _cleanup_close_ int fd = -1;
-    int r;
 
     if (!text)
         return error_oom(error);
     if (envelope_parse(&envelope, kind->name, kind->envelope, text, strlen(text), error) < 0)
         return -EPROTO;
-    documents[0] = envelope;
-    documents[1] = items->mandate;
-    fd = bundle_to_memfd(documents, kind->has_mandate ? 2 : 1, error);
-    if (fd < 0)
-        return fd;
-    r = link_send(items->courier->link, kind->type, "", fd);
-    if (r < 0)
-        return error_errno(error, -r, "item %.40s: can't reach the executor", item->id);
-    return 0;
+    fd = bundle_to_memfd((const struct envelope *const[]){envelope, mandate}, mandate ? 2 : 1, error);
+    return fd < 0 ? fd : carrier_send(&courier->carrier, kind->type, "", fd, error);
 }
 
-static void items_on_mandate(struct web_request *request, CURLcode code, void *context);
-
-static int items_fetch(struct items *items, const char *hash, struct error *error)
+static void item_hand_over(struct courier *courier, json_t *json, const struct envelope *mandate)
 {
-    char path[32 + HASH_TEXT_MAX];
-
-    snprintf(path, sizeof(path), "/v1/mandates/%s", hash);
-    items->mandate = envelope_free(items->mandate);
-    memcpy(items->mandate_hash, hash, HASH_TEXT_MAX);
-    return courier_request(items->courier, &items->fetch, path, NULL, COURIER_MANDATE_MAX,
-                           COURIER_TIMEOUT_MSEC, items_on_mandate, items, error);
-}
-
-/* Return: 1 a mandate has to be fetched first, 0 this item is dealt with, -errno it has to come again */
-static int items_take(struct items *items, json_t *json, bool wants_halts, struct error *error)
-{
-    const struct item_kind *kind = NULL;
-    struct item item = {0};
+    const struct item_kind *kind;
+    struct error error = {0};
+    struct item item;
     int r;
 
-    r = item_decode(json, &item, &kind, error);
-    if (r < 0)
-        return wants_halts ? r : 0; /* said with the halts */
-    if (wants_halts != !kind->has_mandate || items_is_handed(items, item.id))
-        return 0;
-    if (json_array_size(items->handed) == ITEMS_MAX)
-        return error_set(error, ENOBUFS, "more than %d items at once: the others wait", ITEMS_MAX);
-    if (kind->has_mandate && (!items->mandate || strcmp(items->mandate_hash, item.mandate_hash))) {
-        r = items_fetch(items, item.mandate_hash, error);
-        return r < 0 ? r : 1;
-    }
-    r = items_hand_over(items, &item, kind, error);
-    if (r < 0 && r != -EPROTO)
-        return r;
+    if (item_decode(json, &item, &kind, &error) < 0)
+        return; /* never: items_sort() has decoded it before */
+    r = item_send(courier, &item, kind, mandate, &error);
     /* What can never be handed over is said and counts as received, or it would come for ever. */
     if (r == -EPROTO)
-        courier_say(items->courier, error);
-    return json_array_append_new(items->handed, json_string(item.id)) < 0 ? error_oom(error) : 0;
+        courier_say(&error);
+    else if (r < 0)
+        items_fail(&courier->items, &error);
+    json_object_del(courier->items.states, item.id); /* so that it is listed in the order of handing over */
+    if (r == 0 || r == -EPROTO)
+        items_set(&courier->items, item.id, ITEM_HANDED);
 }
 
-static void items_fail(struct items *items, const struct error *error)
+static void fetch_free(struct fetch *fetch)
 {
-    if (strcmp(items->said, error->text))
-        courier_say(items->courier, error);
-    snprintf(items->said, sizeof(items->said), "%s", error->text);
-    items->is_complete = false;
+    LIST_REMOVE(fetch, entry);
+    web_request_free(fetch->request);
+    json_decref(fetch->list);
+    free(fetch);
 }
 
-static void items_done(struct items *items, bool is_complete)
+static void items_fail_all(struct items *items, json_t *list, const struct error *error)
 {
-    event_del(items->patience);
-    if (is_complete)
-        items->said[0] = '\0';
-    if (items->is_done)
-        return;
-    items->is_done = true;
-    items->done(items->context, is_complete);
+    json_t *json;
+    size_t i;
+
+    items_fail(items, error);
+    json_array_foreach(list, i, json)
+        json_object_del(items->states, json_string_value(json_object_get(json, "id")));
 }
 
-/* Whatever waits for the mandate comes again with the next answer, until it was handed over. */
-static void items_on_patience(evutil_socket_t fd, short what, void *context)
+static int fetch_take(const struct fetch *fetch, CURLcode code, struct envelope **ret, struct error *error)
 {
-    items_done(context, false);
-}
-
-static void items_go_on(struct items *items)
-{
-    struct error error = {0};
-
-    for (; items->next < json_array_size(items->list); items->next++) {
-        int r = items_take(items, json_array_get(items->list, items->next), false, &error);
-
-        if (r > 0)
-            return;
-        if (r < 0)
-            items_fail(items, &error);
-    }
-    json_decref(TAKE_PTR(items->list));
-    items->mandate = envelope_free(items->mandate);
-    items_done(items, items->is_complete);
-}
-
-static int items_take_mandate(struct items *items, const struct web_request *request, CURLcode code,
-                              struct error *error)
-{
-    _cleanup_(envelope_freep) struct envelope *mandate = NULL;
+    const struct web_call *call = &fetch->request->call;
     char hash[HASH_TEXT_MAX];
     int r;
 
-    if (code != CURLE_OK || web_status(request) != 200 || !request->body)
-        return web_error(request, code, error);
-    r = envelope_parse(&mandate, "mandate", ENVELOPE_MANDATE, request->body, request->length, error);
+    if (code != CURLE_OK || web_call_status(call) != 200 || !call->body)
+        return web_call_error(call, code, error);
+    r = envelope_parse(ret, "mandate", ENVELOPE_MANDATE, call->body, call->length, error);
     if (r < 0)
         return r;
-    hash_text(mandate->payload, mandate->payload_length, hash);
-    if (strcmp(hash, items->mandate_hash))
-        return error_set(error, EPROTO, "mandate %.12s: the coordinator sent another one, %.12s",
-                         items->mandate_hash, hash);
-    items->mandate = TAKE_PTR(mandate);
+    if (strcmp(hash_text((*ret)->payload, (*ret)->payload_length, hash), fetch->hash))
+        return error_set(error, EPROTO, "mandate %.12s: the coordinator sent another one, %.12s", fetch->hash,
+                         hash);
     return 0;
 }
 
-static void items_on_mandate(struct web_request *request, CURLcode code, void *context)
+static void fetch_on_answer(struct web_request *request, CURLcode code, void *context)
 {
-    _cleanup_(web_request_freep) struct web_request *finished = request;
-    struct items *items = context;
+    _cleanup_(envelope_freep) struct envelope *mandate = NULL;
+    struct fetch *fetch = context;
+    struct courier *courier = fetch->courier;
     struct error error = {0};
-
-    items->fetch = NULL;
-    if (items_take_mandate(items, finished, code, &error) < 0) {
-        courier_blame(items->courier, finished);
-        items_fail(items, &error);
-        items->next++;
-    }
-    items_go_on(items);
-}
-
-int items_new(struct items **ret, struct courier *courier, void (*done)(void *context, bool is_complete),
-              void *context, struct error *error)
-{
-    struct items *items = calloc(1, sizeof(*items));
-    json_t *handed = json_array();
-
-    if (items)
-        *items = (struct items){.courier = courier, .done = done, .context = context, .handed = handed};
-    if (items)
-        items->patience = evtimer_new(courier->base, items_on_patience, items);
-    if (!items || !handed || !items->patience) {
-        if (!items)
-            json_decref(handed);
-        items_free(items);
-        return error_oom(error);
-    }
-    *ret = items;
-    return 0;
-}
-
-struct items *items_free(struct items *items)
-{
-    if (!items)
-        return NULL;
-    web_request_free(items->fetch);
-    if (items->patience)
-        event_free(items->patience);
-    envelope_free(items->mandate);
-    json_decref(items->list);
-    json_decref(items->handed);
-    free(items);
-    return NULL;
-}
-
-void items_start(struct items *items, json_t *list)
-{
-    struct error error = {0};
-    json_t *item;
+    json_t *json;
     size_t i;
 
-    items->is_complete = true;
-    json_array_foreach(list, i, item) if (items_take(items, item, true, &error) < 0)
-        items_fail(items, &error);
-    items->is_done = false;
-    if (items->fetch) { /* for an earlier list */
-        items_done(items, false);
-        return;
+    if (fetch_take(fetch, code, &mandate, &error) < 0) {
+        courier_blame(courier, &request->call);
+        items_fail_all(&courier->items, fetch->list, &error);
+    } else {
+        json_array_foreach(fetch->list, i, json) item_hand_over(courier, json, mandate);
     }
-    items->list = json_incref(list);
-    items->next = 0;
-    event_add(items->patience, &(struct timeval){.tv_usec = PATIENCE_USEC});
-    items_go_on(items);
+    fetch_free(fetch);
+    if (LIST_EMPTY(&courier->items.fetches))
+        poll_on_items(&courier->poll);
 }
 
-void items_mark(struct items *items)
+static int items_fetch(struct courier *courier, const char *hash, json_t *list, struct error *error)
 {
-    items->n_marked = json_array_size(items->handed);
+    struct fetch *fetch = calloc(1, sizeof(*fetch));
+    char path[32 + HASH_TEXT_MAX];
+    int r;
+
+    if (!fetch)
+        return error_oom(error);
+    fetch->courier = courier;
+    fetch->list = json_incref(list);
+    LIST_INSERT_HEAD(&courier->items.fetches, fetch, entry);
+    snprintf(fetch->hash, sizeof(fetch->hash), "%s", hash);
+    snprintf(path, sizeof(path), "/v1/mandates/%s", hash);
+    r = courier_request(courier, &fetch->request, path, NULL, MANDATE_MAX, COURIER_TIMEOUT_MSEC,
+                        fetch_on_answer, fetch, error);
+    if (r < 0)
+        fetch_free(fetch);
+    return r;
 }
 
-json_t *items_confirm(struct items *items)
+/* A halt goes at once; what needs a mandate is added to @by_mandate. */
+static int items_sort(struct courier *courier, json_t *json, json_t *by_mandate, struct error *error)
 {
-    json_t *confirmed = json_array();
+    struct items *items = &courier->items;
+    const struct item_kind *kind;
+    struct item item;
+    json_t *list;
+    int r;
 
-    for (; confirmed && items->n_marked; items->n_marked--) {
-        json_array_append(confirmed, json_array_get(items->handed, 0));
-        json_array_remove(items->handed, 0);
+    r = item_decode(json, &item, &kind, error);
+    if (r < 0 || json_object_get(items->states, item.id))
+        return r;
+    if (json_object_size(items->states) == ITEMS_MAX)
+        return error_set(error, ENOBUFS, "more than %d items at once: the others wait", ITEMS_MAX);
+    if (!kind->has_mandate) {
+        item_hand_over(courier, json, NULL);
+        return 0;
     }
-    return confirmed;
+    list = json_object_get(by_mandate, item.mandate_hash);
+    r = list ? json_array_append(list, json)
+             : json_object_set_new(by_mandate, item.mandate_hash, json_pack("[O]", json));
+    if (r < 0)
+        return error_oom(error);
+    items_set(items, item.id, ITEM_FETCHING);
+    return 0;
+}
+
+void items_take(struct courier *courier, json_t *list)
+{
+    json_t *by_mandate = json_object(), *json;
+    struct error error = {0};
+    const char *hash;
+    size_t i;
+
+    courier->items.is_complete = true;
+    json_array_foreach(list, i, json) if (items_sort(courier, json, by_mandate, &error) < 0)
+        items_fail(&courier->items, &error);
+    json_object_foreach(by_mandate, hash, json) if (items_fetch(courier, hash, json, &error) < 0)
+        items_fail_all(&courier->items, json, &error);
+    json_decref(by_mandate);
 }
 
 void items_on_down(struct items *items)
 {
-    json_array_clear(items->handed);
-    items->n_marked = 0;
+    while (!LIST_EMPTY(&items->fetches))
+        fetch_free(LIST_FIRST(&items->fetches));
+    for (enum item_state state = ITEM_FETCHING; state < ITEM_RECEIVED; state++)
+        items_move(items, state, ITEM_GONE);
 }

@@ -1,6 +1,4 @@
 /* grivet-courier: carries orders to the executor and events to the coordinator; believed by neither. */
-#include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,79 +6,73 @@
 #include "common/log.h"
 #include "courier.h"
 
+#define CONFIG_PATH       "/etc/grivet/agent.yaml"
 #define ENVELOPE_TEXT_MAX (2 * 1024 * 1024)
 #define EVENTS_TEXT_MAX   (16 * 1024 * 1024)
 
-void courier_say(struct courier *courier, const struct error *error)
+void courier_say(const struct error *error)
 {
     log_warning("%s", error->text);
 }
 
 static int courier_on_events(void *context, struct message *message, struct error *error)
 {
+    _cleanup_free_ char *lines = NULL;
     struct courier *courier = context;
     size_t length;
-    char *lines;
     int r;
 
     r = io_memfd_read(message->fd, EVENTS_TEXT_MAX, &lines, &length, error);
-    if (r < 0)
-        return r;
-    events_on_lines(courier->events, lines, length);
-    return 0;
+    if (r == 0)
+        events_on_lines(&courier->events, lines, length);
+    return r;
 }
 
 static int courier_on_news(void *context, struct message *message, struct error *error)
 {
     struct courier *courier = context;
 
-    events_on_news(courier->events);
+    events_on_news(&courier->events);
     return 0;
 }
 
 static int courier_on_answer(void *context, struct message *message, struct error *error)
 {
-    struct courier *courier = context;
     size_t length;
     char *text;
     int r;
 
     r = io_memfd_read(message->fd, ENVELOPE_TEXT_MAX, &text, &length, error);
-    if (r < 0)
-        return r;
-    answers_add(courier->answers, text);
-    return 0;
+    if (r == 0)
+        answers_add(context, text);
+    return r;
 }
 
 static int courier_on_head(void *context, struct message *message, struct error *error)
 {
-    struct courier *courier = context;
     _cleanup_free_ char *text = NULL;
+    struct courier *courier = context;
     size_t length;
     int r;
 
     r = io_memfd_read(message->fd, ENVELOPE_TEXT_MAX, &text, &length, error);
     if (r == 0)
-        poll_on_head(courier->poll, text);
+        poll_on_head(&courier->poll, text);
     return r;
 }
 
-static void courier_on_up(void *context)
+/* A poll tells the coordinator that this host is in contact: never without its executor. */
+static void courier_on_change(void *context, bool is_up)
 {
     struct courier *courier = context;
 
-    log_info("connected to the executor");
-    events_on_up(courier->events);
-    poll_on_up(courier->poll);
-}
-
-static void courier_on_down(void *context)
-{
-    struct courier *courier = context;
-
-    log_warning("the executor is gone");
-    events_on_down(courier->events);
-    poll_on_down(courier->poll);
+    log_print(is_up ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+              is_up ? "connected to the executor" : "the executor is gone");
+    items_on_down(&courier->items);
+    task_stop(&courier->poll.task);
+    if (is_up)
+        task_go(&courier->poll.task, poll_begin);
+    events_on_change(&courier->events, is_up);
 }
 
 static void courier_on_error(void *context, const struct error *error)
@@ -96,85 +88,90 @@ static const struct channel_row rows[] = {
     {0},
 };
 
-static const struct link_events link_events = {rows, courier_on_up, courier_on_down, courier_on_error};
+static const struct carrier_events carrier_events = {rows, courier_on_change, courier_on_error};
 
-static void courier_on_terminate(evutil_socket_t signal, short what, void *context)
+static int courier_take_url(struct courier *courier, const struct node *node, struct error *error)
 {
-    event_base_loopbreak(context);
+    const char *host;
+
+    if (node->type != DOCUMENT_STRING || strncmp(node->string, "https://", 8))
+        return node_error(courier->config, node, error, "expected a URL such as https://10.0.0.2:8443");
+    host = node->string + 8;
+    if (!*host || host[strcspn(host, "/?#@ ")])
+        return node_error(courier->config, node, error, "expected scheme, host and port only");
+    courier->urls[courier->n_urls++] = node->string;
+    return 0;
 }
 
-static int courier_run(struct courier *courier, const char *socket, struct error *error)
+static int courier_load_config(struct courier *courier, struct error *error)
 {
-    struct event *terminate;
+    const struct node *root, *urls;
     int r;
 
-    courier->base = event_base_new();
-    if (!courier->base)
-        return error_oom(error);
-    r = web_new(&courier->web, courier->base, error);
-    if (r == 0)
-        r = events_new(&courier->events, courier, error);
-    if (r == 0)
-        r = answers_new(&courier->answers, courier, error);
-    if (r == 0)
-        r = poll_new(&courier->poll, courier, error);
-    if (r == 0)
-        r = renewal_new(&courier->renewal, courier, error);
-    if (r == 0)
-        r = link_new(&courier->link, courier->base, socket, &link_events, courier, error);
+    r = document_load(&courier->config, CONFIG_PATH, 1024 * 1024, error);
     if (r < 0)
         return r;
+    root = document_root(courier->config);
+    courier->host = node_string(root, "host");
+    if (!courier->host || !node_name_is_valid(courier->host))
+        return node_error(courier->config, root, error, "host: expected this host's id");
+    urls = node_get(root, "coordinators");
+    if (!urls || urls->type != DOCUMENT_LIST || !urls->count || urls->count > COURIER_COORDINATORS_MAX)
+        return node_error(courier->config, urls ? urls : root, error,
+                          "coordinators: expected a list of 1 to %d URLs", COURIER_COORDINATORS_MAX);
+    for (const struct node *i = urls->first; i && r == 0; i = i->next)
+        r = courier_take_url(courier, i, error);
+    return r;
+}
 
-    terminate = evsignal_new(courier->base, SIGTERM, courier_on_terminate, courier->base);
-    if (!terminate || event_add(terminate, NULL) < 0)
+static int courier_run(struct courier *courier, struct error *error)
+{
+    int r;
+
+    r = courier_load_config(courier, error);
+    if (r == 0)
+        r = carrier_open(&courier->carrier, &carrier_events, courier, error);
+    if (r == 0)
+        r = task_init(&courier->poll.task, courier, poll_begin, error);
+    if (r == 0)
+        r = task_init(&courier->events.task, courier, events_begin, error);
+    if (r == 0)
+        r = task_init(&courier->renewal, courier, renewal_begin, error);
+    if (r < 0)
+        return r;
+    courier->poll.is_first = true;
+    courier->items.states = json_object();
+    if (!courier->items.states)
         return error_oom(error);
-    r = event_base_dispatch(courier->base);
-    event_free(terminate);
-    return r < 0 ? error_set(error, EIO, "the event loop failed") : 0;
+    task_go(&courier->renewal, renewal_begin);
+    return carrier_run(&courier->carrier, error);
 }
 
 static void courier_clear(struct courier *courier)
 {
-    link_free(courier->link);
-    renewal_free(courier->renewal);
-    poll_free(courier->poll);
-    answers_free(courier->answers);
-    events_free(courier->events);
-    web_free(courier->web);
-    if (courier->base)
-        event_base_free(courier->base);
+    items_on_down(&courier->items);
+    json_decref(courier->items.states);
+    json_decref(courier->poll.head);
+    answers_clear(&courier->answers);
+    task_clear(&courier->renewal);
+    task_clear(&courier->events.task);
+    task_clear(&courier->poll.task);
+    carrier_clear(&courier->carrier);
     document_free(courier->config);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"socket", required_argument, NULL, 's'},
-        {"config", required_argument, NULL, 'c'},
-        {"folder", required_argument, NULL, 'f'},
-        {0},
-    };
-    _cleanup_(courier_clear) struct courier courier = {.folder = COURIER_FOLDER};
-    const char *socket = LINK_SOCKET, *config = COURIER_CONFIG;
+    _cleanup_(courier_clear) struct courier courier = {0};
     struct error error = {0};
-    int option;
 
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == 's') {
-            socket = optarg;
-        } else if (option == 'c') {
-            config = optarg;
-        } else if (option == 'f') {
-            courier.folder = optarg;
-        } else {
-            fprintf(stderr, "usage: grivet-courier [--socket PATH] [--config PATH] [--folder PATH]\n");
-            return 2;
-        }
+    if (argc > 1) {
+        fprintf(stderr, "usage: grivet-courier\n");
+        return 2;
     }
+    TAILQ_INIT(&courier.answers.list);
     log_open("grivet-courier");
-    signal(SIGPIPE, SIG_IGN);
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (courier_load_config(&courier, config, &error) < 0 || courier_run(&courier, socket, &error) < 0) {
+    if (courier_run(&courier, &error) < 0) {
         log_error("%s", error.text);
         return EXIT_FAILURE;
     }

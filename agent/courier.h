@@ -1,27 +1,75 @@
-/* What the parts of the courier share. Each carries one thing; courier.c owns them all and hears the
- * executor. */
+/*
+ * What the parts of the courier share. Each carries one thing, as a task that asks a coordinator until it has
+ * an answer; courier.c owns them all and hears the executor.
+ *
+ * Nothing here has to survive: orders come again until they are reported as received, events are the
+ * journal's, and answers to asks are good for ten minutes.
+ */
 #pragma once
 
 #include <jansson.h>
+#include <sys/queue.h>
 
-#include "backoff.h"
+#include "carrier.h"
 #include "common/document.h"
 #include "common/envelope.h"
-#include "link.h"
-#include "web.h"
 
-#define COURIER_CONFIG           "/etc/grivet/agent.yaml"
 #define COURIER_FOLDER           "/var/lib/grivet-courier"
 #define COURIER_COORDINATORS_MAX 16
-#define COURIER_ANSWER_MAX       (2 * 1024 * 1024)  /* of what a coordinator says */
-#define COURIER_MANDATE_MAX      (12 * 1024 * 1024) /* 8 MiB of payload in base64, and signatures */
 #define COURIER_TIMEOUT_MSEC     10000
 
-struct poll;
-struct items;
-struct events;
-struct answers;
-struct renewal;
+struct courier;
+
+/**
+ * struct task - something that is asked of a coordinator, one request at a time
+ * @begin: the first step; also taken again after a failure, each time later and jittered
+ * @step: what the timer waits for
+ * @failures: in a row; whoever owns the task says when it went well
+ */
+struct task {
+    struct courier *courier;
+    int (*begin)(struct task *task, struct error *error);
+    int (*step)(struct task *task, struct error *error);
+    struct event *timer;
+    struct web_request *request;
+    int (*take)(struct task *task, const struct web_call *call, json_t *answer, struct error *error);
+    unsigned int failures;
+};
+
+/** struct poll - the long poll; @contact: the coordinator that answered, for the executor */
+struct poll {
+    struct task task;
+    bool is_first, has_clock;
+    int64_t offset_usec, bound_usec, sent_usec;
+    char nonce[128], contact[128];
+    json_t *head;
+};
+
+/**
+ * struct items - what a poll brought, on its way to the executor
+ * @states: how far each item came, by its id
+ * @is_complete: of the last answer, nothing was left behind
+ * @said: the last trouble; said once, not with every poll
+ */
+struct items {
+    json_t *states;
+    LIST_HEAD(, fetch) fetches;
+    bool is_complete;
+    char said[ERROR_TEXT_MAX];
+};
+
+/** struct events - @cursor: acknowledged by the coordinator, or what it wants to go on after */
+struct events {
+    struct task task;
+    bool is_fetching, has_news;
+    int64_t cursor;
+};
+
+/** struct answers - the oldest first */
+struct answers {
+    TAILQ_HEAD(, answer) list;
+    size_t count;
+};
 
 /**
  * struct courier - owned by main()
@@ -29,87 +77,87 @@ struct renewal;
  * @host: this host's id
  */
 struct courier {
-    struct event_base *base;
-    struct web *web;
-    struct link *link;
+    struct carrier carrier;
     struct document *config;
-    const char *host, *folder;
+    const char *host;
     size_t n_urls, current;
     const char *urls[COURIER_COORDINATORS_MAX];
-    struct poll *poll;
-    struct events *events;
-    struct answers *answers;
-    struct renewal *renewal;
+    struct poll poll;
+    struct items items;
+    struct events events;
+    struct answers answers;
+    struct task renewal;
 };
 
 /** courier_say() - one line for the log, from a part that must not log itself */
-void courier_say(struct courier *courier, const struct error *error);
+void courier_say(const struct error *error);
 
-/* courier-http.c */
+/* courier-task.c: towards the coordinators */
 
-/** courier_load_config() - host and coordinators from agent.yaml */
-int courier_load_config(struct courier *courier, const char *path, struct error *error);
-
-/**
- * courier_request() - start a request to the coordinator in use, over TLS 1.3 with the host's certificate
- * @path: "/v1/agent/poll"; @body: JSON or lines to POST (copied), NULL = GET
- */
+/** courier_request() - GET @path from the coordinator in use, or POST @body, over TLS 1.3 with the host's
+ * certificate */
 int courier_request(struct courier *courier, struct web_request **ret, const char *path, const char *body,
                     size_t limit_bytes, long timeout_msec,
                     void (*done)(struct web_request *request, CURLcode code, void *context), void *context,
                     struct error *error);
+/** courier_blame() - the coordinator of @call did not answer well: use the next one, unless somebody has
+ * moved on already */
+void courier_blame(struct courier *courier, const struct web_call *call);
 
-/** courier_blame() - the coordinator of @request did not answer: use the next one, unless somebody has moved
- * on already */
-void courier_blame(struct courier *courier, const struct web_request *request);
+int task_init(struct task *task, struct courier *courier,
+              int (*begin)(struct task *task, struct error *error), struct error *error);
+/** task_go() - take @step now */
+void task_go(struct task *task, int (*step)(struct task *task, struct error *error));
+/** task_fail() - say @error, and begin again later */
+void task_fail(struct task *task, const struct error *error);
+/** task_wait() - take @step later */
+void task_wait(struct task *task, int64_t usec, int (*step)(struct task *task, struct error *error));
+/**
+ * task_ask() - as courier_request()
+ * @take: called with the JSON of a 200, or with NULL and @error filled when the coordinator refuses (4xx);
+ * what it returns < 0 begins the task again. No answer and 5xx never get there.
+ */
+int task_ask(struct task *task, const char *path, const char *body, long timeout_msec,
+             int (*take)(struct task *task, const struct web_call *call, json_t *answer, struct error *error),
+             struct error *error);
+bool task_is_idle(const struct task *task);
+/** task_stop() - forget the request and the timer */
+void task_stop(struct task *task);
+void task_clear(struct task *task);
 
-/** courier_answer() - the JSON of a 200; else words, and blame where the coordinator is at fault. Return: 0
- * or -errno */
-int courier_answer(struct courier *courier, const struct web_request *request, CURLcode code, json_t **ret,
-                   struct error *error);
+/* courier-poll.c */
+int poll_begin(struct task *task, struct error *error);
+/** poll_on_head() - the executor signed the nonce; so it has also seen everything that was sent before it */
+void poll_on_head(struct poll *poll, const char *head);
+/** poll_on_items() - the last mandate that was waited for has come, or never will */
+void poll_on_items(struct poll *poll);
+void poll_on_down(struct poll *poll);
 
-/* courier-items.c: orders, asks and halts that a poll brought, on their way to the executor */
+/* courier-items.c */
 
-/** items_new() - @done: everything was tried, or a mandate takes long and is waited for side by side with the
- * next polls; @is_complete: and the executor has it all */
-int items_new(struct items **ret, struct courier *courier, void (*done)(void *context, bool is_complete),
-              void *context, struct error *error);
-struct items *items_free(struct items *items);
-/** items_start() - hand over @list (of one answer), halts first; @done may be called at once */
-void items_start(struct items *items, json_t *list);
-/** items_mark() - the executor is asked now whether it has taken all that was handed over so far */
-void items_mark(struct items *items);
-/** items_confirm() - it has. Return: the ids of what was handed over before the mark, a new list, NULL
- * without memory */
-json_t *items_confirm(struct items *items);
-/** items_on_down() - what was handed over and not confirmed may be lost: hand it over again when it comes
- * again */
+/** enum item_state - ITEM_MARKED: handed over before the nonce that is out; ITEM_RECEIVED: and that was
+ * signed */
+enum item_state { ITEM_GONE, ITEM_FETCHING, ITEM_HANDED, ITEM_MARKED, ITEM_RECEIVED };
+
+/** items_take() - hand over @list (of one answer), halts at once, the others when their mandate is there */
+void items_take(struct courier *courier, json_t *list);
+/** items_move() - all items that are @from are @to now */
+void items_move(struct items *items, enum item_state from, enum item_state to);
+/** items_list() - the ids of all that are @state, a new list; NULL without memory */
+json_t *items_list(const struct items *items, enum item_state state);
 void items_on_down(struct items *items);
 
-/* courier-poll.c: the long poll */
-int poll_new(struct poll **ret, struct courier *courier, struct error *error);
-struct poll *poll_free(struct poll *poll);
-void poll_on_up(struct poll *poll);
-void poll_on_down(struct poll *poll);
-/** poll_on_head() - the executor signed the nonce; so it has also seen everything that was sent before the
- * nonce */
-void poll_on_head(struct poll *poll, const char *head);
-
 /* courier-events.c: the journal's events, in order, until they are acknowledged */
-int events_new(struct events **ret, struct courier *courier, struct error *error);
-struct events *events_free(struct events *events);
-void events_on_up(struct events *events);
-void events_on_down(struct events *events);
+int events_begin(struct task *task, struct error *error);
+void events_on_change(struct events *events, bool is_up);
 void events_on_news(struct events *events);
-/** events_on_lines() - takes over @lines */
 void events_on_lines(struct events *events, char *lines, size_t length);
 
 /* courier-answers.c: the executor's answers to asks */
-int answers_new(struct answers **ret, struct courier *courier, struct error *error);
-struct answers *answers_free(struct answers *answers);
+
 /** answers_add() - takes over @envelope */
-void answers_add(struct answers *answers, char *envelope);
+void answers_add(struct courier *courier, char *envelope);
+void answers_clear(struct answers *answers);
 
 /* courier-renew.c: a new certificate before the old one ends */
-int renewal_new(struct renewal **ret, struct courier *courier, struct error *error);
-struct renewal *renewal_free(struct renewal *renewal);
+int renewal_begin(struct task *task, struct error *error);

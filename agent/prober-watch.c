@@ -39,7 +39,7 @@ struct watched {
 
 struct watch {
     struct document *document;
-    struct web *web;
+    struct web_pool *pool;
     const char *order, *run;
     int64_t until_usec;
     const struct node *list;
@@ -67,34 +67,36 @@ static void asking_on_answer(struct web_request *request, CURLcode code, void *c
 {
     struct asking *asking = context;
     struct watched *watched = asking->watched;
-    const char *body = request->is_too_long ? NULL : request->body ? request->body : "";
-    char reason[PROBE_REASON_MAX];
-    bool is_ok = (code == CURLE_OK || request->is_too_long) &&
-                 probe_accepts(&watched->probe, web_status(request), body, request->length, reason);
+    const struct web_call *call = &request->call;
+    const char *body = call->is_too_long ? NULL : call->body ? call->body : "";
+    long status = web_call_status(call);
+    bool is_ok =
+        (code == CURLE_OK || call->is_too_long) && probe_accepts(&watched->probe, status, body, call->length);
 
     samples_end(&watched->samples, asking->ticket,
-                (time_boot_nsec() - asking->sent_boot_nsec) / NSEC_PER_USEC, web_status(request), is_ok);
+                (time_boot_nsec() - asking->sent_boot_nsec) / NSEC_PER_USEC, status, is_ok);
     asking_free(asking);
 }
 
 static int watched_make_request(struct watched *watched, struct asking *asking)
 {
-    struct web_request *request;
+    const struct probe *probe = &watched->probe;
+    CURL *easy;
     int r;
 
-    r = web_request_new(&request, watched->probe.url, PROBE_BODY_MAX, watched->probe.timeout_msec,
-                        asking_on_answer, asking, NULL);
+    r = web_request_new(&asking->request, probe->url, PROBE_BODY_MAX, probe->timeout_msec, asking_on_answer,
+                        asking, NULL);
     if (r < 0)
         return r;
-    asking->request = request;
-    if (watched->probe.is_fresh) {
-        curl_easy_setopt(request->easy, CURLOPT_FRESH_CONNECT, 1L);
-        curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
-        curl_easy_setopt(request->easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+    easy = asking->request->call.easy;
+    if (probe->is_fresh) {
+        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+        curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+        curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
     }
     asking->sent_boot_nsec = time_boot_nsec();
     asking->ticket = samples_begin(&watched->samples, time_now_usec());
-    r = web_start(watched->watch->web, request, NULL);
+    r = web_request_start(asking->request, watched->watch->pool, NULL);
     if (r < 0)
         samples_end(&watched->samples, asking->ticket, 0, 0, false);
     return r;
@@ -177,7 +179,7 @@ static int watch_decode(struct watch *watch, struct error *error)
     return 0;
 }
 
-int watch_start(struct watch **ret, struct event_base *base, struct web *web, const char *text, size_t length,
+int watch_start(struct watch **ret, struct carrier *carrier, const char *text, size_t length,
                 struct error *error)
 {
     _cleanup_(watch_freep) struct watch *watch = calloc(1, sizeof(*watch));
@@ -186,21 +188,16 @@ int watch_start(struct watch **ret, struct event_base *base, struct web *web, co
 
     if (!watch)
         return error_oom(error);
-    watch->web = web;
+    watch->pool = carrier->pool;
     r = document_parse_json(&watch->document, "watch", text, length, error);
-    if (r < 0)
-        return r;
-    r = watch_decode(watch, error);
-    if (r < 0)
-        return r;
+    if (r == 0)
+        r = watch_decode(watch, error);
     start_nsec = time_boot_nsec();
-    for (size_t i = 0; i < watch->n_probes; i++) {
-        r = watched_start(&watch->probes[i], base, start_nsec, error);
-        if (r < 0)
-            return r;
-    }
-    *ret = TAKE_PTR(watch);
-    return 0;
+    for (size_t i = 0; r == 0 && i < watch->n_probes; i++)
+        r = watched_start(&watch->probes[i], carrier->base, start_nsec, error);
+    if (r == 0)
+        *ret = TAKE_PTR(watch);
+    return r;
 }
 
 struct watch *watch_free(struct watch *watch)
@@ -229,24 +226,21 @@ void watch_stop(struct watch *watch)
         watched_stop(&watch->probes[i]);
 }
 
-int watch_flush(struct watch *watch, struct link *link)
+void watch_flush(struct watch *watch, struct carrier *carrier)
 {
     char body[CHANNEL_BODY_MAX];
 
     for (size_t i = 0; i < watch->n_probes; i++) {
-        struct watched *watched = &watch->probes[i];
+        struct samples *samples = &watch->probes[i].samples;
         size_t count;
 
-        while ((count = samples_format(&watched->samples, watch->order, watched->probe.name, body,
-                                       sizeof(body)))) {
-            int r = link_send(link, CHANNEL_SAMPLES, body, -1);
-
-            if (r < 0)
-                return r;
-            samples_drop(&watched->samples, count);
+        while ((count =
+                    samples_format(samples, watch->order, watch->probes[i].probe.name, body, sizeof(body)))) {
+            if (carrier_send(carrier, CHANNEL_SAMPLES, body, -1, NULL) < 0)
+                return;
+            samples_drop(samples, count);
         }
     }
-    return 0;
 }
 
 bool watch_is_over(const struct watch *watch)
