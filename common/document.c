@@ -8,6 +8,7 @@
 
 #include "document-build.h"
 #include "io.h"
+#include "times.h"
 
 /**
  * struct document - the values as jansson has them, and a node for each that knows its place
@@ -189,6 +190,13 @@ const char *node_string(const struct node *node, const char *key)
     const struct node *child = node_get(node, key);
 
     return child && child->type == DOCUMENT_STRING ? child->string : NULL;
+}
+
+json_t *json_time(int64_t usec)
+{
+    char text[TIME_TEXT_MAX];
+
+    return json_string(time_format(usec, text));
 }
 
 json_t *node_to_json(const struct node *node)

@@ -86,6 +86,9 @@ const struct node *node_get(const struct node *node, const char *key);
 /** node_string() - the string at @key of map @node, or NULL if there is none */
 const char *node_string(const struct node *node, const char *key);
 
+/** json_time() - a new JSON string with the RFC 3339 text of @usec */
+json_t *json_time(int64_t usec);
+
 /** node_to_json() - a deep copy as a jansson value, owned by the caller; NULL when out of memory */
 json_t *node_to_json(const struct node *node);
 

@@ -60,5 +60,3 @@ void coordinator_say(struct coordinator *coordinator, const char *format, ...) _
 /** coordinator_seal() - @payload (reference taken) as an envelope of @kind signed by the order key */
 int coordinator_seal(struct coordinator *coordinator, enum envelope_kind kind, json_t *payload,
                      struct envelope **ret, struct error *error);
-/** json_time() - a new JSON string with the RFC 3339 text of @usec */
-json_t *json_time(int64_t usec);

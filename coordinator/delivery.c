@@ -2,59 +2,32 @@
  * Items are durable before they leave, and are repeated until the host says that it has them. Halts are the
  * exception: nothing is lost by one that is sent and forgotten, and much by one that waits for a disk.
  */
-#include "delivery.h"
-
 #include <errno.h>
-#include <openssl/rand.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
-/** struct halt_item - @id "" = none */
-struct halt_item {
-    char id[UUID_TEXT_MAX];
-    char *envelope;
-    int64_t created_usec;
-};
+#include "fleet.h"
 
-struct mailbox {
-    struct coordinator *coordinator;
-    struct fleet_host *host;
-    struct http_request *held;
-    bool is_urgent, is_flushing;
-    struct event *patience;
-    struct nonce nonces[DELIVERY_NONCES];
-    size_t next_nonce;
-    struct pending_head head;
-    struct halt_item halts[DELIVERY_HALTS_MAX]; /* not received yet; the oldest gives way */
-    size_t next_halt;
-};
+#define ITEMS_MAX 16
+#define KEEP_USEC (900 * USEC_PER_SEC) /* whatever is sent has expired by then */
 
 const char *delivery_new_nonce(struct fleet_host *host)
 {
-    struct mailbox *mailbox = host->mailbox;
-    struct nonce *nonce = &mailbox->nonces[mailbox->next_nonce++ % DELIVERY_NONCES];
+    struct nonce *nonce = &host->mailbox.nonces[host->mailbox.next_nonce++ % DELIVERY_NONCES];
     unsigned char bytes[(DELIVERY_NONCE_TEXT - 1) / 2];
 
-    if (RAND_bytes(bytes, sizeof(bytes)) != 1)
-        return NULL;
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        snprintf(nonce->text + 2 * i, 3, "%02x", bytes[i]);
+    randombytes_buf(bytes, sizeof(bytes));
+    sodium_bin2hex(nonce->text, sizeof(nonce->text), bytes, sizeof(bytes));
     nonce->at_usec = time_now_usec();
     nonce->sequence = host->sequence;
     return nonce->text;
 }
 
-const struct nonce *delivery_find_nonce(const struct fleet_host *host, const char *text)
+static void halt_clear(struct halt_item *halt)
 {
-    for (size_t i = 0; i < DELIVERY_NONCES; i++)
-        if (host->mailbox->nonces[i].text[0] && strcmp(host->mailbox->nonces[i].text, text) == 0)
-            return &host->mailbox->nonces[i];
-    return NULL;
-}
-
-struct pending_head *delivery_head(struct fleet_host *host)
-{
-    return &host->mailbox->head;
+    free(halt->envelope);
+    *halt = (struct halt_item){.id = ""};
 }
 
 static struct halt_item *find_halt(struct mailbox *mailbox, const char *id)
@@ -65,210 +38,180 @@ static struct halt_item *find_halt(struct mailbox *mailbox, const char *id)
     return NULL;
 }
 
-static void halt_clear(struct halt_item *halt)
+/* @mandate: hash, "" = none */
+static void add_item(json_t *items, const char *id, const char *kind, const char *envelope,
+                     const char *mandate)
 {
-    free(halt->envelope);
-    *halt = (struct halt_item){.id = ""};
+    json_array_append_new(items,
+                          json_pack("{s:s, s:s, s:o, s:s*}", "id", id, "kind", kind, "envelope",
+                                    json_loads(envelope, 0, NULL), "mandate", *mandate ? mandate : NULL));
 }
 
-static json_t *make_item(const char *id, const char *kind, const char *envelope)
+static json_t *waiting_halts(const struct mailbox *mailbox)
 {
-    return json_pack("{s:s, s:s, s:o}", "id", id, "kind", kind, "envelope", json_loads(envelope, 0, NULL));
-}
+    int64_t oldest_usec = time_now_usec() - KEEP_USEC;
+    json_t *items = json_array();
 
-static void add_halts(const struct mailbox *mailbox, json_t *items)
-{
     for (size_t i = 0; i < DELIVERY_HALTS_MAX; i++)
-        if (mailbox->halts[i].id[0])
-            json_array_append_new(items, make_item(mailbox->halts[i].id, "halt", mailbox->halts[i].envelope));
+        if (mailbox->halts[i].created_usec > oldest_usec)
+            add_item(items, mailbox->halts[i].id, "halt", mailbox->halts[i].envelope, "");
+    return items;
 }
 
-struct item_list {
-    struct mailbox *mailbox;
-    json_t *items;
-};
-
-static int add_item(void *context, const struct store_row *row)
+static int add_stored(struct fleet_host *host, json_t *items)
 {
-    struct item_list *list = context;
-    json_t *item;
+    _cleanup_(store_row_freep) struct store_row *row =
+        store_select(host->coordinator->store, NULL,
+                     "SELECT id, kind, envelope, mandate FROM items WHERE host = ? AND received IS NULL"
+                     " ORDER BY id LIMIT ?",
+                     "si", host->id, (int64_t)ITEMS_MAX);
+    int r;
 
-    if (find_halt(list->mailbox, store_text(row, 0)))
-        return 0;
-    item = make_item(store_text(row, 0), store_text(row, 1), store_text(row, 2));
-
-    if (!item)
-        return -ENOMEM;
-    if (store_text(row, 3)[0])
-        json_object_set_new(item, "mandate", json_string(store_text(row, 3)));
-    return json_array_append_new(list->items, item) < 0 ? -ENOMEM : 0;
+    while ((r = store_next(row, NULL)) > 0)
+        if (!find_halt(&host->mailbox, store_text(row, 0)))
+            add_item(items, store_text(row, 0), store_text(row, 1), store_text(row, 2), store_text(row, 3));
+    return r;
 }
 
-static void mailbox_answer(struct mailbox *mailbox, json_t *items)
+/* Takes over @items. */
+static void answer(struct fleet_host *host, json_t *items)
 {
-    struct http_request *request = TAKE_PTR(mailbox->held);
-    const char *nonce = delivery_new_nonce(mailbox->host);
+    struct http_request *request = TAKE_PTR(host->mailbox.held);
 
-    event_del(mailbox->patience);
-    http_reply_json(
-        request, 200,
-        json_pack("{s:o, s:s, s:o}", "now", json_time(time_now_usec()), "nonce", nonce, "items", items));
+    event_del(host->mailbox.patience);
+    http_reply_json(request, 200,
+                    json_pack("{s:o, s:s, s:o}", "now", json_time(time_now_usec()), "nonce",
+                              delivery_new_nonce(host), "items", items));
 }
 
 /* Called when all that waits is durable, or has been rolled back. */
-static void mailbox_flush(void *context)
+static void on_durable(void *context)
 {
-    struct mailbox *mailbox = context;
-    struct item_list list = {mailbox, NULL};
+    struct fleet_host *host = context;
+    struct mailbox *mailbox = &host->mailbox;
     json_t *items;
+    int r;
 
     mailbox->is_flushing = false;
     if (!mailbox->held)
         return;
-    items = list.items = json_array();
-    add_halts(mailbox, items);
-    if (store_query(mailbox->coordinator->store, add_item, &list, NULL,
-                    "SELECT id, kind, envelope, mandate FROM items WHERE host = ? AND received IS NULL"
-                    " ORDER BY id LIMIT ?",
-                    "si", mailbox->host->id, (int64_t)DELIVERY_ITEMS_MAX) < 0 &&
-        json_array_size(items) == 0) {
-        json_decref(items);
-        event_del(mailbox->patience);
-        http_reply_error(TAKE_PTR(mailbox->held), 503, "the store can't be read");
+    items = waiting_halts(mailbox);
+    r = add_stored(host, items);
+    if (json_array_size(items) > 0 || (r == 0 && mailbox->is_urgent)) {
+        mailbox->is_urgent = false;
+        answer(host, items);
         return;
     }
-    if (mailbox->is_urgent || json_array_size(items) > 0) {
-        mailbox->is_urgent = false;
-        mailbox_answer(mailbox, items);
-    } else {
-        json_decref(items);
+    json_decref(items);
+    if (r < 0) {
+        event_del(mailbox->patience);
+        http_reply_error(TAKE_PTR(mailbox->held), 503, "the store can't be read");
     }
 }
 
-static void mailbox_schedule(struct mailbox *mailbox)
+static void schedule(struct fleet_host *host)
 {
-    if (mailbox->is_flushing || !mailbox->held)
+    if (host->mailbox.is_flushing || !host->mailbox.held)
         return;
-    mailbox->is_flushing = true;
-    store_after_commit(mailbox->coordinator->store, mailbox_flush, mailbox);
+    host->mailbox.is_flushing = true;
+    store_after_commit(host->coordinator->store, on_durable, host);
+}
+
+static void be_urgent(struct fleet_host *host)
+{
+    host->mailbox.is_urgent = true;
+    schedule(host);
 }
 
 static void on_patience(evutil_socket_t fd, short what, void *context)
 {
-    struct mailbox *mailbox = context;
-
-    mailbox->is_urgent = true;
-    mailbox_schedule(mailbox);
+    be_urgent(context);
 }
 
 static void on_gone(void *context)
 {
-    struct mailbox *mailbox = context;
+    struct fleet_host *host = context;
 
-    mailbox->held = NULL;
-    event_del(mailbox->patience);
+    host->mailbox.held = NULL;
+    event_del(host->mailbox.patience);
 }
 
-struct mailbox *delivery_mailbox(struct coordinator *coordinator, struct fleet_host *host)
+int delivery_open(struct fleet_host *host)
 {
-    struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
-
-    if (!mailbox)
-        return NULL;
-    mailbox->coordinator = coordinator;
-    mailbox->host = host;
-    mailbox->patience = evtimer_new(coordinator->base, on_patience, mailbox);
-    if (!mailbox->patience) {
-        free(mailbox);
-        return NULL;
-    }
-    return mailbox;
+    host->mailbox.patience = evtimer_new(host->coordinator->base, on_patience, host);
+    return host->mailbox.patience ? 0 : -ENOMEM;
 }
 
-void delivery_drop(struct fleet_host *host)
+void delivery_close(struct fleet_host *host)
 {
-    struct mailbox *mailbox = TAKE_PTR(host->mailbox);
+    struct mailbox *mailbox = &host->mailbox;
 
-    if (!mailbox)
-        return;
-    store_forget(mailbox->coordinator->store, mailbox);
+    store_forget(host->coordinator->store, host);
     for (size_t i = 0; i < DELIVERY_HALTS_MAX; i++)
         halt_clear(&mailbox->halts[i]);
-    event_free(mailbox->patience);
+    if (mailbox->patience)
+        event_free(mailbox->patience);
     if (mailbox->held)
         http_reply_error(mailbox->held, 503, "this host was forgotten");
-    free(mailbox);
 }
 
 void delivery_hold(struct fleet_host *host, struct http_request *request, bool is_urgent)
 {
-    struct mailbox *mailbox = host->mailbox;
+    struct mailbox *mailbox = &host->mailbox;
 
     if (mailbox->held) /* of a courier that is no more, or starts over */
-        mailbox_answer(mailbox, json_array());
+        answer(host, json_array());
     mailbox->held = request;
     mailbox->is_urgent |= is_urgent; /* a nudge may have come before the poll */
-    http_hold(request, on_gone, mailbox);
+    http_hold(request, on_gone, host);
     event_add(mailbox->patience, &(struct timeval){.tv_sec = DELIVERY_HOLD_SECONDS});
-    mailbox_schedule(mailbox);
+    schedule(host);
 }
 
-int delivery_received(struct coordinator *coordinator, const struct fleet_host *host, const char *id,
-                      struct error *error)
+int delivery_received(struct fleet_host *host, const char *id, struct error *error)
 {
-    struct halt_item *halt = find_halt(host->mailbox, id);
-    int r = store_write(coordinator->store, error,
+    struct halt_item *halt = find_halt(&host->mailbox, id);
+    int r = store_write(host->coordinator->store, error,
                         "UPDATE items SET received = ? WHERE id = ? AND host = ? AND received IS NULL", "iss",
                         time_now_usec(), id, host->id);
 
     if (halt)
         halt_clear(halt);
-    return r < 0 && r != -EROFS ? r : 0; /* delivery repeats, effects don't */
+    return r == -EROFS ? 0 : r; /* delivery repeats, effects don't */
 }
 
-static int store_item(struct coordinator *coordinator, const char *id, const char *host, const char *kind,
-                      const char *envelope, const char *mandate_hash, struct error *error)
+static int store_item(const struct fleet_host *host, const char *id, const char *kind, const char *envelope,
+                      const char *mandate_hash, struct error *error)
 {
-    int r = store_write(coordinator->store, error,
-                        "INSERT OR IGNORE INTO items (id, host, kind, envelope, mandate, created)"
-                        " VALUES (?, ?, ?, ?, ?, ?)",
-                        "sssssi", id, host, kind, envelope, mandate_hash, time_now_usec());
-
-    return r < 0 ? r : 0;
+    return store_write(host->coordinator->store, error,
+                       "INSERT OR IGNORE INTO items (id, host, kind, envelope, mandate, created)"
+                       " VALUES (?, ?, ?, ?, ?, ?)",
+                       "sssssi", id, host->id, kind, envelope, mandate_hash, time_now_usec());
 }
 
 /* Sent first, written down afterwards, if that is possible at all. Takes over @envelope. */
-static void mailbox_halt(struct mailbox *mailbox, const char *id, char *envelope)
+static void send_halt(struct fleet_host *host, const char *id, char *envelope)
 {
-    struct halt_item *halt = &mailbox->halts[mailbox->next_halt++ % DELIVERY_HALTS_MAX];
-    json_t *items = json_array();
+    struct halt_item *halt = &host->mailbox.halts[host->mailbox.next_halt++ % DELIVERY_HALTS_MAX];
 
     halt_clear(halt);
     halt->envelope = envelope;
     halt->created_usec = time_now_usec();
-    snprintf(halt->id, sizeof(halt->id), "%s", id);
-    add_halts(mailbox, items);
-    if (mailbox->held)
-        mailbox_answer(mailbox, items);
-    else
-        json_decref(items);
-    (void)store_item(mailbox->coordinator, id, mailbox->host->id, "halt", envelope, NULL, NULL);
-}
-
-static int store_halts(void *context, struct fleet_host *host)
-{
-    for (size_t i = 0; i < DELIVERY_HALTS_MAX; i++) {
-        const struct halt_item *halt = &host->mailbox->halts[i];
-
-        if (halt->id[0])
-            (void)store_item(context, halt->id, host->id, "halt", halt->envelope, NULL, NULL);
-    }
-    return 0;
+    strcpy(halt->id, id);
+    if (host->mailbox.held)
+        answer(host, waiting_halts(&host->mailbox));
+    (void)store_item(host, id, "halt", envelope, NULL, NULL);
 }
 
 void delivery_store_halts(struct coordinator *coordinator)
 {
-    fleet_each(coordinator, store_halts, coordinator);
+    struct fleet_host *host;
+
+    for (size_t i = 0; (host = fleet_at(coordinator, i)); i++)
+        for (size_t k = 0; k < DELIVERY_HALTS_MAX; k++)
+            if (host->mailbox.halts[k].id[0])
+                (void)store_item(host, host->mailbox.halts[k].id, "halt", host->mailbox.halts[k].envelope,
+                                 NULL, NULL);
 }
 
 int delivery_send(struct coordinator *coordinator, const char *id, const struct envelope *envelope,
@@ -285,37 +228,25 @@ int delivery_send(struct coordinator *coordinator, const char *id, const struct 
         return error_oom(error);
     uuid_new(item);
     if (envelope->kind == ENVELOPE_HALT) {
-        mailbox_halt(host->mailbox, item, TAKE_PTR(text));
+        send_halt(host, item, TAKE_PTR(text));
         return 0;
     }
-    r = store_item(coordinator, item, id, envelope_kind_name(envelope->kind), text, mandate_hash, error);
-    if (r < 0)
-        return r;
-    mailbox_schedule(host->mailbox);
-    return 0;
+    r = store_item(host, item, envelope_kind_name(envelope->kind), text, mandate_hash, error);
+    if (r == 0)
+        schedule(host);
+    return r;
 }
 
 void delivery_nudge(struct coordinator *coordinator, const char *id)
 {
     struct fleet_host *host = fleet_find(coordinator, id);
 
-    if (!host)
-        return;
-    host->mailbox->is_urgent = true;
-    mailbox_schedule(host->mailbox);
-}
-
-static int age_halts(void *context, struct fleet_host *host)
-{
-    for (size_t i = 0; i < DELIVERY_HALTS_MAX; i++)
-        if (host->mailbox->halts[i].created_usec < time_now_usec() - DELIVERY_KEEP_USEC)
-            halt_clear(&host->mailbox->halts[i]);
-    return 0;
+    if (host)
+        be_urgent(host);
 }
 
 void delivery_age(struct coordinator *coordinator)
 {
-    fleet_each(coordinator, age_halts, NULL);
     (void)store_write(coordinator->store, NULL, "DELETE FROM items WHERE created < ?", "i",
-                      time_now_usec() - DELIVERY_KEEP_USEC);
+                      time_now_usec() - KEEP_USEC);
 }

@@ -40,38 +40,23 @@ static int check_proof(const struct joining *joining, const struct public_key *k
     return 0;
 }
 
-static int join_decode(struct joining *ret, struct document **ret_document, struct fleet_host *ret_host,
-                       struct http_request *request, struct error *error)
-{
-    int r = document_parse_json(ret_document, "join", request->body, request->length, error);
-
-    if (r == 0)
-        r = node_decode(*ret_document, document_root(*ret_document), join_fields, ret, error);
-    if (r == 0)
-        r = labels_check(*ret_document, ret->labels, error);
-    if (r < 0)
-        return r;
-    if (public_key_parse(&ret_host->key, ret->public) < 0)
-        return error_set(error, EINVAL, "join: public: expected an Ed25519 key in base64");
-    snprintf(ret_host->id, sizeof(ret_host->id), "%s", ret->host);
-    snprintf(ret_host->address, sizeof(ret_host->address), "%s", ret->address ? ret->address : "");
-    ret_host->joined_usec = ret_host->last_seen_usec = ret_host->saved_usec = time_now_usec();
-    ret_host->labels = node_to_json(ret->labels);
-    return ret_host->labels ? 0 : error_oom(error);
-}
-
 /* Everything is checked before the token loses a use and the name is given away. */
-static int join_decide(struct coordinator *coordinator, const struct joining *joining,
-                       const struct fleet_host *host, char **ret_certificate, struct error *error)
+static int join_decide(struct coordinator *coordinator, const struct joining *joining, char **ret_certificate,
+                       struct error *error)
 {
+    struct fleet_host host = {.labels = joining->labels->json, .joined_usec = time_now_usec()};
     int r;
 
-    r = check_proof(joining, &host->key, error);
+    if (public_key_parse(&host.key, joining->public) < 0)
+        return error_set(error, EINVAL, "join: public: expected an Ed25519 key in base64");
+    snprintf(host.id, sizeof(host.id), "%s", joining->host);
+    snprintf(host.address, sizeof(host.address), "%s", joining->address ? joining->address : "");
+    r = check_proof(joining, &host.key, error);
     if (r == 0)
-        r = ca_issue_agent(coordinator->ca, host->id, joining->csr, ret_certificate, error);
+        r = ca_issue_agent(coordinator->ca, host.id, joining->csr, ret_certificate, error);
     if (r == 0)
-        r = tokens_use(coordinator->store, joining->token, host->labels, error);
-    return r < 0 ? r : fleet_join(coordinator, host, error);
+        r = tokens_use(coordinator->store, joining->token, host.labels, error);
+    return r < 0 ? r : fleet_join(coordinator, &host, error);
 }
 
 static int status_of(int r)
@@ -91,26 +76,26 @@ void join_handle(void *context, struct http_request *request)
     struct coordinator *coordinator = context;
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_free_ char *certificate = NULL;
-    struct fleet_host host = {.labels = NULL};
     struct joining joining = {NULL};
-    struct error error = {.text = ""};
+    struct error error;
     int r;
 
     if (coordinator_refuses(coordinator, request))
         return;
-    r = join_decode(&joining, &document, &host, request, &error);
+    r = document_decode(&document, "join", request->body, request->length, join_fields, &joining, &error);
     if (r == 0)
-        r = join_decide(coordinator, &joining, &host, &certificate, &error);
+        r = labels_check(document, joining.labels, &error);
+    if (r == 0)
+        r = join_decide(coordinator, &joining, &certificate, &error);
     if (r < 0) {
         coordinator_say(coordinator, "join refused: %s", error.text);
         http_reply_error(request, status_of(r), "%s", error.text);
-    } else {
-        coordinator_say(coordinator, "host %s joined", host.id);
-        coordinator_reply_later(coordinator, request, 200,
-                                json_pack("{s:s, s:s, s:s}", "certificate", certificate, "ca",
-                                          ca_pem(coordinator->ca), "roots", coordinator->roots_text));
+        return;
     }
-    json_decref(host.labels);
+    coordinator_say(coordinator, "host %s joined", joining.host);
+    coordinator_reply_later(coordinator, request, 200,
+                            json_pack("{s:s, s:s, s:s}", "certificate", certificate, "ca",
+                                      ca_pem(coordinator->ca), "roots", coordinator->roots_text));
 }
 
 void join_handle_renew(void *context, struct http_request *request)
@@ -119,14 +104,13 @@ void join_handle_renew(void *context, struct http_request *request)
     struct coordinator *coordinator = context;
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_free_ char *certificate = NULL;
-    struct error error = {.text = ""};
     const char *csr = NULL;
+    struct error error;
 
-    if (!fleet_find(coordinator, request->peer))
-        http_reply_error(request, 403, "this host is not known: it aged out, join again");
-    else if (document_parse_json(&document, "renew", request->body, request->length, &error) < 0 ||
-             node_decode(document, document_root(document), fields, &csr, &error) < 0 ||
-             ca_issue_agent(coordinator->ca, request->peer, csr, &certificate, &error) < 0)
+    if (!fleet_require(coordinator, request))
+        return;
+    if (document_decode(&document, "renew", request->body, request->length, fields, &csr, &error) < 0 ||
+        ca_issue_agent(coordinator->ca, request->peer, csr, &certificate, &error) < 0)
         http_reply_error(request, 400, "%s", error.text);
     else
         http_reply_json(request, 200, json_pack("{s:s}", "certificate", certificate));

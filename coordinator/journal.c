@@ -10,8 +10,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "delivery.h"
-
 /* One line as it is decoded; what is not needed here is still checked. */
 struct line {
     struct host_event event;
@@ -40,45 +38,28 @@ static const struct field line_fields[] = {
     {NULL},
 };
 
-struct stored {
-    bool is_there;
-    char hash[HASH_TEXT_MAX];
-};
-
-static int on_stored(void *context, const struct store_row *row)
-{
-    struct stored *stored = context;
-
-    stored->is_there = true;
-    strncpy(stored->hash, store_text(row, 0), sizeof(stored->hash) - 1);
-    return 0;
-}
-
 /* Is what the store holds at @sequence of @host's chain the line with @hash? Return: 1 yes, 0 no, -errno */
-static int chain_holds(struct coordinator *coordinator, const struct fleet_host *host, int64_t sequence,
-                       const char *hash, struct error *error)
+static int chain_holds(const struct fleet_host *host, int64_t sequence, const char *hash, struct error *error)
 {
-    struct stored stored = {.is_there = false};
-    int r;
+    _cleanup_(store_row_freep) struct store_row *row = NULL;
 
     if (sequence == 0)
         return strspn(hash, "0") == strlen(hash);
-    r = store_query(coordinator->store, on_stored, &stored, error,
-                    "SELECT hash FROM events WHERE host = ? AND sequence = ?", "si", host->id, sequence);
-    return r < 0 ? r : stored.is_there && strcmp(stored.hash, hash) == 0;
+    row = store_select(host->coordinator->store, error,
+                       "SELECT 1 FROM events WHERE host = ? AND sequence = ? AND hash = ?", "sis", host->id,
+                       sequence, hash);
+    return store_next(row, error);
 }
 
-static int chain_broken(struct coordinator *coordinator, struct fleet_host *host, int64_t sequence,
-                        const char *what, struct error *error)
+static int chain_broken(struct fleet_host *host, int64_t sequence, const char *what, struct error *error)
 {
     int r = error_set(error, EPROTO, "host %s: event %" PRId64 ": %s", host->id, sequence, what);
 
-    fleet_suspect(coordinator, host, error->text);
+    fleet_suspect(host, error->text);
     return r;
 }
 
-static int insert_line(struct coordinator *coordinator, struct fleet_host *host, struct line *line,
-                       struct error *error)
+static int insert_line(struct fleet_host *host, struct line *line, struct error *error)
 {
     _cleanup_free_ char *text = strndup(line->text, line->length);
     int r;
@@ -86,7 +67,7 @@ static int insert_line(struct coordinator *coordinator, struct fleet_host *host,
     if (!text)
         return error_oom(error);
     r = store_write(
-        coordinator->store, error,
+        host->coordinator->store, error,
         "INSERT INTO events (host, sequence, hash, line, run, kind, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         "sissssi", host->id, line->event.sequence, line->hash, text, line->event.run, line->event.kind,
         line->event.at_usec);
@@ -94,22 +75,22 @@ static int insert_line(struct coordinator *coordinator, struct fleet_host *host,
         return r;
     host->sequence = line->event.sequence;
     memcpy(host->hash, line->hash, sizeof(host->hash));
-    runs_on_event(coordinator, host, &line->event);
+    runs_on_event(host->coordinator, host, &line->event);
     return 0;
 }
 
 /* Takes what is stored from @line on out of the chain. What is disputed is kept: it shows who said what. */
-static int cut_chain(struct coordinator *coordinator, struct fleet_host *host, const struct line *line,
-                     struct error *error)
+static int cut_chain(struct fleet_host *host, const struct line *line, struct error *error)
 {
-    int r = store_write(coordinator->store, error,
+    int r = store_write(host->coordinator->store, error,
                         "INSERT INTO disputed (host, sequence, hash, line, since)"
                         " SELECT host, sequence, hash, line, ? FROM events WHERE host = ? AND sequence >= ?",
                         "isi", time_now_usec(), host->id, line->event.sequence);
 
-    if (r >= 0)
-        r = store_write(coordinator->store, error, "DELETE FROM events WHERE host = ? AND sequence >= ?",
-                        "si", host->id, line->event.sequence);
+    if (r == 0)
+        r = store_write(host->coordinator->store, error,
+                        "DELETE FROM events WHERE host = ? AND sequence >= ?", "si", host->id,
+                        line->event.sequence);
     if (r < 0)
         return r;
     host->sequence = line->event.sequence - 1;
@@ -119,31 +100,29 @@ static int cut_chain(struct coordinator *coordinator, struct fleet_host *host, c
 
 /* A line where there is one already. Return: 0 = to be inserted now, 1 = it came before (delivery repeats,
  * effects don't), -errno */
-static int meet_stored(struct coordinator *coordinator, struct fleet_host *host, const struct line *line,
-                       struct error *error)
+static int meet_stored(struct fleet_host *host, const struct line *line, struct error *error)
 {
     int64_t sequence = line->event.sequence;
-    int r = chain_holds(coordinator, host, sequence, line->hash, error);
+    int r = chain_holds(host, sequence, line->hash, error);
 
     if (r != 0)
         return r;
     if (!host->is_disputed || sequence <= host->head_sequence)
-        return chain_broken(coordinator, host, sequence, "differs from the one in the store", error);
-    r = chain_holds(coordinator, host, sequence - 1, line->previous, error);
+        return chain_broken(host, sequence, "differs from the one in the store", error);
+    r = chain_holds(host, sequence - 1, line->previous, error);
     if (r == 0)
-        return chain_broken(coordinator, host, sequence, "does not follow the one in the store", error);
-    return r < 0 ? r : cut_chain(coordinator, host, line, error);
+        return chain_broken(host, sequence, "does not follow the one in the store", error);
+    return r < 0 ? r : cut_chain(host, line, error);
 }
 
-static int take_line(struct coordinator *coordinator, struct fleet_host *host, struct line *line,
-                     struct error *error)
+static int take_line(struct fleet_host *host, struct line *line, struct error *error)
 {
     int r;
 
     if (strcmp(line->event.host, host->id) != 0)
         return error_set(error, EINVAL, "an event of host %s from host %s", line->event.host, host->id);
     if (line->event.sequence <= host->sequence) {
-        r = meet_stored(coordinator, host, line, error);
+        r = meet_stored(host, line, error);
         if (r != 0)
             return r < 0 ? r : 0;
     }
@@ -151,13 +130,11 @@ static int take_line(struct coordinator *coordinator, struct fleet_host *host, s
         return error_set(error, EPROTO, "host %s: event %" PRId64 " came before event %" PRId64, host->id,
                          line->event.sequence, host->sequence + 1);
     if (strcmp(line->previous, host->hash) != 0)
-        return chain_broken(coordinator, host, line->event.sequence, "does not follow the one in the store",
-                            error);
-    return insert_line(coordinator, host, line, error);
+        return chain_broken(host, line->event.sequence, "does not follow the one in the store", error);
+    return insert_line(host, line, error);
 }
 
-static int parse_line(struct coordinator *coordinator, struct fleet_host *host, const char *text,
-                      size_t length, struct error *error)
+static int parse_line(struct fleet_host *host, const char *text, size_t length, struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
     struct line line = {.text = text, .length = length};
@@ -171,60 +148,52 @@ static int parse_line(struct coordinator *coordinator, struct fleet_host *host, 
         return r;
     line.event.document = document;
     line.event.root = document_root(document);
-    return take_line(coordinator, host, &line, error);
+    return take_line(host, &line, error);
 }
 
 /* Up to @sequence the chain is the host's own word, and stays. */
-static int prove_chain(struct coordinator *coordinator, struct fleet_host *host, int64_t sequence,
-                       struct error *error)
+static int prove_chain(struct fleet_host *host, int64_t sequence, struct error *error)
 {
-    int r;
-
     host->is_disputed = false;
     if (sequence <= host->head_sequence)
         return 0;
     host->head_sequence = sequence;
-    r = store_write(coordinator->store, error, "UPDATE hosts SET proved = ? WHERE id = ?", "is", sequence,
-                    host->id);
-    return r < 0 ? r : 0;
+    return store_write(host->coordinator->store, error, "UPDATE hosts SET proved = ? WHERE id = ?", "is",
+                       sequence, host->id);
 }
 
 /* A host's own signature speaks against what came in its name after the last proof. */
-static int dispute_chain(struct coordinator *coordinator, struct fleet_host *host, int64_t sequence,
-                         const char *what, struct error *error)
+static int dispute_chain(struct fleet_host *host, int64_t sequence, const char *what, struct error *error)
 {
     host->is_disputed = true;
-    return chain_broken(coordinator, host, sequence, what, error);
+    return chain_broken(host, sequence, what, error);
 }
 
 /* A head that was ahead of what had come, and now is not. */
-static int judge_head(struct coordinator *coordinator, struct fleet_host *host, struct error *error)
+static int judge_head(struct fleet_host *host, struct error *error)
 {
-    const char *hash = delivery_head(host)->hash;
-    int64_t sequence = delivery_head(host)->sequence;
+    struct pending_head *head = &host->head;
     int r;
 
-    if (!hash[0] || sequence > host->sequence || store_failure(coordinator->store))
+    if (!head->hash[0] || head->sequence > host->sequence || store_failure(host->coordinator->store))
         return 0;
-    r = chain_holds(coordinator, host, sequence, hash, error);
-    if (r < 0)
-        return r;
+    r = chain_holds(host, head->sequence, head->hash, error);
+    if (r > 0)
+        r = prove_chain(host, head->sequence, error);
+    else if (r == 0)
+        r = dispute_chain(host, head->sequence, "the host signed another one than came", error);
+    if (r < 0 && r != -EPROTO)
+        return r; /* judged again when the store answers */
+    head->hash[0] = '\0';
     if (r == 0) {
-        delivery_head(host)->hash[0] = '\0';
-        return dispute_chain(coordinator, host, sequence, "the host signed another one than came", error);
+        host->head_nonce_usec = head->nonce_usec;
+        runs_on_head(host->coordinator, host);
     }
-    r = prove_chain(coordinator, host, sequence, error);
-    if (r < 0)
-        return r;
-    host->head_usec = delivery_head(host)->at_usec;
-    host->head_nonce_usec = delivery_head(host)->nonce_usec;
-    delivery_head(host)->hash[0] = '\0';
-    runs_on_head(coordinator, host);
-    return 0;
+    return r;
 }
 
-int journal_ingest(struct coordinator *coordinator, struct fleet_host *host, const char *lines, size_t length,
-                   int64_t *ret_wanted, struct error *error)
+int journal_ingest(struct fleet_host *host, const char *lines, size_t length, int64_t *ret_wanted,
+                   struct error *error)
 {
     const char *end = lines + length;
     int r = 0;
@@ -233,11 +202,11 @@ int journal_ingest(struct coordinator *coordinator, struct fleet_host *host, con
         const char *newline = memchr(lines, '\n', (size_t)(end - lines));
         const char *stop = newline ? newline : end;
 
-        r = parse_line(coordinator, host, lines, (size_t)(stop - lines), error);
+        r = parse_line(host, lines, (size_t)(stop - lines), error);
         lines = newline ? newline + 1 : end;
     }
     if (r == 0)
-        r = judge_head(coordinator, host, error);
+        r = judge_head(host, error);
     *ret_wanted = (r < 0 && host->is_disputed ? host->head_sequence : host->sequence) + 1;
     return r;
 }
@@ -258,8 +227,15 @@ static const struct field head_fields[] = {
     {NULL},
 };
 
-int journal_take_head(struct coordinator *coordinator, struct fleet_host *host,
-                      const struct envelope *envelope, struct error *error)
+static const struct nonce *find_nonce(const struct fleet_host *host, const char *text)
+{
+    for (size_t i = 0; i < DELIVERY_NONCES; i++)
+        if (strcmp(host->mailbox.nonces[i].text, text) == 0)
+            return &host->mailbox.nonces[i];
+    return NULL;
+}
+
+int journal_take_head(struct fleet_host *host, const struct envelope *envelope, struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
     struct head head = {NULL};
@@ -274,21 +250,20 @@ int journal_take_head(struct coordinator *coordinator, struct fleet_host *host,
         return r;
     if (strcmp(head.host, host->id) != 0)
         return error_set(error, EINVAL, "head: of host %s, from host %s", head.host, host->id);
-    nonce = delivery_find_nonce(host, head.nonce);
+    nonce = find_nonce(host, head.nonce);
     if (!nonce)
         return 0; /* given out before a restart, or replayed: proves nothing, means nothing */
     if (head.sequence < nonce->sequence) {
-        r = chain_holds(coordinator, host, head.sequence, head.hash, error);
+        r = chain_holds(host, head.sequence, head.hash, error);
         if (r > 0)
-            r = prove_chain(coordinator, host, head.sequence, error);
-        return r < 0 ? r
-                     : dispute_chain(coordinator, host, nonce->sequence,
-                                     "came, but the host's chain ends before it", error);
+            r = prove_chain(host, head.sequence, error);
+        return r < 0
+                   ? r
+                   : dispute_chain(host, nonce->sequence, "came, but the host's chain ends before it", error);
     }
-    *delivery_head(host) = (struct pending_head){
-        .sequence = head.sequence, .at_usec = time_now_usec(), .nonce_usec = nonce->at_usec};
-    memcpy(delivery_head(host)->hash, head.hash, HASH_TEXT_MAX);
-    return judge_head(coordinator, host, error);
+    host->head = (struct pending_head){.sequence = head.sequence, .nonce_usec = nonce->at_usec};
+    memcpy(host->head.hash, head.hash, HASH_TEXT_MAX);
+    return judge_head(host, error);
 }
 
 static json_t *make_ack(struct coordinator *coordinator, const struct fleet_host *host, struct error *error)
@@ -308,20 +283,16 @@ static json_t *make_ack(struct coordinator *coordinator, const struct fleet_host
 void journal_handle_events(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    struct fleet_host *host = fleet_find(coordinator, request->peer);
+    struct fleet_host *host = fleet_require(coordinator, request);
     struct error error = {.text = "out of memory"};
     int64_t wanted = 0;
     int r;
 
-    if (!host) {
-        http_reply_error(request, 403, "this host is not known: it aged out, join again");
+    if (!host || coordinator_refuses(coordinator, request))
         return;
-    }
-    if (coordinator_refuses(coordinator, request))
-        return;
-    r = fleet_saw(coordinator, host, &error);
+    r = fleet_saw(host, &error);
     if (r == 0)
-        r = journal_ingest(coordinator, host, request->body, request->length, &wanted, &error);
+        r = journal_ingest(host, request->body, request->length, &wanted, &error);
     if (r == 0) /* sealed now, sent when what it says is true */
         coordinator_reply_later(coordinator, request, 200, make_ack(coordinator, host, &error));
     else if (r == -EPROTO)

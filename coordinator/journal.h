@@ -12,11 +12,10 @@
  * What fits before a fault is kept. Return: 0, -EINVAL for a line that can't be read, -EPROTO for a break in
  * the chain
  */
-int journal_ingest(struct coordinator *coordinator, struct fleet_host *host, const char *lines, size_t length,
-                   int64_t *ret_wanted, struct error *error);
+int journal_ingest(struct fleet_host *host, const char *lines, size_t length, int64_t *ret_wanted,
+                   struct error *error);
 
 /** journal_take_head() - an envelope that must be @host's own; old nonces are passed over */
-int journal_take_head(struct coordinator *coordinator, struct fleet_host *host,
-                      const struct envelope *envelope, struct error *error);
+int journal_take_head(struct fleet_host *host, const struct envelope *envelope, struct error *error);
 
 void journal_handle_events(void *context, struct http_request *request);

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "agents.h"
-#include "delivery.h"
 #include "journal.h"
 
 #define RECEIVED_MAX 64
@@ -52,83 +51,67 @@ static int take_clock(const struct document *document, const struct node *node, 
     return 0;
 }
 
-static int take_received(struct coordinator *coordinator, const struct document *document,
-                         const struct node *list, struct fleet_host *host, struct error *error)
+static int take_received(const struct document *document, const struct node *list, struct fleet_host *host,
+                         struct error *error)
 {
     int r = 0;
 
     for (const struct node *id = list->first; r == 0 && id; id = id->next) {
         if (id->type != DOCUMENT_STRING || !uuid_is_valid(id->string))
             return node_error(document, id, error, "expected an item's id");
-        r = delivery_received(coordinator, host, id->string, error);
+        r = delivery_received(host, id->string, error);
     }
     return r;
 }
 
-static int take_head(struct coordinator *coordinator, const struct node *node, struct fleet_host *host,
-                     struct error *error)
+static int take_head(const struct node *node, struct fleet_host *host, struct error *error)
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
-    _cleanup_free_ char *text = NULL;
-    json_t *json;
+    _cleanup_free_ char *text = json_dumps(node->json, JSON_COMPACT | JSON_ENCODE_ANY);
     int r;
 
     if (node->type == DOCUMENT_NULL)
         return 0;
-    json = node_to_json(node);
-    text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
     if (!text)
         return error_oom(error);
     r = envelope_parse(&envelope, "head", ENVELOPE_HEAD, text, strlen(text), error);
     if (r == 0)
-        r = journal_take_head(coordinator, host, envelope, error);
+        r = journal_take_head(host, envelope, error);
     if (r == -EPROTO) /* the host is marked; its orders and halts still have to reach it */
         r = 0;
     return r;
 }
 
-static int take_poll(struct coordinator *coordinator, struct http_request *request, struct fleet_host *host,
-                     bool *ret_is_first, struct error *error)
+static int take_poll(struct fleet_host *host, struct http_request *request, bool *ret_is_first,
+                     struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
     struct poll poll = {.is_first = false};
     int r;
 
-    r = document_parse_json(&document, "poll", request->body, request->length, error);
+    r = document_decode(&document, "poll", request->body, request->length, poll_fields, &poll, error);
     if (r == 0)
-        r = node_decode(document, document_root(document), poll_fields, &poll, error);
-    if (r == 0)
-        r = fleet_saw(coordinator, host, error);
+        r = fleet_saw(host, error);
     if (r == 0)
         r = take_clock(document, poll.clock, host, error);
     if (r == 0)
-        r = take_received(coordinator, document, poll.received, host, error);
+        r = take_received(document, poll.received, host, error);
     if (r == 0)
-        r = take_head(coordinator, poll.head, host, error);
+        r = take_head(poll.head, host, error);
     *ret_is_first = poll.is_first;
     return r;
-}
-
-static struct fleet_host *require_host(struct coordinator *coordinator, struct http_request *request)
-{
-    struct fleet_host *host = fleet_find(coordinator, request->peer);
-
-    if (!host)
-        http_reply_error(request, 403, "this host is not known: it aged out, join again");
-    return host;
 }
 
 void poll_handle(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    struct fleet_host *host = require_host(coordinator, request);
+    struct fleet_host *host = fleet_require(coordinator, request);
     struct error error = {.text = ""};
     bool is_first;
 
     if (!host)
         return;
-    if (take_poll(coordinator, request, host, &is_first, &error) < 0) {
+    if (take_poll(host, request, &is_first, &error) < 0) {
         http_reply_error(request, 400, "%s", error.text);
         return;
     }
@@ -142,8 +125,7 @@ void poll_handle_time(void *context, struct http_request *request)
     http_reply_json(request, 200, json_pack("{s:o}", "now", json_time(time_now_usec())));
 }
 
-static int take_answer(struct coordinator *coordinator, struct http_request *request, struct fleet_host *host,
-                       struct error *error)
+static int take_answer(struct fleet_host *host, struct http_request *request, struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
@@ -162,28 +144,26 @@ static int take_answer(struct coordinator *coordinator, struct http_request *req
     named = node_string(document_root(document), "host");
     if (!ask || !uuid_is_valid(ask) || !named || strcmp(named, host->id) != 0)
         return error_set(error, EINVAL, "answer: expected the id of an ask, and host %s", host->id);
-    r = store_write(coordinator->store, error,
+    r = store_write(host->coordinator->store, error,
                     "INSERT INTO answers (ask, host, envelope, received) VALUES (?, ?, ?, ?)", "sssi", ask,
                     host->id, request->body, time_now_usec());
     if (r == -EEXIST) /* sent again because our reply was lost */
         return 0;
     if (r < 0)
         return r;
-    runs_on_answer(coordinator, host, document);
+    runs_on_answer(host->coordinator, host, document);
     return 0;
 }
 
 void poll_handle_answers(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    struct fleet_host *host = require_host(coordinator, request);
+    struct fleet_host *host = fleet_require(coordinator, request);
     struct error error = {.text = ""};
 
-    if (!host)
+    if (!host || coordinator_refuses(coordinator, request))
         return;
-    if (coordinator_refuses(coordinator, request))
-        return;
-    if (take_answer(coordinator, request, host, &error) < 0)
+    if (take_answer(host, request, &error) < 0)
         http_reply_error(request, error.code == EROFS ? 503 : 400, "%s", error.text);
     else
         coordinator_reply_later(coordinator, request, 200, json_object());

@@ -2,31 +2,29 @@
  * documents are kept as they came. */
 #include "store.h"
 
-const char *const store_schema[] = {
-    "CREATE TABLE hosts (id TEXT PRIMARY KEY, public TEXT NOT NULL, labels TEXT NOT NULL, address TEXT NOT "
-    "NULL,"
-    " joined INTEGER NOT NULL, last_seen INTEGER NOT NULL, is_suspect INTEGER NOT NULL DEFAULT 0,"
-    " proved INTEGER NOT NULL DEFAULT 0) STRICT",
+/* clang-format off: one column a line would be hard to read */
+const char store_schema[] =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE hosts (id TEXT PRIMARY KEY, public TEXT NOT NULL, labels TEXT NOT NULL,"
+    "  address TEXT NOT NULL, joined INTEGER NOT NULL, last_seen INTEGER NOT NULL,"
+    "  is_suspect INTEGER NOT NULL DEFAULT 0, proved INTEGER NOT NULL DEFAULT 0) STRICT;"
     "CREATE TABLE tokens (id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, labels TEXT NOT NULL,"
-    " uses_left INTEGER NOT NULL CHECK (uses_left >= 0), created INTEGER NOT NULL, expires INTEGER NOT NULL,"
-    " by TEXT NOT NULL, is_revoked INTEGER NOT NULL DEFAULT 0) STRICT",
+    "  uses_left INTEGER NOT NULL CHECK (uses_left >= 0), created INTEGER NOT NULL,"
+    "  expires INTEGER NOT NULL, by TEXT NOT NULL, is_revoked INTEGER NOT NULL DEFAULT 0) STRICT;"
     /* what waits for a host, until it says that it has it */
     "CREATE TABLE items (id TEXT PRIMARY KEY, host TEXT NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,"
-    " kind TEXT NOT NULL, envelope TEXT NOT NULL, mandate TEXT, created INTEGER NOT NULL, received INTEGER) "
-    "STRICT",
-    "CREATE INDEX items_waiting ON items (host, id) WHERE received IS NULL",
+    "  kind TEXT NOT NULL, envelope TEXT NOT NULL, mandate TEXT, created INTEGER NOT NULL,"
+    "  received INTEGER) STRICT;"
+    "CREATE INDEX items_waiting ON items (host, id) WHERE received IS NULL;"
     /* the chains of the hosts; outlive them */
-    "CREATE TABLE events (host TEXT NOT NULL, sequence INTEGER NOT NULL, hash TEXT NOT NULL, line TEXT NOT "
-    "NULL,"
-    " run TEXT, kind TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (host, sequence)) STRICT",
-    "CREATE INDEX events_of_run ON events (run, host, sequence) WHERE run IS NOT NULL",
+    "CREATE TABLE events (host TEXT NOT NULL, sequence INTEGER NOT NULL, hash TEXT NOT NULL,"
+    "  line TEXT NOT NULL, run TEXT, kind TEXT NOT NULL, at INTEGER NOT NULL,"
+    "  PRIMARY KEY (host, sequence)) STRICT;"
+    "CREATE INDEX events_of_run ON events (run, host, sequence) WHERE run IS NOT NULL;"
     /* what was in a chain until the host's own signature spoke against it: evidence */
-    "CREATE TABLE disputed (host TEXT NOT NULL, sequence INTEGER NOT NULL, hash TEXT NOT NULL, line TEXT NOT "
-    "NULL,"
-    " since INTEGER NOT NULL) STRICT",
-    "CREATE TABLE answers (ask TEXT NOT NULL, host TEXT NOT NULL, envelope TEXT NOT NULL, received INTEGER "
-    "NOT NULL,"
-    " PRIMARY KEY (ask, host)) STRICT",
-    "CREATE TABLE mandates (hash TEXT PRIMARY KEY, envelope TEXT NOT NULL, received INTEGER NOT NULL) STRICT",
-    NULL,
-};
+    "CREATE TABLE disputed (host TEXT NOT NULL, sequence INTEGER NOT NULL, hash TEXT NOT NULL,"
+    "  line TEXT NOT NULL, since INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE answers (ask TEXT NOT NULL, host TEXT NOT NULL, envelope TEXT NOT NULL,"
+    "  received INTEGER NOT NULL, PRIMARY KEY (ask, host)) STRICT;"
+    "CREATE TABLE mandates (hash TEXT PRIMARY KEY, envelope TEXT NOT NULL, received INTEGER NOT NULL) STRICT;"
+    "PRAGMA user_version = " STORE_SCHEMA_VERSION "; COMMIT";

@@ -10,81 +10,63 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#define TEXT_OF(number) #number
-#define TEXT(number)    TEXT_OF(number)
-#define ROOM_BYTES      (1024 * 1024) /* less than this is free: a commit that works now fails soon */
+#define ROOM_BYTES (1024 * 1024) /* less than this is free: a commit that works now fails soon */
 
+/* Called after the commit of its turn; @done NULL = forgotten. */
 struct waiter {
     struct waiter *next;
+    uint64_t turn;
     void (*done)(void *context);
     void *context;
 };
 
 struct store {
     sqlite3 *database;
-    struct event_base *base;
-    struct event *turn; /* made active by the first write of a turn: runs after what is active now */
-    bool is_open;       /* a transaction is */
+    struct event *end; /* of a turn: made active by its first write, runs after what is active now */
+    bool is_open;      /* a transaction is */
+    uint64_t turn;
     struct waiter *waiters, **tail;
-    struct waiter *due; /* of the commit that has just been made */
     char failure[ERROR_TEXT_MAX];
     void (*failed)(void *context);
     void *failed_context;
 };
 
-struct store_row {
-    sqlite3_stmt *statement;
-};
-
-static void statement_finalize(sqlite3_stmt **statement)
+static sqlite3_stmt *statement_of(const struct store_row *row)
 {
-    sqlite3_finalize(*statement);
+    return (sqlite3_stmt *)row;
 }
 
-static int store_error(struct store *store, struct error *error, const char *what)
+static int store_error(sqlite3 *database, struct error *error, const char *what)
 {
-    int code = sqlite3_errcode(store->database);
+    int code = sqlite3_errcode(database);
     int number = code == SQLITE_CONSTRAINT ? EEXIST
                  : code == SQLITE_BUSY     ? EBUSY
                  : code == SQLITE_FULL     ? ENOSPC
                                            : EIO;
 
-    return error_set(error, number, "store: %s: %s", what, sqlite3_errmsg(store->database));
+    return error_set(error, number, "store: %s: %s", what, sqlite3_errmsg(database));
 }
 
 static int store_run(struct store *store, const char *sql, struct error *error)
 {
     if (sqlite3_exec(store->database, sql, NULL, NULL, NULL) != SQLITE_OK)
-        return store_error(store, error, sql);
+        return store_error(store->database, error, sql);
     return 0;
 }
 
 /* Final: SQLite may have rolled back what others believe written. */
 static int store_fail(struct store *store, struct error *error)
 {
-    char why[ERROR_TEXT_MAX];
-
-    snprintf(why, sizeof(why), "%s", error->text);
     if (!sqlite3_get_autocommit(store->database))
         (void)store_run(store, "ROLLBACK", NULL);
     store->is_open = false;
     if (!store->failure[0]) {
-        snprintf(store->failure, sizeof(store->failure), "%s", why);
+        snprintf(store->failure, sizeof(store->failure), "%s", error->text);
         if (store->failed)
             store->failed(store->failed_context);
     }
-    return error_set(error, EROFS, "%s", why);
-}
-
-static struct waiter *waiters_free(struct waiter *waiter)
-{
-    while (waiter) {
-        struct waiter *next = waiter->next;
-
-        free(waiter);
-        waiter = next;
-    }
-    return NULL;
+    error->code = EROFS;
+    return -EROFS;
 }
 
 static int store_commit(struct store *store)
@@ -99,66 +81,51 @@ static int store_commit(struct store *store)
     return 0;
 }
 
-static void on_turn(evutil_socket_t fd, short what, void *context)
+static void on_turn_end(evutil_socket_t fd, short what, void *context)
 {
     struct store *store = context;
+    uint64_t turn = store->turn++; /* who waits from now on waits for the next commit */
 
     (void)store_commit(store); /* who waits looks whether it failed */
-    store->due = TAKE_PTR(store->waiters);
-    store->tail = &store->waiters;
-    while (store->due) {
-        struct waiter *waiter = store->due;
+    while (store->waiters && store->waiters->turn <= turn) {
+        _cleanup_free_ struct waiter *waiter = store->waiters;
 
-        store->due = waiter->next;
+        store->waiters = waiter->next;
+        if (!store->waiters)
+            store->tail = &store->waiters;
         if (waiter->done)
             waiter->done(waiter->context);
-        free(waiter);
     }
-}
-
-static int on_version(void *context, const struct store_row *row)
-{
-    *(int64_t *)context = store_integer(row, 0);
-    return 0;
 }
 
 static int store_migrate(struct store *store, struct error *error)
 {
-    int64_t version = 0;
-    char pragma[64];
-    int r;
+    _cleanup_(store_row_freep) struct store_row *row = store_select(store, error, "PRAGMA user_version", "");
+    int r = store_next(row, error);
 
-    r = store_query(store, on_version, &version, error, "PRAGMA user_version", "");
-    if (r < 0 || version == STORE_SCHEMA_VERSION)
-        return r;
-    if (version != 0)
-        return error_set(error, EPROTONOSUPPORT, "store: schema %lld, this program knows %d: upgrade it",
-                         (long long)version, STORE_SCHEMA_VERSION);
-    r = store_run(store, "BEGIN IMMEDIATE", error);
-    for (size_t i = 0; r == 0 && store_schema[i]; i++)
-        r = store_run(store, store_schema[i], error);
-    snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", STORE_SCHEMA_VERSION);
-    if (r == 0)
-        r = store_run(store, pragma, error);
-    return r < 0 ? r : store_run(store, "COMMIT", error);
+    if (r < 0 || strcmp(store_text(row, 0), STORE_SCHEMA_VERSION) == 0)
+        return r < 0 ? r : 0;
+    if (store_integer(row, 0) != 0)
+        return error_set(error, EPROTONOSUPPORT,
+                         "store: schema %s, this program knows " STORE_SCHEMA_VERSION ": upgrade it",
+                         store_text(row, 0));
+    row = store_row_free(row); /* no transaction ends while a row is held */
+    return store_run(store, store_schema, error);
 }
 
 int store_open(struct store **ret, const char *path, struct event_base *base, struct error *error)
 {
-    static const char *const pragmas[] = {
-        "PRAGMA locking_mode = EXCLUSIVE", /* one connection, whoever tries */
-        "PRAGMA journal_mode = WAL",       "PRAGMA synchronous = FULL",
-        "PRAGMA foreign_keys = ON",        "PRAGMA trusted_schema = OFF",
-    };
+    static const char pragmas[] = "PRAGMA locking_mode = EXCLUSIVE;" /* one connection, whoever tries */
+                                  "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                                  "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;";
     _cleanup_(store_closep) struct store *store = calloc(1, sizeof(*store));
-    int r = 0, fd;
+    int r, fd;
 
     if (!store)
         return error_oom(error);
-    store->base = base;
     store->tail = &store->waiters;
-    store->turn = event_new(base, -1, 0, on_turn, store);
-    if (!store->turn)
+    store->end = event_new(base, -1, 0, on_turn_end, store);
+    if (!store->end)
         return error_oom(error);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -166,8 +133,7 @@ int store_open(struct store **ret, const char *path, struct event_base *base, st
     close(fd);
     if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
         return error_set(error, EIO, "store: %s: %s", path, sqlite3_errmsg(store->database));
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(pragmas); i++)
-        r = store_run(store, pragmas[i], error);
+    r = store_run(store, pragmas, error);
     if (r == 0)
         r = store_migrate(store, error);
     if (r == -EBUSY)
@@ -183,10 +149,13 @@ struct store *store_close(struct store *store)
     if (!store)
         return NULL;
     (void)store_commit(store);
-    waiters_free(store->waiters);
+    for (struct waiter *waiter; (waiter = store->waiters);) {
+        store->waiters = waiter->next;
+        free(waiter);
+    }
     sqlite3_close(store->database);
-    if (store->turn)
-        event_free(store->turn);
+    if (store->end)
+        event_free(store->end);
     free(store);
     return NULL;
 }
@@ -220,8 +189,8 @@ int store_retry(struct store *store, void (*write)(void *context), void *context
     memcpy(why, store->failure, sizeof(why));
     store->failure[0] = '\0';
     write(context);
-    r = store_write(store, error, "PRAGMA user_version = " TEXT(STORE_SCHEMA_VERSION), ""); /* as it was */
-    if (r >= 0)
+    r = store_write(store, error, "PRAGMA user_version = " STORE_SCHEMA_VERSION, ""); /* as it was */
+    if (r == 0)
         r = store_flush(store, error);
     if (r < 0 && !store->failure[0])
         memcpy(store->failure, why, sizeof(why));
@@ -246,13 +215,18 @@ static int bind_all(sqlite3_stmt *statement, const char *format, va_list argumen
     return r;
 }
 
-static int store_prepare(struct store *store, sqlite3_stmt **ret, const char *sql, const char *format,
-                         va_list arguments, struct error *error)
+/* NULL = it failed */
+static struct store_row *store_prepare(struct store *store, struct error *error, const char *sql,
+                                       const char *format, va_list arguments)
 {
-    if (sqlite3_prepare_v2(store->database, sql, -1, ret, NULL) != SQLITE_OK ||
-        bind_all(*ret, format, arguments) != SQLITE_OK)
-        return store_error(store, error, sql);
-    return 0;
+    _cleanup_(store_row_freep) struct store_row *row = NULL;
+
+    if (sqlite3_prepare_v2(store->database, sql, -1, (sqlite3_stmt **)&row, NULL) != SQLITE_OK ||
+        bind_all(statement_of(row), format, arguments) != SQLITE_OK) {
+        store_error(store->database, error, sql);
+        return NULL;
+    }
+    return TAKE_PTR(row);
 }
 
 static int store_begin(struct store *store, struct error *error)
@@ -265,13 +239,13 @@ static int store_begin(struct store *store, struct error *error)
     if (r < 0)
         return r;
     store->is_open = true;
-    event_active(store->turn, EV_TIMEOUT, 0);
+    event_active(store->end, EV_TIMEOUT, 0);
     return 0;
 }
 
 int store_write(struct store *store, struct error *error, const char *sql, const char *format, ...)
 {
-    _cleanup_(statement_finalize) sqlite3_stmt *statement = NULL;
+    _cleanup_(store_row_freep) struct store_row *row = NULL;
     struct error local;
     va_list arguments;
     int r;
@@ -281,45 +255,78 @@ int store_write(struct store *store, struct error *error, const char *sql, const
     if (store->failure[0])
         return error_set(error, EROFS, "%s", store->failure);
     va_start(arguments, format);
-    r = store_prepare(store, &statement, sql, format, arguments, error);
+    row = store_prepare(store, error, sql, format, arguments);
     va_end(arguments);
-    if (r == 0)
-        r = store_begin(store, error);
+    r = row ? store_begin(store, error) : -error->code;
     if (r < 0)
         return r;
-    if (sqlite3_step(statement) == SQLITE_DONE)
-        return sqlite3_changes(store->database);
-    r = store_error(store, error, sql);
-    return r == -ENOSPC || sqlite3_get_autocommit(store->database) ? store_fail(store, error) : r;
+    r = store_next(row, error);
+    if (r == -ENOSPC || (r < 0 && sqlite3_get_autocommit(store->database)))
+        return store_fail(store, error);
+    return r;
+}
+
+int store_changes(const struct store *store)
+{
+    return sqlite3_changes(store->database);
+}
+
+struct store_row *store_select(struct store *store, struct error *error, const char *sql, const char *format,
+                               ...)
+{
+    struct store_row *row;
+    va_list arguments;
+
+    va_start(arguments, format);
+    row = store_prepare(store, error, sql, format, arguments);
+    va_end(arguments);
+    return row;
+}
+
+int store_next(struct store_row *row, struct error *error)
+{
+    int step = row ? sqlite3_step(statement_of(row)) : SQLITE_ERROR;
+
+    if (step == SQLITE_ROW || step == SQLITE_DONE)
+        return step == SQLITE_ROW;
+    return row ? store_error(sqlite3_db_handle(statement_of(row)), error, sqlite3_sql(statement_of(row)))
+               : -EIO; /* store_select() has said why */
+}
+
+struct store_row *store_row_free(struct store_row *row)
+{
+    sqlite3_finalize(statement_of(row));
+    return NULL;
 }
 
 int store_query(struct store *store, int (*each)(void *context, const struct store_row *row), void *context,
                 struct error *error, const char *sql, const char *format, ...)
 {
-    _cleanup_(statement_finalize) sqlite3_stmt *statement = NULL;
+    _cleanup_(store_row_freep) struct store_row *row = NULL;
     va_list arguments;
-    int r, step = SQLITE_DONE;
+    int r;
 
     va_start(arguments, format);
-    r = store_prepare(store, &statement, sql, format, arguments, error);
+    row = store_prepare(store, error, sql, format, arguments);
     va_end(arguments);
-    while (r == 0 && (step = sqlite3_step(statement)) == SQLITE_ROW)
-        r = each(context, &(struct store_row){statement});
-    if (r == 0 && step != SQLITE_DONE)
-        return store_error(store, error, sql);
+    while ((r = store_next(row, error)) > 0) {
+        r = each(context, row);
+        if (r != 0)
+            return r;
+    }
     return r;
 }
 
 const char *store_text(const struct store_row *row, int column)
 {
-    const char *text = (const char *)sqlite3_column_text(row->statement, column);
+    const char *text = (const char *)sqlite3_column_text(statement_of(row), column);
 
     return text ? text : "";
 }
 
 int64_t store_integer(const struct store_row *row, int column)
 {
-    return sqlite3_column_int64(row->statement, column);
+    return sqlite3_column_int64(statement_of(row), column);
 }
 
 void store_after_commit(struct store *store, void (*done)(void *context), void *context)
@@ -331,18 +338,15 @@ void store_after_commit(struct store *store, void (*done)(void *context), void *
         done(context);
         return;
     }
-    *waiter = (struct waiter){.done = done, .context = context};
+    *waiter = (struct waiter){NULL, store->turn, done, context};
     *store->tail = waiter;
     store->tail = &waiter->next;
-    event_active(store->turn, EV_TIMEOUT, 0);
+    event_active(store->end, EV_TIMEOUT, 0);
 }
 
 void store_forget(struct store *store, void *context)
 {
-    struct waiter *lists[] = {store->waiters, store->due};
-
-    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-        for (struct waiter *waiter = lists[i]; waiter; waiter = waiter->next)
-            if (waiter->context == context)
-                waiter->done = NULL;
+    for (struct waiter *waiter = store->waiters; waiter; waiter = waiter->next)
+        if (waiter->context == context)
+            waiter->done = NULL;
 }

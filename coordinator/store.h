@@ -22,16 +22,31 @@ DEFINE_CLEANUP(struct store *, store_close)
 /**
  * store_write() - one INSERT, UPDATE or DELETE
  * @format: a letter for each `?`: s = const char * (NULL = SQL null), i = int64_t
- * Return: number of rows changed, or -errno (-EEXIST for a broken uniqueness, -EROFS once a commit failed)
+ * Return: 0 or -errno (-EEXIST for a broken uniqueness, -EROFS once a commit failed)
  */
 int store_write(struct store *store, struct error *error, const char *sql, const char *format, ...);
+/** store_changes() - rows that the last store_write() changed */
+int store_changes(const struct store *store);
 
-/** store_query() - @each is called for each row until it returns other than 0, which is then returned; @each
- * must not write */
-int store_query(struct store *store, int (*each)(void *context, const struct store_row *row), void *context,
-                struct error *error, const char *sql, const char *format, ...);
+/** store_select() - for store_next(), and then to be freed; NULL = it failed, which store_next() repeats */
+struct store_row *store_select(struct store *store, struct error *error, const char *sql, const char *format,
+                               ...);
+/** store_next() - Return: 1 = @row is the next one, 0 = there are no more, -errno */
+int store_next(struct store_row *row, struct error *error);
+struct store_row *store_row_free(struct store_row *row);
+DEFINE_CLEANUP(struct store_row *, store_row_free)
 const char *store_text(const struct store_row *row, int column); /* "" for null */
 int64_t store_integer(const struct store_row *row, int column);
+
+/** STORE_TIME() - SQL: the RFC 3339 text of a column of microseconds */
+#define STORE_TIME(column)                                                                                   \
+    "strftime('%Y-%m-%dT%H:%M:%S', " column " / 1000000, 'unixepoch')"                                       \
+    " || printf('.%06dZ', " column " % 1000000)"
+
+/** store_query() - the same with a function, called for each row until it returns other than 0, which is then
+ * returned */
+int store_query(struct store *store, int (*each)(void *context, const struct store_row *row), void *context,
+                struct error *error, const char *sql, const char *format, ...);
 
 /** store_after_commit() - call @done once all that was written so far is durable, or never will be: see
  * store_failure(); drop it with store_forget() */
@@ -51,6 +66,6 @@ void store_on_failure(struct store *store, void (*failed)(void *context), void *
  */
 int store_retry(struct store *store, void (*write)(void *context), void *context, struct error *error);
 
-/** store_schema - the statements that make an empty database, ended by NULL (store-schema.c) */
-extern const char *const store_schema[];
-#define STORE_SCHEMA_VERSION 1
+/** store_schema - the statements that make an empty database (store-schema.c) */
+extern const char store_schema[];
+#define STORE_SCHEMA_VERSION "1"

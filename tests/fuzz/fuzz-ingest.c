@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "coordinator/delivery.h"
 #include "coordinator/journal.h"
 
 static char folder[] = "grivet-fuzz-XXXXXX";
@@ -17,12 +16,6 @@ void runs_on_event(struct coordinator *c, struct fleet_host *h, const struct hos
 }
 void runs_on_head(struct coordinator *c, struct fleet_host *h)
 {
-}
-json_t *json_time(int64_t usec)
-{
-    char text[TIME_TEXT_MAX];
-
-    return json_string(time_format(usec, text));
 }
 
 static void on_notice(const char *text)
@@ -66,6 +59,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(host->hash, '0', sizeof(host->hash) - 1);
     if (store_write(coordinator.store, &error, "DELETE FROM events", "") < 0)
         abort();
-    journal_ingest(&coordinator, host, (const char *)data, size, &wanted, &error);
+    journal_ingest(host, (const char *)data, size, &wanted, &error);
     return 0;
 }

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import ssl
@@ -208,6 +209,10 @@ def test_token_expires_and_is_revoked(coordinator, tmp_path):
     revoked = coordinator.token()
     assert coordinator.ask("DELETE", "/v1/tokens/" + revoked.split(".")[0], who=coordinator.alice())[0] == 200
     assert "revoked" in host.join(coordinator, revoked)[1]["error"]
+    listed = coordinator.ask("GET", "/v1/tokens", who=coordinator.alice())[1]
+    assert [(t["id"], t["is_revoked"]) for t in listed] == [(short.split(".")[0], False), (revoked.split(".")[0], True)]
+    assert listed[0]["labels"] == {"group": "web"} and listed[0]["uses_left"] == 100000 and listed[0]["by"] == "alice"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", listed[0]["expires_at"])
     wait_for(lambda: host.join(coordinator, short)[0] == 403)
     assert "expired" in host.join(coordinator, short)[1]["error"]
 

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/delivery.h"
 #include "coordinator/journal.h"
 
 #define LINES_MAX 8
@@ -28,12 +27,6 @@ void runs_on_event(struct coordinator *c, struct fleet_host *h, const struct hos
 void runs_on_head(struct coordinator *c, struct fleet_host *h)
 {
     heads_seen++;
-}
-json_t *json_time(int64_t usec)
-{
-    char text[TIME_TEXT_MAX];
-
-    return json_string(time_format(usec, text));
 }
 
 static void on_notice(const char *text)
@@ -115,14 +108,14 @@ static int ingest(int from, int to, int64_t *wanted, struct error *error)
         strcat(body, lines[i - 1]);
         strcat(body, "\n");
     }
-    return journal_ingest(&coordinator, host, body, strlen(body), wanted, error);
+    return journal_ingest(host, body, strlen(body), wanted, error);
 }
 
 static int ingest_text(const char *text, struct error *error)
 {
     int64_t wanted;
 
-    return journal_ingest(&coordinator, host, text, strlen(text), &wanted, error);
+    return journal_ingest(host, text, strlen(text), &wanted, error);
 }
 
 START_TEST(test_repeated)
@@ -220,7 +213,7 @@ static int head(const char *nonce, int sequence, const char *hash, const struct 
         nonce, sequence, hash);
     ck_assert_int_eq(envelope_new(&envelope, ENVELOPE_HEAD, payload, strlen(payload), NULL), 0);
     ck_assert_int_eq(envelope_sign(envelope, signer, NULL), 0);
-    return journal_take_head(&coordinator, host, envelope, error);
+    return journal_take_head(host, envelope, error);
 }
 
 START_TEST(test_heads)
@@ -273,18 +266,12 @@ START_TEST(test_head_behind_the_store)
 }
 END_TEST
 
-static int count_row(void *context, const struct store_row *row)
-{
-    *(int64_t *)context = store_integer(row, 0);
-    return 0;
-}
-
 static int64_t count(const char *sql)
 {
-    int64_t n = -1;
+    _cleanup_(store_row_freep) struct store_row *row = store_select(coordinator.store, NULL, sql, "");
 
-    ck_assert_int_eq(store_query(coordinator.store, count_row, &n, NULL, sql, ""), 0);
-    return n;
+    ck_assert_int_eq(store_next(row, NULL), 1);
+    return store_integer(row, 0);
 }
 
 /* A line that fits at @sequence, of somebody's own making. */
