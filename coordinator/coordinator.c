@@ -84,7 +84,8 @@ int coordinator_seal(struct coordinator *coordinator, enum envelope_kind kind, j
         return error_oom(error);
     r = envelope_new(&envelope, kind, text, strlen(text), error);
     if (r == 0)
-        r = envelope_sign(envelope, coordinator->order_key, error);
+        r = envelope_sign(envelope, kind == ENVELOPE_HALT ? coordinator->halt_key : coordinator->order_key,
+                          error);
     if (r == 0)
         *ret = TAKE_PTR(envelope);
     return r;

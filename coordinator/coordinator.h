@@ -57,6 +57,7 @@ void coordinator_reply_later(struct coordinator *coordinator, struct http_reques
 bool coordinator_refuses(struct coordinator *coordinator, struct http_request *request);
 /** coordinator_say() - one line for the log */
 void coordinator_say(struct coordinator *coordinator, const char *format, ...) _printf_(2, 3);
-/** coordinator_seal() - @payload (reference taken) as an envelope of @kind signed by the order key */
+/** coordinator_seal() - @payload (reference taken) as an envelope of @kind, signed by the order key, a halt
+ * by the halt key */
 int coordinator_seal(struct coordinator *coordinator, enum envelope_kind kind, json_t *payload,
                      struct envelope **ret, struct error *error);

@@ -196,7 +196,8 @@ void runs_handle_halt(void *context, struct http_request *http)
         http_reply_error(http, 503, "out of memory");
         return;
     }
-    request->waiting = (struct waiting){NULL, coordinator->runs, http, halt_advance, halt_clear};
+    request->waiting = (struct waiting){
+        .runs = coordinator->runs, .request = http, .advance = halt_advance, .clear = halt_clear};
     request->sent_usec = now_usec;
     if (check_halt(request, http->body, http->length, now_usec, &error) < 0) {
         http_reply_error(http, error.code == ENOENT ? 404 : 403, "%s", error.text);

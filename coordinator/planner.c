@@ -6,15 +6,12 @@
 #include "plan.h"
 #include "runs.h"
 
-/** struct plan_request - one operator waiting for hosts' answers; the hosts asked are those of @run, which
- * never starts */
+/** struct plan_request - one operator waiting for hosts' answers; the run that asks them never starts */
 struct plan_request {
     struct waiting waiting;
     struct experiment *experiment;
     struct envelope *draft;
-    struct run *run;
     int64_t until_usec;
-    json_t *answers, *refused;
 };
 
 static void plan_clear(struct waiting *waiting)
@@ -23,45 +20,60 @@ static void plan_clear(struct waiting *waiting)
 
     experiment_free(plan->experiment);
     envelope_free(plan->draft);
-    run_free(plan->run);
-    json_decref(plan->answers);
-    json_decref(plan->refused);
+    run_free(waiting->run);
 }
 
-static void refuse(struct plan_request *plan, const char *host, const char *reason)
+static void refuse(json_t *refused, const char *host, const char *reason)
 {
-    json_array_append_new(plan->refused, json_pack("{s:s, s:s}", "host", host, "reason", reason));
+    json_array_append_new(refused, json_pack("{s:s, s:s}", "host", host, "reason", reason));
 }
 
-static json_t *plan_budgets(struct runs *runs)
+/* Each step that a host would refuse, or why it did not say. */
+static json_t *plan_refused(const struct run *run)
 {
-    struct balancer_budget budgets[16];
-    size_t n = balancers_budgets(runs->coordinator->balancers, budgets, ARRAY_SIZE(budgets));
-    json_t *list = json_array();
+    json_t *refused = json_array(), *step;
+    size_t k;
 
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, report_budget(&budgets[i]));
-    return list;
+    for (size_t i = 0; i < run->n_hosts; i++) {
+        const struct run_host *host = &run->hosts[i];
+
+        if (!host->answer)
+            refuse(refused, host->id, host->has_answered ? host->reason : "no answer within 10 s");
+        json_array_foreach(json_object_get(host->answer, "steps"), k, step)
+        {
+            if (json_is_false(json_object_get(step, "is_accepted")))
+                refuse(refused, host->id,
+                       json_string_value(json_object_get(step, "reason")) ?: "no reason given");
+        }
+    }
+    return refused;
 }
 
 static void plan_reply(struct plan_request *plan)
 {
-    struct runs *runs = plan->waiting.runs;
+    const struct run *run = plan->waiting.run;
     _cleanup_free_ char *text = NULL;
+    struct balancer_budget budgets[16];
     struct error share, error;
+    json_t *answers;
+    size_t n;
 
-    if (run_check_share(plan->run, runs_group_size, runs->coordinator, &share) < 0) {
+    if (run_check_share(run, &share) < 0) {
         node_error(plan->experiment->document,
                    node_get(plan->experiment->expect, "max_share_of_group_percent"), &error, "%s",
                    share.text);
         http_reply_error(plan->waiting.request, 422, "%s", error.text);
         return;
     }
+    answers = json_array();
+    for (size_t i = 0; i < run->n_hosts; i++)
+        json_array_append(answers, run->hosts[i].answer);
     text = envelope_format(plan->draft);
+    n = balancers_budgets(run->coordinator->balancers, budgets, ARRAY_SIZE(budgets));
     http_reply_json(plan->waiting.request, 200,
-                    json_pack("{s:o, s:O, s:O, s:o}", "mandate",
-                              text ? json_loads(text, 0, NULL) : json_null(), "answers", plan->answers,
-                              "refused", plan->refused, "budgets", plan_budgets(runs)));
+                    json_pack("{s:o?, s:o, s:o, s:o}", "mandate", text ? json_loads(text, 0, NULL) : NULL,
+                              "answers", answers, "refused", plan_refused(run), "budgets",
+                              report_budgets(budgets, n)));
 }
 
 static bool plan_advance(struct waiting *waiting, int64_t now_usec)
@@ -69,45 +81,12 @@ static bool plan_advance(struct waiting *waiting, int64_t now_usec)
     struct plan_request *plan = (struct plan_request *)waiting;
     bool is_complete = true;
 
-    for (size_t i = 0; i < plan->run->n_hosts; i++)
-        is_complete &= plan->run->hosts[i].has_answered;
+    for (size_t i = 0; i < waiting->run->n_hosts; i++)
+        is_complete &= waiting->run->hosts[i].has_answered;
     if (!is_complete && now_usec < plan->until_usec)
         return false;
-    for (size_t i = 0; i < plan->run->n_hosts; i++)
-        if (!plan->run->hosts[i].has_answered)
-            refuse(plan, plan->run->hosts[i].id, "no answer within 10 s");
     plan_reply(plan);
     return true;
-}
-
-static void take_answer(struct plan_request *plan, struct run_host *asked, const struct node *root)
-{
-    const struct node *steps = node_get(root, "steps"), *is;
-    const char *reason;
-
-    asked->has_answered = true;
-    json_array_append_new(plan->answers, node_to_json(root));
-    for (const struct node *step = steps ? steps->first : NULL; step; step = step->next) {
-        is = node_get(step, "is_victim");
-        asked->is_victim |= is && is->type == DOCUMENT_BOOLEAN && is->boolean;
-        is = node_get(step, "is_accepted");
-        reason = node_string(step, "reason");
-        if (is && is->type == DOCUMENT_BOOLEAN && !is->boolean)
-            refuse(plan, asked->id, reason ? reason : "no reason given");
-    }
-}
-
-void planner_on_answer(struct runs *runs, const char *host, const struct document *payload)
-{
-    const char *ask = node_string(document_root(payload), "ask");
-
-    for (struct waiting *waiting = runs->waiting; waiting && ask; waiting = waiting->next) {
-        struct plan_request *plan = (struct plan_request *)waiting;
-        struct run_host *asked = waiting->advance == plan_advance ? run_host(plan->run, host) : NULL;
-
-        if (asked && !asked->has_answered && !strcmp(asked->ask, ask))
-            take_answer(plan, asked, document_root(payload));
-    }
 }
 
 struct candidates {
@@ -118,12 +97,11 @@ struct candidates {
 static int add_candidate(void *context, struct fleet_host *host)
 {
     struct candidates *candidates = context;
-    struct candidate *items = reallocarray(candidates->items, candidates->count + 1, sizeof(*items));
+    struct candidate *candidate = array_add(&candidates->items, &candidates->count, sizeof(*candidate));
 
-    if (!items)
+    if (!candidate)
         return -ENOMEM;
-    candidates->items = items;
-    items[candidates->count++] = (struct candidate){host->id, host->labels, fleet_is_in_contact(host)};
+    *candidate = (struct candidate){host->id, host->labels, fleet_is_in_contact(host)};
     return 0;
 }
 
@@ -153,10 +131,8 @@ static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error 
         r = mandate_parse(&mandate, text, strlen(text), error);
     if (r < 0)
         return r;
-    r = run_new(&plan->run, "", mandate, now_usec, &runs_actions, coordinator, error);
-    if (r == 0)
-        r = experiment_check_faults(plan->experiment, plan->run->mandate, error);
-    return r;
+    r = run_new(&plan->waiting.run, "", mandate, now_usec, coordinator, error);
+    return r < 0 ? r : experiment_check_faults(plan->experiment, plan->waiting.run->mandate, error);
 }
 
 static int plan_open(struct plan_request *plan, const char *text, size_t length, struct error *error)
@@ -179,14 +155,10 @@ static int plan_open(struct plan_request *plan, const char *text, size_t length,
     if (r < 0)
         return r;
     plan->until_usec = now_usec + RUN_CHECK_USEC;
-    runs_fill_hosts(plan->run);
-    for (size_t i = 0; i < plan->run->n_hosts && r == 0; i++) {
-        struct run_host *host = &plan->run->hosts[i];
-
-        r = runs_send_ask(coordinator, host->id, plan->run->mandate->hash, "plan", now_usec, host->ask,
-                          error);
-    }
-    return r;
+    runs_fill_hosts(plan->waiting.run);
+    for (size_t i = 0; i < plan->waiting.run->n_hosts; i++)
+        run_ask(plan->waiting.run, &plan->waiting.run->hosts[i], "plan", now_usec);
+    return 0;
 }
 
 void runs_handle_plan(void *context, struct http_request *request)
@@ -202,9 +174,8 @@ void runs_handle_plan(void *context, struct http_request *request)
         http_reply_error(request, 503, "out of memory");
         return;
     }
-    plan->waiting = (struct waiting){NULL, coordinator->runs, request, plan_advance, plan_clear};
-    plan->answers = json_array();
-    plan->refused = json_array();
+    plan->waiting = (struct waiting){
+        .runs = coordinator->runs, .request = request, .advance = plan_advance, .clear = plan_clear};
     if (plan_open(plan, request->body, request->length, &error) < 0) {
         plan_clear(&plan->waiting);
         free(plan);

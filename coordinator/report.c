@@ -143,34 +143,28 @@ static json_t *report_balancer(const struct run *run)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < run->n_facts; i++) {
-        const struct balancer_fact *fact = &run->facts[i];
-
-        json_array_append_new(
-            list, json_pack("{s:o, s:s, s:s, s:s, s:o, s:s, s:s}", "at", json_time(fact->at_usec), "balancer",
-                            fact->balancer, "backend", fact->backend, "server", fact->server, "address",
-                            text_or_null(fact->address), "state", fact->state, "text", fact->text));
-    }
+    for (size_t i = 0; i < run->n_facts; i++)
+        json_array_append_new(list, balancer_fact_json(&run->facts[i]));
     return list;
 }
 
-json_t *report_budget(const struct balancer_budget *budget)
-{
-    if (!budget->out_most_msec)
-        return json_pack("{s:s, s:s, s:n, s:n}", "balancer", budget->balancer, "backend", budget->backend,
-                         "take_out_ms", "return_ms");
-    return json_pack("{s:s, s:s, s:{s:I, s:I}, s:{s:I, s:I}}", "balancer", budget->balancer, "backend",
-                     budget->backend, "take_out_ms", "least", (json_int_t)budget->out_least_msec, "most",
-                     (json_int_t)budget->out_most_msec, "return_ms", "least",
-                     (json_int_t)budget->in_least_msec, "most", (json_int_t)budget->in_most_msec);
-}
-
-static json_t *report_budgets(const struct run *run)
+json_t *report_budgets(const struct balancer_budget *budgets, size_t count)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < run->n_budgets; i++)
-        json_array_append_new(list, report_budget(&run->budgets[i]));
+    for (const struct balancer_budget *budget = budgets; budget < budgets + count; budget++) {
+        json_t *out = NULL, *in = NULL; /* not known */
+
+        if (budget->out_most_msec) {
+            out = json_pack("{s:I, s:I}", "least", (json_int_t)budget->out_least_msec, "most",
+                            (json_int_t)budget->out_most_msec);
+            in = json_pack("{s:I, s:I}", "least", (json_int_t)budget->in_least_msec, "most",
+                           (json_int_t)budget->in_most_msec);
+        }
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:o?, s:o?}", "balancer", budget->balancer, "backend",
+                                        budget->backend, "take_out_ms", out, "return_ms", in));
+    }
     return list;
 }
 
@@ -290,6 +284,37 @@ json_t *report_build(struct run *run)
                      "state", run_state_name(run->state), "t0", time_or_null(run->t0_usec), "start_skew_ms",
                      run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
                      "faults", faults, "endpoints", report_endpoints(run), "balancer", report_balancer(run),
-                     "budgets", report_budgets(run), "replacements", report_replacements(run), "objectives",
-                     objectives, "clocks", clocks, "refused", report_refused(run));
+                     "budgets", run->budgets ? json_incref(run->budgets) : json_array(), "replacements",
+                     report_replacements(run), "objectives", objectives, "clocks", clocks, "refused",
+                     report_refused(run));
+}
+
+json_t *report_status(const struct run *run)
+{
+    json_t *hosts = json_array(), *endpoints = json_array(), *suspects = json_array(), *status;
+
+    for (size_t i = 0; i < run->n_faults; i++) {
+        const struct run_fault *fault = &run->faults[i];
+
+        json_array_append_new(hosts, json_pack("{s:s, s:s, s:s, s:o}", "host", fault->host, "step",
+                                               fault->step ? fault->step->name : MANDATE_OBSERVE, "state",
+                                               run_fault_state_name(fault->state), "deadline",
+                                               json_time(fault->deadline_usec)));
+    }
+    for (size_t i = 0; i < run->n_endpoints; i++)
+        json_array_append_new(endpoints, json_pack("{s:s, s:s, s:s}", "name", run->endpoints[i].probe.name,
+                                                   "from", run->endpoints[i].from, "state",
+                                                   recovery_state_name(run->endpoints[i].live.state)));
+    for (size_t i = 0; i < run->n_hosts; i++)
+        if (run->hosts[i].is_suspect)
+            json_array_append_new(suspects, json_string(run->hosts[i].id));
+    status = json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "run", run->id, "experiment",
+                       run->mandate->experiment, "state", run_state_name(run->state), "since",
+                       json_time(run->since_usec), "is_over", run_is_over(run), "reason",
+                       json_words(run->reason), "ends_at",
+                       run->started_usec && !run_is_over(run) ? json_time(run_end_usec(run)) : json_null(),
+                       "hosts", hosts, "endpoints", endpoints, "suspects", suspects);
+    if (run_is_over(run))
+        json_object_set_new(status, "verdict", json_string(verdict_name(run->verdict)));
+    return status;
 }

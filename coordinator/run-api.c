@@ -1,4 +1,5 @@
-/* What operators ask about runs: list, status, progress (held until there is news), report, mandate. */
+/* What operators ask of runs: start, list, status, progress (held until there is news), report, mandate. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,167 +8,181 @@
 #define PROGRESS_HOLD_USEC (25 * USEC_PER_SEC)
 #define PROGRESS_LINES_MAX 500
 
-struct progress_request {
-    struct waiting waiting;
-    char run[UUID_TEXT_MAX];
-    int64_t after, until_usec;
-    char state[16]; /* as it was when the request came */
+static int take_count(void *context, const struct store_row *row)
+{
+    *(int64_t *)context = store_integer(row, 0);
+    return 0;
+}
+
+/* What the coordinator can judge; each host judges again, and more strictly. */
+static int check_mandate(struct coordinator *coordinator, const struct envelope *envelope,
+                         const struct mandate *mandate, int64_t now_usec, struct error *error)
+{
+    char text[TIME_TEXT_MAX];
+    int64_t n_runs = 0;
+    int r;
+
+    r = roots_require(coordinator->roots, envelope, ROOTS_APPROVE, 1, now_usec, error);
+    if (r < 0)
+        return r;
+    if (strcmp(mandate->environment, coordinator->config.environment))
+        return error_set(error, EACCES, "the mandate is for environment %s, this coordinator's is %s",
+                         mandate->environment, coordinator->config.environment);
+    if (now_usec < mandate->not_before_usec)
+        return error_set(error, EACCES, "the mandate is valid from %s on",
+                         time_format(mandate->not_before_usec, text));
+    if (now_usec > mandate->not_after_usec)
+        return error_set(error, EKEYEXPIRED, "the mandate was valid until %s",
+                         time_format(mandate->not_after_usec, text));
+    r = store_query(coordinator->store, take_count, &n_runs, error,
+                    "SELECT count(*) FROM runs WHERE mandate = ? AND (is_started OR NOT is_over)", "s",
+                    mandate->hash);
+    if (r == 0 && n_runs >= mandate->max_runs)
+        return error_set(error, EEXIST, "the mandate allows %lld run%s, and that many were started",
+                         (long long)mandate->max_runs, mandate->max_runs == 1 ? "" : "s");
+    return r;
+}
+
+static int start_run(struct coordinator *coordinator, const char *text, size_t length, struct run **ret,
+                     struct error *error)
+{
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    _cleanup_(mandate_freep) struct mandate *mandate = NULL;
+    _cleanup_(run_freep) struct run *run = NULL;
+    int64_t now_usec = time_now_usec();
+    char id[UUID_TEXT_MAX];
+    int r;
+
+    r = envelope_parse(&envelope, "mandate", ENVELOPE_MANDATE, text, length, error);
+    if (r == 0)
+        r = mandate_parse(&mandate, envelope->payload, envelope->payload_length, error);
+    if (r == 0)
+        r = check_mandate(coordinator, envelope, mandate, now_usec, error);
+    if (r == 0)
+        r = run_new(&run, uuid_new(id), TAKE_PTR(mandate), now_usec, coordinator, error);
+    if (r == 0)
+        r = runs_store_mandate(coordinator, envelope, error);
+    if (r == 0)
+        r = runs_store_insert(run, error);
+    if (r < 0)
+        return r;
+    *ret = run;
+    return runs_add(coordinator->runs, TAKE_PTR(run), error);
+}
+
+void runs_handle_start(void *context, struct http_request *request)
+{
+    struct coordinator *coordinator = context;
+    struct error error;
+    struct run *run = NULL;
+
+    if (coordinator_refuses(coordinator, request))
+        return;
+    if (start_run(coordinator, request->body, request->length, &run, &error) < 0) {
+        http_reply_error(request,
+                         error.code == EEXIST   ? 409
+                         : error.code == EROFS  ? 503
+                         : error.code == EINVAL ? 422
+                                                : 403,
+                         "%s", error.text);
+        return;
+    }
+    runs_fill_hosts(run);
+    run_begin(run, time_now_usec());
+    coordinator_reply_later(coordinator, request, 200, json_pack("{s:s}", "run", run->id));
+    runs_wake(coordinator->runs);
+}
+
+/* A run from memory as long as it is under way, else as it was stored at its end; all owned. */
+struct found {
+    struct runs *runs;
+    json_t *list, *status, *lines, *report;
 };
 
-static const char run_columns[] =
-    "SELECT id, experiment, state, since, coalesce(verdict, ''), coalesce(over, 0),"
-    " coalesce(report, ''), reason FROM runs ";
-
-static json_t *status_row(const struct store_row *row)
+static int take_run(void *context, const struct store_row *row)
 {
-    json_t *status =
-        json_pack("{s:s, s:s, s:s, s:o, s:b, s:s}", "run", store_text(row, 0), "experiment",
-                  store_text(row, 1), "state", store_text(row, 2), "since", json_time(store_integer(row, 3)),
-                  "is_over", store_integer(row, 5) != 0, "reason", store_text(row, 7));
+    struct found *found = context;
+    const struct run *run = runs_find(found->runs, store_text(row, 0));
 
-    if (*store_text(row, 4))
-        json_object_set_new(status, "verdict", json_string(store_text(row, 4)));
-    return status;
+    if (run && !run_is_over(run)) {
+        found->status = report_status(run);
+        found->lines = json_incref(run->lines);
+    } else {
+        found->status = json_loads(store_text(row, 1), 0, NULL);
+        found->lines = json_loads(store_text(row, 2), 0, NULL);
+        found->report = json_loads(store_text(row, 3), 0, NULL);
+    }
+    return 0;
+}
+
+/* Return: is there such a run? If not, @request is answered. */
+static bool find_run(struct runs *runs, const char *id, struct http_request *request, struct found *ret)
+{
+    *ret = (struct found){.runs = runs};
+    if (store_query(runs->coordinator->store, take_run, ret, NULL,
+                    "SELECT id, status, lines, report FROM runs WHERE id = ?", "s", id) == 0 &&
+        ret->status)
+        return true;
+    if (!coordinator_refuses(runs->coordinator, request))
+        http_reply_error(request, 404, "there is no run %.40s", id);
+    return false;
+}
+
+static void found_clear(struct found *found)
+{
+    json_decref(found->status);
+    json_decref(found->lines);
+    json_decref(found->report);
 }
 
 static int append_status(void *context, const struct store_row *row)
 {
-    json_array_append_new(context, status_row(row));
+    struct found *found = context;
+
+    take_run(found, row);
+    json_array_append(found->list, found->status);
+    found_clear(found);
     return 0;
 }
 
 void runs_handle_list(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    json_t *list = json_array();
-    _cleanup_free_ char *sql = NULL;
-    struct error error;
+    struct found found = {.runs = coordinator->runs, .list = json_array()};
 
-    if (asprintf(&sql, "%sORDER BY id DESC LIMIT 100", run_columns) < 0 ||
-        store_query(coordinator->store, append_status, list, &error, sql, "") < 0) {
-        json_decref(list);
+    if (store_query(coordinator->store, append_status, &found, NULL,
+                    "SELECT id, status, '', '' FROM runs ORDER BY id DESC LIMIT 100", "") < 0) {
+        json_decref(found.list);
         http_reply_error(request, 500, "the store does not answer");
         return;
     }
-    http_reply_json(request, 200, list);
-}
-
-struct run_row {
-    json_t *status, *report;
-};
-
-static int take_row(void *context, const struct store_row *row)
-{
-    struct run_row *ret = context;
-
-    ret->status = status_row(row);
-    if (*store_text(row, 6))
-        ret->report = json_loads(store_text(row, 6), 0, NULL);
-    return 0;
-}
-
-/* Return: is there such a run? */
-static bool find_row(struct coordinator *coordinator, const char *id, struct run_row *ret)
-{
-    char sql[sizeof(run_columns) + 32];
-
-    *ret = (struct run_row){};
-    snprintf(sql, sizeof(sql), "%sWHERE id = ?", run_columns);
-    return store_query(coordinator->store, take_row, ret, NULL, sql, "s", id) == 0 && ret->status;
-}
-
-static json_t *report_suspects(const json_t *report)
-{
-    json_t *list = json_array(), *host;
-    size_t i;
-
-    json_array_foreach(json_object_get(report, "clocks"), i, host)
-    {
-        if (json_is_true(json_object_get(host, "is_suspect")))
-            json_array_append(list, json_object_get(host, "host"));
-    }
-    return list;
-}
-
-static void add_live(json_t *status, const struct run *run)
-{
-    json_t *hosts = json_object_get(status, "hosts"), *endpoints = json_object_get(status, "endpoints");
-
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const struct run_fault *fault = &run->faults[i];
-
-        json_array_append_new(hosts, json_pack("{s:s, s:s, s:s, s:o}", "host", fault->host, "step",
-                                               fault->step ? fault->step->name : MANDATE_OBSERVE, "state",
-                                               run_fault_state_name(fault->state), "deadline",
-                                               json_time(fault->deadline_usec)));
-    }
-    for (size_t i = 0; i < run->n_endpoints; i++)
-        json_array_append_new(endpoints, json_pack("{s:s, s:s, s:s}", "name", run->endpoints[i].probe.name,
-                                                   "from", run->endpoints[i].from, "state",
-                                                   recovery_state_name(run->endpoints[i].live.state)));
-    for (size_t i = 0; i < run->n_hosts; i++)
-        if (run->hosts[i].is_suspect)
-            json_array_append_new(json_object_get(status, "suspects"), json_string(run->hosts[i].id));
-    if (run->started_usec)
-        json_object_set_new(status, "ends_at", json_time(run_end_usec(run)));
-}
-
-/* From a report only what the status says too. */
-static json_t *pick(const json_t *list, const char *const *keys)
-{
-    json_t *ret = json_array(), *item, *short_item;
-    size_t i;
-
-    json_array_foreach(list, i, item)
-    {
-        short_item = json_object();
-        for (const char *const *key = keys; *key; key++)
-            if (json_object_get(item, *key))
-                json_object_set(short_item, *key, json_object_get(item, *key));
-        json_array_append_new(ret, short_item);
-    }
-    return ret;
+    http_reply_json(request, 200, found.list);
 }
 
 void runs_handle_status(void *context, struct http_request *request)
 {
-    static const char *const host_keys[] = {"host", "step", "state", "deadline", NULL};
-    static const char *const endpoint_keys[] = {"name", "from", "state", NULL};
     struct coordinator *coordinator = context;
-    const char *id = request->argument;
-    struct run *run = runs_find(coordinator->runs, id);
-    struct run_row row;
+    struct found found;
 
-    if (!find_row(coordinator, id, &row)) {
-        http_reply_error(request, 404, "there is no run %.40s", id);
+    if (!find_run(coordinator->runs, request->argument, request, &found))
         return;
-    }
-    json_object_set_new(row.status, "ends_at", json_null());
-    json_object_set_new(row.status, "hosts", pick(json_object_get(row.report, "faults"), host_keys));
-    json_object_set_new(row.status, "endpoints",
-                        pick(json_object_get(row.report, "endpoints"), endpoint_keys));
-    json_object_set_new(row.status, "suspects", report_suspects(row.report));
-    if (run && !run_is_over(run))
-        add_live(row.status, run);
-    json_decref(row.report);
-    http_reply_json(request, 200, row.status);
+    http_reply_json(request, 200, json_incref(found.status));
+    found_clear(&found);
 }
 
 void runs_handle_report(void *context, struct http_request *request)
 {
-    const char *id = request->argument;
-    struct run_row row;
+    struct coordinator *coordinator = context;
+    struct found found;
 
-    if (!find_row(context, id, &row)) {
-        http_reply_error(request, 404, "there is no run %.40s", id);
+    if (!find_run(coordinator->runs, request->argument, request, &found))
         return;
-    }
-    if (row.report)
-        http_reply_json(request, 200, row.report);
+    if (found.report)
+        http_reply_json(request, 200, json_incref(found.report));
     else
         http_reply_error(request, 409, "the run is not over yet, it is %s",
-                         json_string_value(json_object_get(row.status, "state")));
-    json_decref(row.status);
+                         json_string_value(json_object_get(found.status, "state")));
+    found_clear(&found);
 }
 
 static int take_text(void *context, const struct store_row *row)
@@ -189,34 +204,31 @@ void runs_handle_mandate(void *context, struct http_request *request)
         http_reply_error(request, 404, "there is no such mandate");
 }
 
-static int append_line(void *context, const struct store_row *row)
-{
-    json_array_append_new(context, json_pack("{s:I, s:o, s:s}", "n", (json_int_t)store_integer(row, 0), "at",
-                                             json_time(store_integer(row, 1)), "text", store_text(row, 2)));
-    return 0;
-}
+struct progress_request {
+    struct waiting waiting;
+    char run[UUID_TEXT_MAX];
+    size_t after;
+    int64_t until_usec;
+    char state[16]; /* as it was when the request came */
+};
 
 static void progress_reply(struct progress_request *progress)
 {
-    struct coordinator *coordinator = progress->waiting.runs->coordinator;
-    json_t *lines = json_array(), *body;
-    struct run_row row;
+    struct found found;
+    json_t *lines = json_array();
+    size_t n;
 
-    store_query(coordinator->store, append_line, lines, NULL,
-                "SELECT n, at, text FROM run_lines WHERE run = ? AND n > ? ORDER BY n LIMIT ?", "sii",
-                progress->run, progress->after, (int64_t)PROGRESS_LINES_MAX);
-    if (find_row(coordinator, progress->run, &row)) {
+    if (find_run(progress->waiting.runs, progress->run, progress->waiting.request, &found)) {
+        n = json_array_size(found.lines);
+        for (size_t i = progress->after; i < n && i < progress->after + PROGRESS_LINES_MAX; i++)
+            json_array_append(lines, json_array_get(found.lines, i));
         /* over only when nothing is left to read */
-        bool is_over = json_is_true(json_object_get(row.status, "is_over")) &&
-                       json_array_size(lines) < PROGRESS_LINES_MAX;
-
-        body = json_pack("{s:O, s:O, s:b}", "lines", lines, "state", json_object_get(row.status, "state"),
-                         "is_over", is_over);
-        json_decref(row.status);
-        json_decref(row.report);
-        http_reply_json(progress->waiting.request, 200, body);
-    } else {
-        http_reply_error(progress->waiting.request, 404, "there is no run %.40s", progress->run);
+        http_reply_json(progress->waiting.request, 200,
+                        json_pack("{s:O, s:O, s:b}", "lines", lines, "state",
+                                  json_object_get(found.status, "state"), "is_over",
+                                  json_is_true(json_object_get(found.status, "is_over")) &&
+                                      n <= progress->after + PROGRESS_LINES_MAX));
+        found_clear(&found);
     }
     json_decref(lines);
 }
@@ -226,7 +238,7 @@ static bool progress_advance(struct waiting *waiting, int64_t now_usec)
     struct progress_request *progress = (struct progress_request *)waiting;
     const struct run *run = runs_find(waiting->runs, progress->run);
 
-    if (run && !run_is_over(run) && (int64_t)run->n_lines <= progress->after &&
+    if (run && !run_is_over(run) && json_array_size(run->lines) <= progress->after &&
         !strcmp(run_state_name(run->state), progress->state) && now_usec < progress->until_usec)
         return false;
     progress_reply(progress);
@@ -239,13 +251,15 @@ void runs_handle_progress(void *context, struct http_request *request)
     const char *id = request->argument;
     struct progress_request *progress = calloc(1, sizeof(*progress));
     const struct run *run = runs_find(coordinator->runs, id);
+    int64_t after = http_query_integer(request, "after", 0);
 
     if (!progress) {
         http_reply_error(request, 503, "out of memory");
         return;
     }
-    progress->waiting = (struct waiting){NULL, coordinator->runs, request, progress_advance, NULL};
-    progress->after = http_query_integer(request, "after", 0);
+    progress->waiting =
+        (struct waiting){.runs = coordinator->runs, .request = request, .advance = progress_advance};
+    progress->after = after > 0 && after < INT32_MAX ? (size_t)after : 0;
     progress->until_usec = time_now_usec() + PROGRESS_HOLD_USEC;
     snprintf(progress->run, sizeof(progress->run), "%s", id);
     snprintf(progress->state, sizeof(progress->state), "%s", run ? run_state_name(run->state) : "");

@@ -1,7 +1,7 @@
 /*
  * The states of a run: checking -> warming-up -> starting -> running -> settling -> done, or halted, or
- * failed. Time is a parameter, the world is run->actions. run_advance() looks at what is known and takes the
- * steps that are due; it may be called at any time, any number of times.
+ * failed. Time is a parameter. run_advance() looks at what is known and takes the steps that are due; it may
+ * be called at any time, any number of times.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,30 +15,10 @@ static int64_t later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-static void enter(struct run *run, enum run_state state, int64_t now_usec)
+void run_enter(struct run *run, enum run_state state, int64_t now_usec)
 {
-    const char *colon = *run->reason ? ": " : "";
-
-    run->state = state;
-    run->since_usec = now_usec;
-    run->actions->save(run);
-    if (state == RUN_FAILED)
-        run_say(run, now_usec, "the run failed%s%s", colon, run->reason);
-    else
-        run_say(run, now_usec, "run is %s%s%s", run_state_name(state), colon, run->reason);
-}
-
-static bool has_started(const struct run *run)
-{
-    return run->n_faults > 0;
-}
-
-/* Ends early: what was started is halted first, the words come after. */
-static void stop(struct run *run, enum run_state state, int64_t now_usec)
-{
-    if (has_started(run))
-        run->actions->halt(run, now_usec);
-    enter(run, state, now_usec);
+    run_record(run, now_usec, "run.state",
+               json_pack("{s:s, s:o}", "state", run_state_name(state), "reason", json_words(run->reason)));
 }
 
 void run_halt(struct run *run, const char *by, int64_t now_usec)
@@ -46,20 +26,36 @@ void run_halt(struct run *run, const char *by, int64_t now_usec)
     if (run->state >= RUN_DONE)
         return;
     snprintf(run->reason, sizeof(run->reason), "halted by %s", by);
-    enter(run, RUN_HALTED, now_usec); /* the people's own halt goes to the hosts, not one of ours */
+    run_enter(run, RUN_HALTED, now_usec); /* the people's own halt goes to the hosts, not one of ours */
 }
 
 void run_begin(struct run *run, int64_t now_usec)
 {
-    run->state = RUN_CHECKING;
-    run->since_usec = now_usec;
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        run->hosts[i].has_answered = run->hosts[i].is_accepted = false;
+    run_enter(run, RUN_CHECKING, now_usec);
+    for (size_t i = 0; i < run->n_hosts; i++)
         if (run->hosts[i].is_pinned)
-            run->actions->ask(run, &run->hosts[i], now_usec);
+            run_ask(run, &run->hosts[i], "start", now_usec);
+}
+
+int run_check_share(const struct run *run, struct error *error)
+{
+    const struct node *limit = node_get(run->mandate->expect, "max_share_of_group_percent");
+
+    for (size_t i = 0; limit && i < run->n_hosts; i++) {
+        const char *group = run->hosts[i].group;
+        size_t victims = 0, size;
+
+        for (size_t k = 0; k < run->n_hosts; k++)
+            victims +=
+                run->hosts[k].is_pinned && run->hosts[k].is_victim && !strcmp(run->hosts[k].group, group);
+        size = run_group_size(run, group);
+        if (victims && victims * 100 > size * (size_t)limit->integer)
+            return error_set(error, EDQUOT,
+                             "%zu of %zu hosts of group %s would fail themselves, "
+                             "expect.max_share_of_group_percent allows %d %%",
+                             victims, size, *group ? group : "(none)", (int)limit->integer);
     }
-    run->actions->save(run);
-    run_say(run, now_usec, "run is checking");
+    return 0;
 }
 
 /* How many of the step's hosts satisfy @test, against the share that the mandate requires. */
@@ -91,13 +87,18 @@ static bool may_accept(struct run *run, const char *id, const struct step *step)
     return has_accepted(run, id, step) || !run_host(run, id)->has_answered;
 }
 
-static int send_order(struct run *run, const char *host, const struct step *step, int64_t started_usec,
-                      int64_t end_usec, struct error *error)
+static int order(struct run *run, const char *host, const struct step *step, int64_t now_usec,
+                 int64_t end_usec, struct error *error)
 {
+    const char *name = step ? step->name : MANDATE_OBSERVE;
+    const struct run_fault *fault;
     char id[UUID_TEXT_MAX];
-    struct run_fault *fault = run_add_fault(run, uuid_new(id), host, step, started_usec, end_usec);
 
-    return fault ? run->actions->order(run, fault, error) : error_oom(error);
+    run_record(run, now_usec, "run.ordered",
+               json_pack("{s:s, s:s, s:s, s:o}", "order", uuid_new(id), "host", host, "step", name,
+                         "deadline", json_time(end_usec)));
+    fault = run_fault_of(run, host, name);
+    return fault ? run_send_order(run, fault, error) : error_oom(error);
 }
 
 /* The observers watch from the warm-up to the end of the settling, with room for a slow start and proofs. */
@@ -113,7 +114,7 @@ static int order_observers(struct run *run, int64_t now_usec, struct error *erro
     for (size_t i = 0; i < run->n_hosts; i++) {
         if (!run->hosts[i].is_observer || run_fault_of(run, run->hosts[i].id, MANDATE_OBSERVE))
             continue;
-        r = send_order(run, run->hosts[i].id, NULL, now_usec, now_usec + length_usec, error);
+        r = order(run, run->hosts[i].id, NULL, now_usec, now_usec + length_usec, error);
         if (r < 0)
             return r;
     }
@@ -126,15 +127,14 @@ static int order_steps(struct run *run, int64_t now_usec, struct error *error)
 
     if (now_usec < run->mandate->not_before_usec || now_usec > run->mandate->not_after_usec)
         return error_set(error, EKEYEXPIRED, "the mandate's window is not open");
-    run->started_usec = now_usec;
     for (size_t i = 0; i < run->mandate->n_steps; i++) {
         const struct step *step = &run->mandate->steps[i];
 
         for (const struct node *node = step->hosts->first; node; node = node->next) {
             if (!has_accepted(run, node->string, step))
                 continue;
-            r = send_order(run, node->string, step, now_usec, now_usec + step->duration_msec * USEC_PER_MSEC,
-                           error);
+            r = order(run, node->string, step, now_usec, now_usec + step->duration_msec * USEC_PER_MSEC,
+                      error);
             if (r < 0)
                 return r;
         }
@@ -142,10 +142,12 @@ static int order_steps(struct run *run, int64_t now_usec, struct error *error)
     return 0;
 }
 
+/* What was started is halted first, the words come after. */
 static void fail(struct run *run, int64_t now_usec, const struct error *error)
 {
     snprintf(run->reason, sizeof(run->reason), "%.*s", (int)sizeof(run->reason) - 1, error->text);
-    stop(run, RUN_FAILED, now_usec);
+    run_send_halt(run, now_usec);
+    run_enter(run, RUN_FAILED, now_usec);
 }
 
 static void start_steps(struct run *run, int64_t now_usec)
@@ -155,7 +157,7 @@ static void start_steps(struct run *run, int64_t now_usec)
     if (order_steps(run, now_usec, &error) < 0)
         fail(run, now_usec, &error);
     else
-        enter(run, RUN_STARTING, now_usec);
+        run_enter(run, RUN_STARTING, now_usec);
 }
 
 /* A refusal says more than a silence. */
@@ -189,12 +191,14 @@ static void advance_checking(struct run *run, int64_t now_usec)
     }
     if (!is_complete && !is_late)
         return;
-    if (!run->n_endpoints)
+    if (run_check_share(run, &error) < 0)
+        fail(run, now_usec, &error);
+    else if (!run->n_endpoints)
         start_steps(run, now_usec);
     else if (order_observers(run, now_usec, &error) < 0)
         fail(run, now_usec, &error);
     else
-        enter(run, RUN_WARMING_UP, now_usec);
+        run_enter(run, RUN_WARMING_UP, now_usec);
 }
 
 /* Blind or on a sick system nothing is started. */
@@ -260,23 +264,6 @@ static void start_failed(struct run *run, int64_t now_usec)
     fail(run, now_usec, &error);
 }
 
-static void take_t0(struct run *run)
-{
-    int64_t first_usec = INT64_MAX, usec;
-
-    run->t0_usec = 0;
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const struct run_fault *fault = &run->faults[i];
-
-        if (!fault->step || !fault->armed_usec || !run_host(run, fault->host)->is_pinned)
-            continue;
-        usec = run_corrected(run, fault->host, fault->armed_usec);
-        run->t0_usec = later(run->t0_usec, usec);
-        first_usec = usec < first_usec ? usec : first_usec;
-    }
-    run->start_skew_usec = run->t0_usec - first_usec;
-}
-
 static void advance_starting(struct run *run, int64_t now_usec)
 {
     bool is_late = now_usec >= later(run->since_usec, run->loaded_usec) + RUN_CHECK_USEC, is_complete = true;
@@ -287,8 +274,7 @@ static void advance_starting(struct run *run, int64_t now_usec)
     if (!every_share_is_met(run, may_arm) || (is_late && !every_share_is_met(run, has_armed))) {
         start_failed(run, now_usec);
     } else if (is_complete || is_late) {
-        take_t0(run);
-        enter(run, RUN_RUNNING, now_usec);
+        run_enter(run, RUN_RUNNING, now_usec);
     }
 }
 
@@ -303,15 +289,14 @@ static bool is_anything_active(const struct run *run)
 static void advance_running(struct run *run, int64_t now_usec)
 {
     if (!is_anything_active(run) || now_usec >= later(run_end_usec(run), run->loaded_usec) + RUN_PROOF_USEC)
-        enter(run, RUN_SETTLING, now_usec);
+        run_enter(run, RUN_SETTLING, now_usec);
 }
 
 static void finish(struct run *run, int64_t now_usec)
 {
     run->over_usec = now_usec;
-    run->actions->finish(run, now_usec);
-    run->actions->save(run);
     run_say(run, now_usec, "run is over, the report is ready");
+    run_store_end(run);
 }
 
 /* Everybody's last word: a head that was asked for after the end shows that nothing is withheld. */
@@ -333,12 +318,12 @@ static void advance_settling(struct run *run, int64_t now_usec)
         run->finishing_usec = now_usec;
         for (size_t i = 0; i < run->n_hosts; i++) {
             run->hosts[i].is_head_fresh = false;
-            run->actions->nudge(run, &run->hosts[i]);
+            run_nudge(run, &run->hosts[i]);
         }
     }
     if (run->finishing_usec &&
         (has_every_head(run) || now_usec >= later(run->finishing_usec, run->loaded_usec) + RUN_PROOF_USEC)) {
-        enter(run, RUN_DONE, now_usec);
+        run_enter(run, RUN_DONE, now_usec);
         finish(run, now_usec);
     }
 }
@@ -384,9 +369,9 @@ void run_order_late(struct run *run, const char *host, const json_t *labels, int
         if (!step->takes_late_joiners || run_fault_of(run, host, step->name) || end_usec <= now_usec)
             continue;
         if ((int64_t)n_late >= mandate->late_max)
-            run_say(run, now_usec, "%s joined late, but %zu late joiners are all that the mandate allows",
-                    host, n_late);
-        else if (send_order(run, host, step, now_usec, end_usec, &error) < 0)
-            run_say(run, now_usec, "%s joined late, but can not be ordered: %s", host, error.text);
+            run_note(run, now_usec, "%s joined late, but %zu late joiners are all that the mandate allows",
+                     host, n_late);
+        else if (order(run, host, step, now_usec, end_usec, &error) < 0)
+            run_note(run, now_usec, "%s joined late, but can not be ordered: %s", host, error.text);
     }
 }

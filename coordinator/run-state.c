@@ -1,7 +1,6 @@
 /* One run in memory: making it from its mandate, looking things up in it, freeing it. */
 #include "run-state.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,7 +43,22 @@ const char *verdict_name(enum verdict verdict)
     return verdict_names[verdict];
 }
 
-struct run_host *run_host(struct run *run, const char *id)
+void *array_add(void *items, size_t *count, size_t size)
+{
+    void *at, *grown;
+
+    memcpy(&at, items, sizeof(at));
+    if ((*count & (*count - 1)) == 0) { /* full at every power of two */
+        grown = reallocarray(at, *count ? 2 * *count : 1, size);
+        if (!grown)
+            return NULL;
+        at = grown;
+        memcpy(items, &at, sizeof(at));
+    }
+    return memset((char *)at + size * (*count)++, 0, size);
+}
+
+struct run_host *run_host(const struct run *run, const char *id)
 {
     for (size_t i = 0; i < run->n_hosts; i++)
         if (!strcmp(run->hosts[i].id, id))
@@ -54,21 +68,17 @@ struct run_host *run_host(struct run *run, const char *id)
 
 struct run_host *run_add_host(struct run *run, const char *id)
 {
-    struct run_host *host = run_host(run, id), *hosts;
+    struct run_host *host = run_host(run, id);
 
     if (host)
         return host;
-    hosts = reallocarray(run->hosts, run->n_hosts + 1, sizeof(*hosts));
-    if (!hosts)
-        return NULL;
-    run->hosts = hosts;
-    host = &hosts[run->n_hosts++];
-    memset(host, 0, sizeof(*host));
-    snprintf(host->id, sizeof(host->id), "%s", id);
+    host = array_add(&run->hosts, &run->n_hosts, sizeof(*host));
+    if (host)
+        snprintf(host->id, sizeof(host->id), "%s", id);
     return host;
 }
 
-struct run_fault *run_fault_of(struct run *run, const char *host, const char *step)
+struct run_fault *run_fault_of(const struct run *run, const char *host, const char *step)
 {
     for (size_t i = 0; i < run->n_faults; i++) {
         const char *name = run->faults[i].step ? run->faults[i].step->name : MANDATE_OBSERVE;
@@ -79,46 +89,18 @@ struct run_fault *run_fault_of(struct run *run, const char *host, const char *st
     return NULL;
 }
 
-struct run_fault *run_add_fault(struct run *run, const char *order, const char *host, const struct step *step,
-                                int64_t started_usec, int64_t deadline_usec)
-{
-    struct run_fault *faults = reallocarray(run->faults, run->n_faults + 1, sizeof(*faults));
-
-    if (!faults)
-        return NULL;
-    run->faults = faults;
-    faults = &faults[run->n_faults++];
-    memset(faults, 0, sizeof(*faults));
-    snprintf(faults->order, sizeof(faults->order), "%s", order);
-    snprintf(faults->host, sizeof(faults->host), "%s", host);
-    faults->step = step;
-    faults->started_usec = started_usec;
-    faults->deadline_usec = deadline_usec;
-    return faults;
-}
-
 static int add_endpoints(struct run *run, const char *from, struct error *error)
 {
-    const struct mandate *mandate = run->mandate;
-    int r;
+    for (const struct node *node = run->mandate->probes->first; node; node = node->next) {
+        struct run_endpoint *endpoint = array_add(&run->endpoints, &run->n_endpoints, sizeof(*endpoint));
+        int r =
+            endpoint ? probe_decode(&endpoint->probe, run->mandate->document, node, error) : error_oom(error);
 
-    for (const struct node *node = mandate->probes->first; node; node = node->next) {
-        struct run_endpoint *endpoints =
-            reallocarray(run->endpoints, run->n_endpoints + 1, sizeof(*endpoints));
-        struct run_endpoint *endpoint;
-
-        if (!endpoints)
-            return error_oom(error);
-        run->endpoints = endpoints;
-        endpoint = &endpoints[run->n_endpoints];
-        memset(endpoint, 0, sizeof(*endpoint));
-        r = probe_decode(&endpoint->probe, mandate->document, node, error);
         if (r < 0)
             return r;
         endpoint->from = from;
         recovery_init(&endpoint->live, 0, endpoint->probe.unhealthy_after, endpoint->probe.healthy_after,
                       endpoint->probe.stable_msec * USEC_PER_MSEC);
-        run->n_endpoints++;
     }
     return 0;
 }
@@ -151,7 +133,7 @@ static int add_hosts(struct run *run, struct error *error)
 }
 
 int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t now_usec,
-            const struct run_actions *actions, struct coordinator *coordinator, struct error *error)
+            struct coordinator *coordinator, struct error *error)
 {
     struct run *run = calloc(1, sizeof(*run));
     int r;
@@ -162,9 +144,9 @@ int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t n
     }
     snprintf(run->id, sizeof(run->id), "%s", id);
     run->mandate = mandate;
-    run->created_usec = run->since_usec = run->loaded_usec = now_usec;
-    run->actions = actions;
+    run->since_usec = run->loaded_usec = now_usec;
     run->coordinator = coordinator;
+    run->lines = json_array();
     r = add_hosts(run, error);
     if (r < 0) {
         run_free(run);
@@ -178,6 +160,8 @@ struct run *run_free(struct run *run)
 {
     if (!run)
         return NULL;
+    for (size_t i = 0; i < run->n_hosts; i++)
+        json_decref(run->hosts[i].answer);
     for (size_t i = 0; i < run->n_faults; i++)
         json_decref(run->faults[i].effect);
     for (size_t i = 0; i < run->n_endpoints; i++)
@@ -186,7 +170,8 @@ struct run *run_free(struct run *run)
     free(run->faults);
     free(run->endpoints);
     free(run->facts);
-    free(run->budgets);
+    json_decref(run->lines);
+    json_decref(run->budgets);
     mandate_free(run->mandate);
     free(run);
     return NULL;
@@ -204,7 +189,7 @@ bool run_fault_is_active(const struct run_fault *fault)
 
 int64_t run_corrected(const struct run *run, const char *host, int64_t usec)
 {
-    const struct run_host *found = run_host((struct run *)run, host);
+    const struct run_host *found = run_host(run, host);
 
     return usec - (found && found->has_clock ? found->clock_offset_usec : 0);
 }
@@ -239,21 +224,4 @@ bool run_host_replaced(const struct run *run, const struct run_host *host)
 
     return host->is_replacement && host->in_service_usec &&
            (!reverted_usec || host->in_service_usec < reverted_usec);
-}
-
-void run_say(struct run *run, int64_t at_usec, const char *format, ...)
-{
-    char text[600], when[32] = "";
-    va_list arguments;
-    size_t length;
-
-    if (run->is_replaying)
-        return;
-    if (run->started_usec)
-        snprintf(when, sizeof(when), "%+.2f s ", (double)(at_usec - run->started_usec) / USEC_PER_SEC);
-    length = (size_t)snprintf(text, sizeof(text), "%s", when);
-    va_start(arguments, format);
-    vsnprintf(text + length, sizeof(text) - length, format, arguments);
-    va_end(arguments);
-    run->actions->say(run, at_usec, text);
 }

@@ -1,7 +1,8 @@
 /*
- * What one run is, in memory. Everything here is filled from the store's rows and the hosts' events by the
- * same functions whether live or after a restart; what the run does to the world goes through struct
- * run_actions, so that the state machine, the objectives and the report run without network, store or clock.
+ * What one run is, in memory. Everything here is filled by events: what hosts said, and what the run recorded
+ * of itself. They are stored in the order in which they came, and taken again in that order after a restart.
+ * What a run does to the world is a handful of functions that tests bring themselves, so that the state
+ * machine, the objectives and the report run without network, store or clock.
  *
  * Times are REALTIME microseconds, 0 = did not happen. Those of hosts are as reported; run_corrected() turns
  * them into the coordinator's.
@@ -12,11 +13,12 @@
 #include "probes/recovery.h"
 #include "run.h"
 
-#define RUN_CHECK_USEC  (10 * USEC_PER_SEC) /* for answers to asks, and for a step to arm */
-#define RUN_FLOW_USEC   (5 * USEC_PER_SEC)  /* after the warm-up: for the first samples */
-#define RUN_PROOF_USEC  (5 * USEC_PER_SEC)  /* after an end or a halt: for proofs and fresh heads */
-#define RUN_RETURN_USEC (5 * USEC_PER_SEC)  /* after a restart: couriers wait so long between attempts */
-#define RUN_WINDOW_USEC (30 * USEC_PER_SEC) /* an order starts within this or not at all */
+#define RUN_CHECK_USEC  (10 * USEC_PER_SEC)  /* for answers to asks, and for a step to arm */
+#define RUN_FLOW_USEC   (5 * USEC_PER_SEC)   /* after the warm-up: for the first samples */
+#define RUN_PROOF_USEC  (5 * USEC_PER_SEC)   /* after an end or a halt: for proofs and fresh heads */
+#define RUN_RETURN_USEC (5 * USEC_PER_SEC)   /* after a restart: couriers wait so long between attempts */
+#define RUN_WINDOW_USEC (30 * USEC_PER_SEC)  /* an order starts within this or not at all */
+#define RUN_PAPER_USEC  (600 * USEC_PER_SEC) /* asks and halts hold for so long at most */
 #define RUN_SAMPLES_MAX 2000000
 #define RUN_FACTS_MAX   20000
 
@@ -38,7 +40,7 @@ const char *verdict_name(enum verdict verdict);
 
 /**
  * struct run_host - a host that has to do with the run: pinned, observer, or born during it
- * @is_accepted: its answer to the ask at the start; @reason: why not
+ * @is_accepted, @answer (owned, NULL = none came): to the last ask; @reason: why not
  * @is_suspect: its chain contradicts itself: what was said in its name may be forged
  * @in_service_usec: since when the balancer keeps it, 0 = it does not
  */
@@ -47,6 +49,7 @@ struct run_host {
     bool is_pinned, is_observer, is_replacement, is_unready, is_head_fresh, is_suspect;
     char ask[UUID_TEXT_MAX];
     bool has_answered, is_accepted, is_victim;
+    json_t *answer;
     char reason[256];
     bool has_clock;
     int64_t clock_offset_usec, clock_bound_usec;
@@ -99,54 +102,41 @@ struct balancer_budget {
     int64_t out_least_msec, out_most_msec, in_least_msec, in_most_msec; /* out_most_msec 0 = not known */
 };
 
-struct run;
-
-/** struct run_actions - what a run may do; a NULL-free table */
-struct run_actions {
-    void (*ask)(struct run *run, struct run_host *host, int64_t now_usec);
-    int (*order)(struct run *run, struct run_fault *fault, struct error *error);
-    void (*halt)(struct run *run, int64_t now_usec);
-    void (*nudge)(struct run *run, struct run_host *host); /* for a head newer than now */
-    void (*save)(struct run *run);
-    void (*say)(struct run *run, int64_t at_usec, const char *text);
-    void (*finish)(struct run *run, int64_t now_usec);
-};
-
 struct run {
     char id[UUID_TEXT_MAX];
     struct mandate *mandate;
     enum run_state state;
-    int64_t created_usec, since_usec, over_usec;
+    int64_t since_usec, over_usec;
     int64_t loaded_usec;  /* since when hosts could talk to this process: deadlines that depend on their
                              words count from here at the earliest */
     int64_t started_usec; /* step_started_at, 0 = no fault was ordered */
     int64_t t0_usec, start_skew_usec, finishing_usec;
     char reason[300]; /* of a failure, who halted, or why the verdict is not met */
-    bool is_replaying;
-    size_t n_hosts, n_faults, n_endpoints, n_facts, n_budgets, n_lines;
+    int64_t n_events; /* recorded by the run itself */
+    size_t n_hosts, n_faults, n_endpoints, n_facts;
     struct run_host *hosts;
     struct run_fault *faults;
     struct run_endpoint *endpoints;
     struct balancer_fact *facts;
-    struct balancer_budget *budgets;
     int64_t balancer_seen_usec; /* last time a balancer answered */
+    json_t *lines, *budgets;    /* for people: [{n, at, text}]; as in the report */
     enum verdict verdict;
-    const struct run_actions *actions;
-    struct coordinator *coordinator; /* of the actions; NULL in tests */
+    struct coordinator *coordinator; /* NULL in tests */
 };
 
 /** run_new() - takes over @mandate; hosts and endpoints are made from it */
 int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t now_usec,
-            const struct run_actions *actions, struct coordinator *coordinator, struct error *error);
+            struct coordinator *coordinator, struct error *error);
 struct run *run_free(struct run *run);
 DEFINE_CLEANUP(struct run *, run_free)
 
-struct run_host *run_host(struct run *run, const char *id);
+/** array_add() - one more element of @size at the end of *@items, all zero; NULL when out of memory */
+void *array_add(void *items, size_t *count, size_t size);
+struct run_host *run_host(const struct run *run, const char *id);
 /** run_add_host() - the one that is there, or a new one; NULL when out of memory */
 struct run_host *run_add_host(struct run *run, const char *id);
-struct run_fault *run_add_fault(struct run *run, const char *order, const char *host, const struct step *step,
-                                int64_t started_usec, int64_t deadline_usec);
-struct run_fault *run_fault_of(struct run *run, const char *host, const char *step);
+/** run_fault_of() - the order of @host for @step, NULL = none */
+struct run_fault *run_fault_of(const struct run *run, const char *host, const char *step);
 bool run_is_over(const struct run *run);
 /** run_fault_is_active() - may it still be doing something? */
 bool run_fault_is_active(const struct run_fault *fault);
@@ -159,29 +149,67 @@ int64_t run_reverted_usec(const struct run *run);
 /** run_host_replaced() - is a replacement that came into service while it was needed: before the last revert
  */
 bool run_host_replaced(const struct run *run, const struct run_host *host);
-void run_say(struct run *run, int64_t at_usec, const char *format, ...) _printf_(3, 4);
 
-/* run-facts.c: from what was said to what is known */
+/* run-events.c: from what was said to what is known */
+/** run_take_event() - of a host, or (@event->host NULL) as the run recorded it */
 void run_take_event(struct run *run, const struct host_event *event);
-/** run_note_newborn() - a host joined: is it a replacement? */
-void run_note_newborn(struct run *run, const char *host, const char *group, const char *address,
-                      int64_t joined_usec);
-/** run_take_server() - one server of a balancer as it is now. Return: true if that is news */
-bool run_take_server(struct run *run, const struct balancer_fact *fact);
-/** run_add_fact() - keep it, without a look at what was before */
-void run_add_fact(struct run *run, const struct balancer_fact *fact);
+/** run_take_line() - the same, as it is stored */
+int run_take_line(struct run *run, const char *line, struct error *error);
+/** run_say() - a line for people that follows from what was stored */
+void run_say(struct run *run, int64_t at_usec, const char *format, ...) _printf_(3, 4);
+/** node_is() - does @map say @wanted at @key? */
+bool node_is(const struct node *map, const char *key, bool wanted);
+/** event_text() - a string of the body, "" for none; event_time() - a time of the body, or that of the event
+ */
+const char *event_text(const struct host_event *event, const char *key);
+int64_t event_time(const struct host_event *event, const char *key);
+
+/* run-record.c: what it records of itself */
+void run_take_own(struct run *run, const struct host_event *event);
+/** run_record() - store an event of the run's own, and take it; the reference to @body is taken over */
+void run_record(struct run *run, int64_t at_usec, const char *kind, json_t *body);
+/** run_note() - record a line for people that changes nothing */
+void run_note(struct run *run, int64_t at_usec, const char *format, ...) _printf_(3, 4);
+/** run_see_newborn() - a host joined: is it a replacement? */
+void run_see_newborn(struct run *run, const char *host, const char *group, const char *address,
+                     int64_t joined_usec);
+/** run_see_server() - one server of a balancer as it is now, recorded if that is news */
+void run_see_server(struct run *run, const struct balancer_fact *fact);
+/** run_see_log() - a line of a balancer's log */
+void run_see_log(struct run *run, const struct balancer_fact *fact);
+/** run_see_answer() - @root: an answer that @host signed; passed over if it is to another ask. Kept as the
+ * host's
+ * @answer, and recorded */
+void run_see_answer(struct run *run, const char *host, const struct node *root);
+/** json_words() - a new JSON string with @text, which may have been cut inside a character */
+json_t *json_words(const char *text);
+json_t *balancer_fact_json(const struct balancer_fact *fact);
 
 /* run-machine.c */
 void run_begin(struct run *run, int64_t now_usec);
-/** run_advance() - take every step that is due; calls no other function of run.c than the actions */
+/** run_enter() - record that it is in @state now; what it is in already is recorded again */
+void run_enter(struct run *run, enum run_state state, int64_t now_usec);
+/** run_advance() - take every step that is due */
 void run_advance(struct run *run, int64_t now_usec);
 void run_halt(struct run *run, const char *by, int64_t now_usec);
 /** run_order_late() - a late joiner: order the steps that are under way */
 void run_order_late(struct run *run, const char *host, const json_t *labels, int64_t now_usec);
-/** run_check_share() - 0, or -EDQUOT with the counts, when too large a share of a group would fail;
- * @group_sizes by fleet */
-int run_check_share(const struct run *run, size_t (*group_size)(void *context, const char *group),
-                    void *context, struct error *error);
+/** run_check_share() - 0, or -EDQUOT with the counts, when too large a share of a group would fail */
+int run_check_share(const struct run *run, struct error *error);
+
+/* What a run does to the world: run-actions.c, or a test */
+/** run_ask() - what would @host do? @purpose: "plan" or "start"; what can't be asked has answered no */
+void run_ask(struct run *run, struct run_host *host, const char *purpose, int64_t now_usec);
+int run_send_order(struct run *run, const struct run_fault *fault, struct error *error);
+/** run_send_halt() - to every host that has an order */
+void run_send_halt(struct run *run, int64_t now_usec);
+/** run_nudge() - for a head newer than now */
+void run_nudge(struct run *run, const struct run_host *host);
+/** run_group_size() - how many hosts of @group are in contact */
+size_t run_group_size(const struct run *run, const char *group);
+void run_store_event(struct run *run, int64_t at_usec, const char *kind, const char *line);
+/** run_store_end() - make the report and keep it, with the last status and all lines */
+void run_store_end(struct run *run);
 
 /* objective.c, report.c */
 struct objective_result {
@@ -205,7 +233,10 @@ enum verdict fault_verdict(const struct run *run, const struct run_fault *fault,
 /** report_build() - `grivet.report/1`, owned by the caller; sets run->verdict, and its
  * reason where there is none; NULL when out of memory */
 json_t *report_build(struct run *run);
-json_t *report_budget(const struct balancer_budget *budget);
+/** report_budgets() - what the coordinator's balancers may take by their settings */
+json_t *report_budgets(const struct balancer_budget *budgets, size_t count);
+/** report_status() - the run as it is now */
+json_t *report_status(const struct run *run);
 /** report_sentence() - the verdict in one sentence */
 void report_sentence(const struct run *run, enum verdict verdict, const char *doubt, char ret[600]);
 /** report_waiting() - what the replacements that are not in service were waiting for: owned list of strings;

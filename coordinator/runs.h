@@ -7,6 +7,7 @@
 
 /**
  * struct waiting - a request of an operator that is answered later; the first member of each kind
+ * @run: asks hosts and is none of the runs, NULL = none
  * @advance: looked at by runs_wake(). Return: true when it has replied
  * @clear: frees what the kind holds, but not itself; may be NULL
  */
@@ -14,6 +15,7 @@ struct waiting {
     struct waiting *next;
     struct runs *runs;
     struct http_request *request;
+    struct run *run;
     bool (*advance)(struct waiting *waiting, int64_t now_usec);
     void (*clear)(struct waiting *waiting);
 };
@@ -29,8 +31,6 @@ struct runs {
 
 #define RUNS_TICK_USEC (100 * USEC_PER_MSEC) /* only while something is under way: for deadlines */
 
-extern const struct run_actions runs_actions;
-
 struct run *runs_find(struct runs *runs, const char *id);
 /** runs_add() - takes over @run */
 int runs_add(struct runs *runs, struct run *run, struct error *error);
@@ -41,28 +41,8 @@ void runs_wake(struct runs *runs);
 void runs_wait(struct waiting *waiting);
 /** runs_fill_hosts() - group and address of the run's hosts as the fleet knows them */
 void runs_fill_hosts(struct run *run);
-size_t runs_group_size(void *context, const char *group);
-
-/* run-documents.c: signed and queued for one host. @error: why not */
-int runs_send_ask(struct coordinator *coordinator, const char *host, const char *mandate_hash,
-                  const char *purpose, int64_t now_usec, char ret_id[UUID_TEXT_MAX], struct error *error);
-int runs_send_order(struct coordinator *coordinator, const struct run *run, const struct run_fault *fault,
-                    struct error *error);
-/** runs_seal_halt() - a halt of one run by the coordinator's own halt key */
-int runs_seal_halt(struct coordinator *coordinator, const char *run, int64_t now_usec, struct envelope **ret,
-                   struct error *error);
-
 /* run-store.c */
-int runs_store_open(struct coordinator *coordinator, struct error *error);
 int runs_store_mandate(struct coordinator *coordinator, const struct envelope *envelope, struct error *error);
 int runs_store_insert(const struct run *run, struct error *error);
-int runs_store_save(const struct run *run, struct error *error);
-int runs_store_report(const struct run *run, const char *report, struct error *error);
-int runs_store_order(const struct run *run, const struct run_fault *fault, struct error *error);
-int runs_store_fact(const struct run *run, const struct balancer_fact *fact, struct error *error);
-int runs_store_line(struct run *run, int64_t at_usec, const char *text, struct error *error);
 /** runs_store_load() - every run that is not over, with all that was said of it */
 int runs_store_load(struct runs *runs, struct error *error);
-
-/* planner.c */
-void planner_on_answer(struct runs *runs, const char *host, const struct document *payload);

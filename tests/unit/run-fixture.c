@@ -9,38 +9,35 @@
 struct seen seen;
 const char *const fixture_hosts[HOSTS] = {"a1", "a2", "b1"};
 
-static void on_ask(struct run *run, struct run_host *host, int64_t now_usec)
+void run_ask(struct run *run, struct run_host *host, const char *purpose, int64_t now_usec)
 {
     seen.asks++;
 }
-static int on_order(struct run *run, struct run_fault *fault, struct error *error)
+int run_send_order(struct run *run, const struct run_fault *fault, struct error *error)
 {
     seen.orders++;
     return seen.refuses_orders ? error_set(error, EIO, "the queue is full") : 0;
 }
-static void on_halt(struct run *run, int64_t now_usec)
+void run_send_halt(struct run *run, int64_t now_usec)
 {
-    seen.halts++;
+    seen.halts += run->n_faults > 0;
 }
-static void on_nudge(struct run *run, struct run_host *host)
+void run_nudge(struct run *run, const struct run_host *host)
 {
     seen.nudges++;
 }
-static void on_save(struct run *run)
+size_t run_group_size(const struct run *run, const char *group)
 {
+    return HOSTS;
 }
-static void on_say(struct run *run, int64_t at_usec, const char *text)
+void run_store_event(struct run *run, int64_t at_usec, const char *kind, const char *line)
 {
-    size_t length = strlen(seen.lines);
-
-    snprintf(seen.lines + length, sizeof(seen.lines) - length, "%s\n", text);
+    json_array_append_new(seen.events, json_string(line));
 }
-static void on_finish(struct run *run, int64_t now_usec)
+void run_store_end(struct run *run)
 {
     seen.finishes++;
 }
-
-static const struct run_actions actions = {on_ask, on_order, on_halt, on_nudge, on_save, on_say, on_finish};
 
 static const char mandate_format[] =
     "{\"schema\": \"grivet.mandate/1\", \"id\": \"01900000-0000-7000-8000-000000000001\","
@@ -68,11 +65,11 @@ struct run *fixture_run(const char *objectives, int require_percent)
     struct run *run;
     int n = snprintf(text, sizeof(text), mandate_format, require_percent, objectives);
 
-    memset(&seen, 0, sizeof(seen));
+    json_decref(seen.events);
+    seen = (struct seen){.events = json_array()};
     ck_assert_msg(mandate_parse(&mandate, text, (size_t)n, &error) == 0, "%s", error.text);
-    ck_assert_msg(run_new(&run, "01900000-0000-7000-8000-00000000000a", mandate, T, &actions, NULL, &error) ==
-                      0,
-                  "%s", error.text);
+    ck_assert_msg(run_new(&run, "01900000-0000-7000-8000-00000000000a", mandate, T, NULL, &error) == 0, "%s",
+                  error.text);
     for (size_t i = 0; i < HOSTS; i++)
         strcpy(run_host(run, fixture_hosts[i])->group, "web");
     return run;
@@ -101,11 +98,33 @@ void fixture_says(struct run *run, const char *host, const char *kind, const cha
 
 void fixture_answer(struct run *run, const char *host, bool is_accepted, const char *reason)
 {
-    struct run_host *found = run_host(run, host);
+    _cleanup_(document_freep) struct document *document = NULL;
+    char text[300];
+    int n = snprintf(text, sizeof(text),
+                     "{\"ask\": \"%s\", \"is_accepted\": %s, \"steps\": [{\"is_accepted\": %s, \"reason\": "
+                     "\"%s\"}]}",
+                     run_host(run, host)->ask, is_accepted ? "true" : "false", is_accepted ? "true" : "false",
+                     reason);
 
-    found->has_answered = true;
-    found->is_accepted = is_accepted;
-    strcpy(found->reason, reason);
+    ck_assert_int_eq(document_parse_json(&document, "answer", text, (size_t)n, NULL), 0);
+    run_see_answer(run, host, document_root(document));
+}
+
+void fixture_order(struct run *run, const char *host, int64_t at_usec)
+{
+    run_record(run, at_usec, "run.ordered",
+               json_pack("{s:s, s:s, s:s, s:o}", "order", host, "host", host, "step", "lose-az1", "deadline",
+                         json_time(STEPS_AT + DURATION)));
+}
+
+bool fixture_has_line(const struct run *run, const char *words)
+{
+    json_t *line;
+    size_t i;
+
+    json_array_foreach(run->lines, i,
+                       line) if (strstr(json_string_value(json_object_get(line, "text")), words)) return true;
+    return false;
 }
 
 static void samples_of(struct run *run, const char *probe, int64_t from_usec, int64_t until_usec,
@@ -218,5 +237,5 @@ void fixture_server(struct run *run, const char *address, const char *state, int
     snprintf(fact.server, sizeof(fact.server), "s-%.40s", address);
     snprintf(fact.address, sizeof(fact.address), "%s", address);
     snprintf(fact.state, sizeof(fact.state), "%s", state);
-    run_take_server(run, &fact);
+    run_see_server(run, &fact);
 }

@@ -1,6 +1,7 @@
 /* A run without the world: its actions are counted, its time is made up, its hosts say what the test says. */
 #pragma once
 
+#include "coordinator/coordinator.h"
 #include "coordinator/run-state.h"
 
 #define T        (1800000000LL * USEC_PER_SEC) /* when the run is created */
@@ -12,8 +13,8 @@
 /** struct seen - what the run did so far */
 struct seen {
     int asks, orders, halts, nudges, finishes;
+    json_t *events; /* lines that the run recorded; as long as the run */
     bool refuses_orders;
-    char lines[16384];
 };
 extern struct seen seen;
 extern const char *const fixture_hosts[HOSTS]; /* a1, a2, b1 of group web; the observer is obs */
@@ -24,6 +25,10 @@ struct run *fixture_run(const char *objectives, int require_percent);
 void fixture_says(struct run *run, const char *host, const char *kind, const char *step, const char *body,
                   int64_t at_usec);
 void fixture_answer(struct run *run, const char *host, bool is_accepted, const char *reason);
+/** fixture_order() - of the step's fault, to @host */
+void fixture_order(struct run *run, const char *host, int64_t at_usec);
+/** fixture_has_line() - were people told something with these words? */
+bool fixture_has_line(const struct run *run, const char *words);
 /** fixture_samples() - the observer's samples of `shop` from..until every 200 ms, failing within
  * bad_from..bad_until */
 void fixture_samples(struct run *run, int64_t from_usec, int64_t until_usec, int64_t bad_from_usec,

@@ -41,8 +41,8 @@ static void drop(void)
 
 static void replace(const char *id, const char *address, const char *state)
 {
-    run_note_newborn(run, id, "web", address, T0 + SEC(4));
-    run_add_fault(run, id, id, &run->mandate->steps[0], T0 + SEC(4), STEPS_AT + DURATION);
+    run_see_newborn(run, id, "web", address, T0 + SEC(4));
+    fixture_order(run, id, T0 + SEC(4));
     fixture_arm(run, id, T0 + SEC(4));
     fixture_exercise(run, id, T0 + SEC(4));
     fixture_server(run, address, "DOWN", T0 + SEC(5));
@@ -185,7 +185,7 @@ START_TEST(test_fault_verdicts)
     check_fault("fault.failed", "{\"reason\": \"EPERM\", \"is_reverted\": true}", "missed", "EPERM");
     check_fault("contact.lost", "{}", "unknown", "there is no proof of its end");
     run = fixture_run("[]", 100);
-    run_add_fault(run, "o", "a1", &run->mandate->steps[0], STEPS_AT, STEPS_AT + DURATION);
+    fixture_order(run, "a1", STEPS_AT);
     fixture_arm(run, "a1", STEPS_AT);
     fixture_revert(run, "a1", STEPS_AT + DURATION, 1);
     ck_assert_str_eq(verdict_name(fault_verdict(run, &run->faults[0], why)), "unknown");

@@ -1,36 +1,47 @@
-/* From what hosts and balancers say to what is known of a run. Every row here works the same live and after a
- * restart. */
+/* From what hosts say to what is known of a run, and to lines for people. Taking an event has no other
+ * effect, so it works the same live and after a restart. */
+#include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "run-state.h"
 
-#define LOGGED_USEC (3 * USEC_PER_SEC)
-
-static int64_t node_time(const struct node *map, const char *key, int64_t fallback)
+const char *event_text(const struct host_event *event, const char *key)
 {
-    const char *text = node_string(map, key);
-    int64_t usec;
-
-    return text && time_parse(text, &usec) == 0 ? usec : fallback;
+    return node_string(event->body, key) ?: "";
 }
 
-static bool node_is_true(const struct node *map, const char *key)
+int64_t event_time(const struct host_event *event, const char *key)
+{
+    int64_t usec;
+
+    return time_parse(event_text(event, key), &usec) == 0 ? usec : event->at_usec;
+}
+
+bool node_is(const struct node *map, const char *key, bool wanted)
 {
     const struct node *node = node_get(map, key);
 
-    return node && node->type == DOCUMENT_BOOLEAN && node->boolean;
+    return node && node->type == DOCUMENT_BOOLEAN && node->boolean == wanted;
 }
 
-static double node_number(const struct node *node)
+void run_say(struct run *run, int64_t at_usec, const char *format, ...)
 {
-    return node->type == DOCUMENT_REAL ? node->real : (double)node->integer;
-}
+    char text[600], when[32] = "";
+    va_list arguments;
+    size_t length;
 
-static bool is_number(const struct node *node)
-{
-    return node && (node->type == DOCUMENT_REAL || node->type == DOCUMENT_INTEGER);
+    if (run->started_usec)
+        snprintf(when, sizeof(when), "%+.2f s ", (double)(at_usec - run->started_usec) / USEC_PER_SEC);
+    length = (size_t)snprintf(text, sizeof(text), "%s", when);
+    va_start(arguments, format);
+    vsnprintf(text + length, sizeof(text) - length, format, arguments);
+    va_end(arguments);
+    json_array_append_new(run->lines,
+                          json_pack("{s:I, s:o, s:o}", "n", (json_int_t)json_array_size(run->lines) + 1, "at",
+                                    json_time(at_usec), "text", json_words(text)));
 }
 
 static const char *fault_label(const struct run_fault *fault)
@@ -69,7 +80,7 @@ static void on_accepted(struct run *run, struct run_fault *fault, const struct h
     if (fault->state == RUN_FAULT_ORDERED)
         fault->state = RUN_FAULT_ACCEPTED;
     run_say(run, at_usec, "%s accepted %s%s", fault->host, fault_label(fault),
-            node_is_true(event->body, "is_late_joiner") ? " as a late joiner" : "");
+            node_is(event->body, "is_late_joiner", true) ? " as a late joiner" : "");
 }
 
 static void on_refused(struct run *run, struct run_fault *fault, const struct host_event *event,
@@ -85,7 +96,7 @@ static void on_refused(struct run *run, struct run_fault *fault, const struct ho
 static void on_armed(struct run *run, struct run_fault *fault, const struct host_event *event,
                      int64_t at_usec)
 {
-    fault->armed_usec = node_time(event->body, "armed_at", event->at_usec);
+    fault->armed_usec = event_time(event, "armed_at");
     if (fault->state < RUN_FAULT_ARMED)
         fault->state = RUN_FAULT_ARMED;
     run_say(run, at_usec, "%s %s armed", fault->host, fault_label(fault));
@@ -96,7 +107,7 @@ static void on_exercised(struct run *run, struct run_fault *fault, const struct 
 {
     const char *view;
 
-    fault->exercised_usec = node_time(event->body, "exercised_at", event->at_usec);
+    fault->exercised_usec = event_time(event, "exercised_at");
     if (!fault->armed_usec)
         fault->armed_usec = fault->exercised_usec;
     if (fault->state < RUN_FAULT_EXERCISED)
@@ -111,20 +122,20 @@ static void on_reverted(struct run *run, struct run_fault *fault, const struct h
                         int64_t at_usec)
 {
     const struct node *late = node_get(event->body, "revert_error_ms");
-    const char *by = node_string(event->body, "ended_by");
+    const char *by = event_text(event, "ended_by");
 
-    fault->reverted_usec = node_time(event->body, "reverted_at", event->at_usec);
-    fault->has_revert_error = is_number(late);
+    fault->reverted_usec = event_time(event, "reverted_at");
+    fault->has_revert_error = late && (late->type == DOCUMENT_REAL || late->type == DOCUMENT_INTEGER);
     if (fault->has_revert_error)
-        fault->revert_error_msec = node_number(late);
-    fault->is_interfered = node_is_true(event->body, "is_interfered");
+        fault->revert_error_msec = late->type == DOCUMENT_REAL ? late->real : (double)late->integer;
+    fault->is_interfered = node_is(event->body, "is_interfered", true);
     fault->is_left_behind = false;
-    snprintf(fault->ended_by, sizeof(fault->ended_by), "%s", by ? by : "");
+    snprintf(fault->ended_by, sizeof(fault->ended_by), "%s", by);
     if (fault->state != RUN_FAULT_FAILED)
         fault->state = RUN_FAULT_REVERTED;
     take_effect(fault, event->body);
     run_say(run, at_usec, "%s %s reverted by %s, %.0f ms %s its end%s", fault->host, fault_label(fault),
-            by ? by : "?", fabs(fault->revert_error_msec), fault->revert_error_msec < 0 ? "before" : "after",
+            *by ? by : "?", fabs(fault->revert_error_msec), fault->revert_error_msec < 0 ? "before" : "after",
             fault->is_interfered ? ", somebody interfered" : "");
 }
 
@@ -141,7 +152,7 @@ static void on_failed(struct run *run, struct run_fault *fault, const struct hos
 {
     take_reason(fault, event->body);
     fault->state = RUN_FAULT_FAILED;
-    fault->is_left_behind = !node_is_true(event->body, "is_reverted");
+    fault->is_left_behind = !node_is(event->body, "is_reverted", true);
     run_say(run, at_usec, "%s %s failed: %s%s", fault->host, fault_label(fault), fault->reason,
             fault->is_left_behind ? " (not reverted yet)" : "");
 }
@@ -174,24 +185,18 @@ static struct run_fault *fault_for_event(struct run *run, const struct host_even
 static void take_sample(struct run_endpoint *endpoint, const struct node *node)
 {
     int64_t value[4] = {};
+    struct sample *sample;
     size_t n = 0;
-    struct sample sample;
 
     for (const struct node *item = node->first; item && n < 4; item = item->next)
         value[n++] = item->type == DOCUMENT_INTEGER ? item->integer : 0;
     if (n < 4 || endpoint->n_samples >= RUN_SAMPLES_MAX)
         return;
-    if ((endpoint->n_samples & (endpoint->n_samples - 1)) == 0) { /* full at every power of two */
-        size_t capacity = endpoint->n_samples ? 2 * endpoint->n_samples : 1;
-        struct sample *samples = reallocarray(endpoint->samples, capacity, sizeof(*samples));
-
-        if (!samples)
-            return;
-        endpoint->samples = samples;
-    }
-    sample = (struct sample){value[0], value[1], (int)value[2], value[3] != 0};
-    endpoint->samples[endpoint->n_samples++] = sample;
-    recovery_add(&endpoint->live, &sample);
+    sample = array_add(&endpoint->samples, &endpoint->n_samples, sizeof(*sample));
+    if (!sample)
+        return;
+    *sample = (struct sample){value[0], value[1], (int)value[2], value[3] != 0};
+    recovery_add(&endpoint->live, sample);
 }
 
 static void on_samples(struct run *run, const struct host_event *event)
@@ -232,25 +237,26 @@ static void take_clock(struct run_host *host, const struct host_event *event)
 static void on_host_event(struct run *run, struct run_host *host, const struct host_event *event,
                           int64_t at_usec)
 {
-    const char *by;
+    const char *by = event_text(event, "by");
 
     if (!strcmp(event->kind, "agent.ready") && host->is_replacement) {
-        host->is_unready = !node_is_true(event->body, "is_ready");
+        host->is_unready = !node_is(event->body, "is_ready", true);
         run_say(run, at_usec, "%s is %s", host->id,
                 host->is_unready ? "up, but its boot did not wait for its faults"
                                  : "ready to boot its service");
     } else if (!strcmp(event->kind, "halt.received")) {
-        by = node_string(event->body, "by");
-        run_say(run, at_usec, "%s received a halt%s%s", host->id, by ? " by " : "", by ? by : "");
+        run_say(run, at_usec, "%s received a halt%s%s", host->id, *by ? " by " : "", by);
     }
 }
 
 void run_take_event(struct run *run, const struct host_event *event)
 {
-    struct run_host *host = run_host(run, event->host);
-    struct run_fault *fault = fault_for_event(run, event);
+    struct run_host *host = event->host ? run_host(run, event->host) : NULL;
+    struct run_fault *fault;
     int64_t at_usec;
 
+    if (!event->host)
+        run_take_own(run, event);
     if (!host || (event->run && strcmp(event->run, run->id)))
         return;
     take_clock(host, event);
@@ -259,88 +265,29 @@ void run_take_event(struct run *run, const struct host_event *event)
         on_samples(run, event);
         return;
     }
+    fault = fault_for_event(run, event);
     for (size_t i = 0; fault && i < ARRAY_SIZE(fault_events); i++)
         if (!strcmp(fault_events[i].kind, event->kind))
             fault_events[i].take(run, fault, event, at_usec);
     on_host_event(run, host, event, at_usec);
 }
 
-void run_note_newborn(struct run *run, const char *id, const char *group, const char *address,
-                      int64_t joined_usec)
+int run_take_line(struct run *run, const char *line, struct error *error)
 {
-    struct run_host *host = run_host(run, id);
-    bool is_wanted = false;
+    _cleanup_(document_freep) struct document *document = NULL;
+    struct host_event event = {};
+    int r = document_parse_json(&document, "event", line, strlen(line), error);
 
-    if (host || !run->started_usec || joined_usec < run->started_usec || run->finishing_usec || !*group)
-        return;
-    for (size_t i = 0; i < run->n_hosts; i++)
-        is_wanted |= run->hosts[i].is_pinned && !strcmp(run->hosts[i].group, group);
-    host = is_wanted ? run_add_host(run, id) : NULL;
-    if (!host)
-        return;
-    host->is_replacement = true;
-    host->started_usec = joined_usec;
-    snprintf(host->group, sizeof(host->group), "%s", group);
-    snprintf(host->address, sizeof(host->address), "%s", address);
-    run_say(run, joined_usec, "%s joined as a replacement in group %s", id, group);
-}
-
-/* A slot serves a host when it has the host's address and is UP. */
-static void note_service(struct run *run, const struct balancer_fact *fact)
-{
-    for (size_t i = 0; *fact->address && i < run->n_hosts; i++) {
-        struct run_host *host = &run->hosts[i];
-
-        if (strcmp(host->address, fact->address))
-            continue;
-        if (strncmp(fact->state, "UP", 2)) {
-            host->in_service_usec = 0;
-        } else if (!host->in_service_usec) {
-            host->in_service_usec = fact->at_usec;
-            if (host->is_replacement)
-                run_say(run, fact->at_usec, "%s came into service", host->id);
-        }
-    }
-}
-
-void run_add_fact(struct run *run, const struct balancer_fact *fact)
-{
-    struct balancer_fact *facts;
-
-    if (run->n_facts >= RUN_FACTS_MAX)
-        return;
-    facts = reallocarray(run->facts, run->n_facts + 1, sizeof(*facts));
-    if (!facts)
-        return;
-    run->facts = facts;
-    facts[run->n_facts++] = *fact;
-    note_service(run, fact);
-}
-
-/* Its log has said so already, a moment ago. */
-static bool was_logged(const struct run *run, const struct balancer_fact *fact)
-{
-    for (size_t i = run->n_facts; i-- > 0 && run->facts[i].at_usec + LOGGED_USEC >= fact->at_usec;)
-        if (!*run->facts[i].address && !strcmp(run->facts[i].server, fact->server) &&
-            !strcmp(run->facts[i].state, fact->state))
-            return true;
-    return false;
-}
-
-bool run_take_server(struct run *run, const struct balancer_fact *fact)
-{
-    const struct balancer_fact *last = NULL;
-
-    run->balancer_seen_usec = fact->at_usec;
-    for (size_t i = run->n_facts; i-- > 0 && !last;)
-        if (*run->facts[i].address && !strcmp(run->facts[i].server, fact->server) &&
-            !strcmp(run->facts[i].backend, fact->backend) && !strcmp(run->facts[i].balancer, fact->balancer))
-            last = &run->facts[i];
-    if (last && !strcmp(last->state, fact->state) && !strcmp(last->address, fact->address))
-        return false;
-    if (last && !was_logged(run, fact))
-        run_say(run, fact->at_usec, "%s has %s/%s (%s) %s", fact->balancer, fact->backend, fact->server,
-                fact->address, fact->state);
-    run_add_fact(run, fact);
-    return true;
+    if (r < 0)
+        return r;
+    event.root = document_root(document);
+    event.body = node_get(event.root, "body");
+    event.host = node_string(event.root, "host");
+    event.kind = node_string(event.root, "kind") ?: "";
+    event.run = node_string(event.root, "run");
+    event.order = node_string(event.root, "order");
+    if (time_parse(node_string(event.root, "at") ?: "", &event.at_usec) < 0)
+        return error_set(error, EINVAL, "event of run %s without a time", run->id);
+    run_take_event(run, &event);
+    return 0;
 }
