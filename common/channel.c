@@ -39,28 +39,6 @@ int channel_send(int socket, enum channel_type type, const void *body, size_t le
     return sent < 0 ? -errno : 0;
 }
 
-/* Every fd that came must be owned by somebody: the first by the caller, all others are closed. Return: how
- * many came. */
-static size_t take_fds(struct msghdr *message, int *ret_fd)
-{
-    size_t count = 0;
-
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
-        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t at = 0; at + sizeof(int) <= header->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(header) + at, sizeof(fd));
-            if (count++ == 0)
-                *ret_fd = fd;
-            else
-                close(fd);
-        }
-    }
-    return count;
-}
-
 static const struct channel_row *find_row(const struct channel_row *rows, unsigned int type)
 {
     for (; rows->name; rows++)
@@ -70,7 +48,7 @@ static const struct channel_row *find_row(const struct channel_row *rows, unsign
 }
 
 static int check_message(const struct header *header, size_t got, const struct channel_row *row,
-                         enum channel_role role, size_t n_fds, struct error *error)
+                         enum channel_role role, bool has_fd, struct error *error)
 {
     if (got < sizeof(*header) || header->version != CHANNEL_VERSION ||
         header->length != got - sizeof(*header))
@@ -82,18 +60,31 @@ static int check_message(const struct header *header, size_t got, const struct c
     if (header->length < row->body_min || header->length > row->body_max)
         return error_set(error, EPROTO, "channel: message '%s' of %u bytes; expected %zu to %zu", row->name,
                          header->length, row->body_min, row->body_max);
-    if (n_fds != (row->has_fd ? 1 : 0))
-        return error_set(error, EPROTO, "channel: message '%s' with %zu file descriptors", row->name, n_fds);
+    if (has_fd != row->has_fd)
+        return error_set(error, EPROTO, "channel: message '%s' %s a file descriptor", row->name,
+                         has_fd ? "with" : "without");
     return 0;
 }
 
-static ssize_t receive(int socket, struct msghdr *message)
+/* There is room for one fd: the kernel closes any more, and says so by MSG_CTRUNC (unix(7)). */
+static ssize_t receive_raw(int socket, struct iovec *part, int *ret_fd, int *ret_flags)
 {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {.msg_iov = part, .msg_iovlen = 1, .msg_control = &control};
+    struct cmsghdr *header;
     ssize_t got;
 
+    message.msg_controllen = CMSG_LEN(sizeof(int));
     do
-        got = recvmsg(socket, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
+    header = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+        memcpy(ret_fd, CMSG_DATA(header), sizeof(*ret_fd));
+    *ret_flags = message.msg_flags;
     return got;
 }
 
@@ -105,29 +96,21 @@ int channel_receive(int socket, enum channel_role role, const struct channel_row
         char body[CHANNEL_BODY_MAX + 1];
     } buffer;
     struct iovec part = {&buffer, sizeof(buffer.header) + CHANNEL_BODY_MAX};
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(8 * sizeof(int))];
-    } control;
-    struct msghdr raw = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     const struct channel_row *row;
     _cleanup_close_ int fd = -1;
     struct message message;
     ssize_t got;
-    int r;
+    int flags, r;
 
-    got = receive(socket, &raw);
+    got = receive_raw(socket, &part, &fd, &flags);
     if (got < 0)
         return errno == EAGAIN ? 0 : error_errno(error, errno == ECONNRESET ? EPIPE : errno, "channel");
     if (got == 0)
         return error_set(error, EPIPE, "channel: the peer is gone");
-    message = (struct message){.fd = -1};
-    r = take_fds(&raw, &fd);
-    row = (size_t)got >= sizeof(buffer.header) ? find_row(rows, buffer.header.type) : NULL;
-    if (raw.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+    if (flags & (MSG_TRUNC | MSG_CTRUNC))
         return error_set(error, EPROTO, "channel: a message over the limits");
-    r = check_message(&buffer.header, got, row, role, r, error);
+    row = (size_t)got >= sizeof(buffer.header) ? find_row(rows, buffer.header.type) : NULL;
+    r = check_message(&buffer.header, got, row, role, fd >= 0, error);
     if (r < 0)
         return r;
     buffer.body[buffer.header.length] = '\0';
