@@ -90,7 +90,7 @@ static bool assertion_holds(json_t *root, const struct node *assertion)
     return is_equal;
 }
 
-bool probe_http_accepts(const struct probe *probe, long status, const char *body, size_t length)
+bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length)
 {
     json_t *root;
     bool is_ok;

@@ -6,4 +6,3 @@
 /** probe_http_check() - http:// or https://, a host, no user name, printable ASCII only */
 int probe_http_check(const struct probe *probe, const struct document *document, const struct node *node,
                      struct error *error);
-bool probe_http_accepts(const struct probe *probe, long status, const char *body, size_t length);

@@ -1,4 +1,4 @@
-/* Probes: decoding with located errors, and the table of kinds. */
+/* Probes: decoding with located errors. */
 #include "probe.h"
 
 #include <errno.h>
@@ -7,29 +7,9 @@
 
 #include "http.h"
 
-/* struct probe_kind - one way to ask; a new kind is a row and a file of its own */
-struct probe_kind {
-    const char *name;
-    int (*check)(const struct probe *probe, const struct document *document, const struct node *node,
-                 struct error *error);
-    bool (*accepts)(const struct probe *probe, long status, const char *body, size_t length);
-};
-
-static const struct probe_kind kinds[] = {
-    {"http", probe_http_check, probe_http_accepts},
-};
-
-static const struct probe_kind *probe_kind_find(const char *name)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-        if (!strcmp(kinds[i].name, name))
-            return &kinds[i];
-    return NULL;
-}
-
 struct probe_text {
     struct probe probe;
-    const char *connection;
+    const char *kind, *connection;
     const struct node *expect;
 };
 
@@ -40,7 +20,7 @@ struct probe_text {
 
 static const struct field probe_fields[] = {
     PROBE_FIELD("name", FIELD_NAME, probe.name, true, 0, 0),
-    PROBE_FIELD("kind", FIELD_NAME, probe.kind, true, 0, 0),
+    PROBE_FIELD("kind", FIELD_NAME, kind, true, 0, 0),
     PROBE_FIELD("url", FIELD_STRING, probe.url, true, 1, 2048),
     PROBE_FIELD("interval_ms", FIELD_INTEGER, probe.interval_msec, true, 50, 60000),
     PROBE_FIELD("timeout_ms", FIELD_INTEGER, probe.timeout_msec, true, 10, 20 * 60000),
@@ -134,14 +114,12 @@ int probe_decode(struct probe *ret, const struct document *document, const struc
                   .status_max = 200},
         .connection = "fresh",
     };
-    const struct probe_kind *kind;
     int r;
 
     r = node_decode(document, node, probe_fields, &text, error);
     if (r < 0)
         return r;
-    kind = probe_kind_find(text.probe.kind);
-    if (!kind)
+    if (strcmp(text.kind, "http"))
         return node_error(document, node_get(node, "kind"), error, "expected http");
     if (text.probe.timeout_msec > 20 * text.probe.interval_msec)
         return node_error(document, node_get(node, "timeout_ms"), error,
@@ -155,14 +133,9 @@ int probe_decode(struct probe *ret, const struct document *document, const struc
         if (r < 0)
             return r;
     }
-    r = kind->check(&text.probe, document, node, error);
+    r = probe_http_check(&text.probe, document, node, error);
     if (r < 0)
         return r;
     *ret = text.probe;
     return 0;
-}
-
-bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length)
-{
-    return probe_kind_find(probe->kind)->accepts(probe, status, body, length);
 }

@@ -14,7 +14,7 @@
  * @assertions: map of JSON pointer (RFC 6901) to wanted value, or NULL
  */
 struct probe {
-    const char *name, *kind, *url;
+    const char *name, *url;
     int64_t interval_msec, timeout_msec, unhealthy_after, healthy_after, stable_msec;
     bool is_fresh;
     int64_t status_min, status_max;

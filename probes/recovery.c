@@ -68,35 +68,10 @@ static void recovery_enter(struct recovery *recovery, enum recovery_state to, in
     if (to == RECOVERY_UNHEALTHY) {
         if (!recovery->unhealthy_usec && from != RECOVERY_RECOVERING)
             recovery->unhealthy_usec = now_usec;
-        recovery->first_success_usec = recovery->healthy_usec = recovery->stable_at_usec = 0;
+        recovery->healthy_usec = recovery->stable_at_usec = 0;
     }
-    if (to == RECOVERY_RECOVERING)
-        recovery->first_success_usec = now_usec;
-    if (to == RECOVERY_HEALTHY && from != RECOVERY_FAILING) {
+    if (to == RECOVERY_HEALTHY && from != RECOVERY_FAILING)
         recovery->healthy_usec = now_usec;
-        if (!recovery->first_success_usec)
-            recovery->first_success_usec = now_usec;
-    }
-}
-
-static void recovery_count(struct recovery *recovery, const struct sample *sample, int64_t now_usec)
-{
-    int64_t before_usec = recovery->last_sample_usec ? recovery->last_sample_usec : recovery->t0_usec;
-
-    if (now_usec < recovery->t0_usec) {
-        recovery->requests_before++;
-        recovery->lost_before += !sample->is_ok;
-        return;
-    }
-    if (sample->at_usec - before_usec > recovery->longest_gap_usec)
-        recovery->longest_gap_usec = sample->at_usec - before_usec;
-    recovery->requests++;
-    if (sample->is_ok)
-        return;
-    recovery->lost++;
-    recovery->last_failure_usec = now_usec;
-    if (!recovery->first_failure_usec)
-        recovery->first_failure_usec = now_usec;
 }
 
 void recovery_add(struct recovery *recovery, const struct sample *sample)
@@ -106,10 +81,11 @@ void recovery_add(struct recovery *recovery, const struct sample *sample)
 
     if (now_usec < recovery->last_known_usec)
         now_usec = recovery->last_known_usec;
-    recovery_count(recovery, sample, now_usec);
     recovery->last_known_usec = now_usec;
-    if (sample->at_usec > recovery->last_sample_usec)
-        recovery->last_sample_usec = sample->at_usec;
+    if (now_usec >= recovery->t0_usec) {
+        recovery->requests++;
+        recovery->lost += !sample->is_ok;
+    }
 
     if (sample->is_ok)
         recovery->consecutive = recovery->consecutive > 0 ? recovery->consecutive + 1 : 1;

@@ -39,8 +39,8 @@ struct recovery_transition {
  * lost request while healthy (`failing`) is not yet a failure of the endpoint.
  *
  * @consecutive: equal answers in a row, successes positive, failures negative
- * @unhealthy_usec: the first declaration; @first_success_usec, @healthy_usec, @stable_at_usec: of the
- * recovery that lasted (all three start anew when the endpoint is declared unhealthy again)
+ * @unhealthy_usec: the first declaration; @healthy_usec, @stable_at_usec: of the recovery that lasted (both
+ * start anew when the endpoint is declared unhealthy again)
  * @calm_since_usec: healthy without a lost request since; what @stable_at_usec counts from
  * @n_transitions: the first RECOVERY_TRANSITIONS_MAX are kept
  */
@@ -49,12 +49,8 @@ struct recovery {
     enum recovery_state state;
     int64_t consecutive;
     bool was_healthy_at_t0;
-    int64_t first_failure_usec, unhealthy_usec, first_success_usec, healthy_usec, stable_at_usec,
-        last_failure_usec;
-    int64_t last_sample_usec, longest_gap_usec; /* between requests sent, from t0 on */
-    int64_t last_known_usec, calm_since_usec;
+    int64_t unhealthy_usec, healthy_usec, stable_at_usec, last_known_usec, calm_since_usec;
     uint64_t requests, lost; /* since t0 */
-    uint64_t requests_before, lost_before;
     size_t n_transitions;
     struct recovery_transition transitions[RECOVERY_TRANSITIONS_MAX];
 };

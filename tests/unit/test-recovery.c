@@ -46,19 +46,13 @@ START_TEST(test_fails_and_recovers)
     feed(&r, -500, "+++++");
     feed(&r, 0, "+---++++++++");
     ck_assert(r.was_healthy_at_t0);
-    ck_assert_int_eq(after_t0_msec(r.first_failure_usec), 150);
     ck_assert_int_eq(after_t0_msec(r.unhealthy_usec), 250);
-    ck_assert_int_eq(after_t0_msec(r.last_failure_usec), 350);
-    ck_assert_int_eq(after_t0_msec(r.first_success_usec), 410);
     ck_assert_int_eq(after_t0_msec(r.healthy_usec), 610);
     ck_assert_int_eq(after_t0_msec(r.stable_at_usec), 910);
     ck_assert_int_eq(recovery_detect_msec(&r), 250);
     ck_assert_int_eq(recovery_recover_msec(&r), 610);
     ck_assert_uint_eq(r.requests, 12);
     ck_assert_uint_eq(r.lost, 3);
-    ck_assert_uint_eq(r.requests_before, 5);
-    ck_assert_uint_eq(r.lost_before, 0);
-    ck_assert_int_eq(r.longest_gap_usec, INTERVAL);
     ck_assert_uint_eq(r.n_transitions, 5);
     check_transition(&r, 0, -290, RECOVERY_UNKNOWN, RECOVERY_HEALTHY);
     check_transition(&r, 1, 150, RECOVERY_HEALTHY, RECOVERY_FAILING);
@@ -78,7 +72,6 @@ START_TEST(test_never_fails)
     ck_assert(r.was_healthy_at_t0);
     ck_assert_int_eq(recovery_detect_msec(&r), -1);
     ck_assert_int_eq(recovery_recover_msec(&r), 0);
-    ck_assert_int_eq(r.first_failure_usec, 0);
     ck_assert_int_eq(r.stable_at_usec, 0);
     ck_assert_uint_eq(r.lost, 0);
 }
@@ -95,7 +88,6 @@ START_TEST(test_below_threshold_is_no_failure)
     ck_assert_int_eq(recovery_recover_msec(&r), 0);
     ck_assert_int_eq(r.state, RECOVERY_FAILING);
     ck_assert_uint_eq(r.lost, 6);
-    ck_assert_int_eq(after_t0_msec(r.first_failure_usec), 50);
 }
 END_TEST
 
@@ -109,7 +101,6 @@ START_TEST(test_never_recovers)
     ck_assert_int_eq(recovery_detect_msec(&r), 250);
     ck_assert_int_eq(recovery_recover_msec(&r), -1);
     ck_assert_int_eq(r.healthy_usec, 0);
-    ck_assert_int_eq(r.first_success_usec, 0);
     ck_assert_int_eq(r.state, RECOVERY_UNHEALTHY);
 }
 END_TEST
@@ -122,7 +113,6 @@ START_TEST(test_flapping_counts_the_last_recovery)
     feed(&r, -300, "+++");
     feed(&r, 0, "--++++--++");
     ck_assert_int_eq(recovery_detect_msec(&r), 150);
-    ck_assert_int_eq(after_t0_msec(r.first_success_usec), 810);
     ck_assert_int_eq(recovery_recover_msec(&r), 910);
     ck_assert_int_eq(r.stable_at_usec, 0);
     feed(&r, 1000, "+-+++");
@@ -141,7 +131,6 @@ START_TEST(test_unhealthy_before_t0)
     ck_assert(!r.was_healthy_at_t0);
     ck_assert_int_eq(recovery_detect_msec(&r), -1);
     ck_assert_int_eq(recovery_recover_msec(&r), -1);
-    ck_assert_uint_eq(r.lost_before, 3);
     feed(&r, 300, "++");
     ck_assert_int_eq(recovery_recover_msec(&r), 410);
 }
@@ -155,9 +144,7 @@ START_TEST(test_request_lost_across_t0_belongs_to_the_fault)
     feed(&r, -330, "+++-");
     feed(&r, 70, "-++");
     ck_assert(r.was_healthy_at_t0);
-    ck_assert_uint_eq(r.requests_before, 3);
     ck_assert_uint_eq(r.lost, 2);
-    ck_assert_int_eq(after_t0_msec(r.first_failure_usec), 20);
     ck_assert_int_eq(recovery_detect_msec(&r), 120);
 }
 END_TEST
@@ -173,22 +160,6 @@ START_TEST(test_unknown_is_not_healthy)
     feed(&r, 0, "+");
     ck_assert(!r.was_healthy_at_t0);
     ck_assert_int_eq(recovery_recover_msec(&r), 10);
-}
-END_TEST
-
-START_TEST(test_gaps)
-{
-    struct recovery r;
-
-    recovery_init(&r, T0, 2, 2, 0);
-    feed(&r, -1000, "++");
-    feed(&r, 300, "++   ++");
-    ck_assert_int_eq(r.longest_gap_usec, 1200 * MSEC);
-    ck_assert_int_eq(after_t0_msec(r.last_sample_usec), 900);
-
-    recovery_init(&r, T0, 2, 2, 0);
-    feed(&r, 700, "+");
-    ck_assert_int_eq(r.longest_gap_usec, 700 * MSEC);
 }
 END_TEST
 
@@ -262,7 +233,6 @@ int main(void)
     tcase_add_test(tests, test_unhealthy_before_t0);
     tcase_add_test(tests, test_request_lost_across_t0_belongs_to_the_fault);
     tcase_add_test(tests, test_unknown_is_not_healthy);
-    tcase_add_test(tests, test_gaps);
     tcase_add_test(tests, test_slow_failure_speaks_before_the_quick_success_after_it);
     tcase_add_test(tests, test_thresholds_below_one_are_one);
     tcase_add_test(tests, test_transitions_have_a_limit);
