@@ -12,29 +12,31 @@
 
 #include "common/document.h"
 #include "common/times.h"
-#include "prober-samples.h"
 #include "probes/probe.h"
+#include "probes/recovery.h"
 
-#define PROBE_BODY_MAX 65536
+#define PROBE_BODY_MAX   65536
+#define SAMPLES_KEPT_MAX 1024 /* of one probe, while the executor stays away; the oldest give way */
+#define SAMPLES_SENT_MAX 64   /* in one message; 64 bytes each at most */
 
-/* One request under way. */
+/* One request, and then the sample that it gave. */
 struct asking {
-    LIST_ENTRY(asking) entry;
+    TAILQ_ENTRY(asking) entry;
     struct watched *watched;
-    struct web_request *request;
-    uint64_t ticket;
+    struct web_request *request; /* NULL once it was answered */
     int64_t sent_boot_nsec;
+    struct sample sample;
 };
 
-/* One probe of a watch. */
+/* One probe of a watch; @askings in the order of sending, so that one that is still awaited holds back the
+ * later ones (for its timeout at most). */
 struct watched {
     struct watch *watch;
     struct probe probe;
     int timer_fd;
     struct event *tick;
-    LIST_HEAD(, asking) askings;
-    size_t n_askings, askings_max;
-    struct samples samples;
+    TAILQ_HEAD(, asking) askings;
+    size_t n_askings, n_open, open_max;
 };
 
 struct watch {
@@ -55,51 +57,52 @@ static const struct field watch_fields[] = {
     {0},
 };
 
+static void asking_close(struct asking *asking)
+{
+    asking->watched->n_open -= asking->request != NULL;
+    web_request_free(TAKE_PTR(asking->request));
+}
+
 static void asking_free(struct asking *asking)
 {
-    LIST_REMOVE(asking, entry);
+    TAILQ_REMOVE(&asking->watched->askings, asking, entry);
     asking->watched->n_askings--;
-    web_request_free(asking->request);
+    asking_close(asking);
     free(asking);
 }
 
 static void asking_on_answer(struct web_request *request, CURLcode code, void *context)
 {
     struct asking *asking = context;
-    struct watched *watched = asking->watched;
     const struct web_call *call = &request->call;
     const char *body = call->is_too_long ? NULL : call->body ? call->body : "";
     long status = web_call_status(call);
-    bool is_ok =
-        (code == CURLE_OK || call->is_too_long) && probe_accepts(&watched->probe, status, body, call->length);
 
-    samples_end(&watched->samples, asking->ticket,
-                (time_boot_nsec() - asking->sent_boot_nsec) / NSEC_PER_USEC, status, is_ok);
-    asking_free(asking);
+    asking->sample.latency_usec = (time_boot_nsec() - asking->sent_boot_nsec) / NSEC_PER_USEC;
+    asking->sample.status = (int)status;
+    asking->sample.is_ok = (code == CURLE_OK || call->is_too_long) &&
+                           probe_accepts(&asking->watched->probe, status, body, call->length);
+    asking_close(asking);
 }
 
-static int watched_make_request(struct watched *watched, struct asking *asking)
+static int asking_start(struct asking *asking)
 {
-    const struct probe *probe = &watched->probe;
-    CURL *easy;
+    const struct probe *probe = &asking->watched->probe;
     int r;
 
     r = web_request_new(&asking->request, probe->url, PROBE_BODY_MAX, probe->timeout_msec, asking_on_answer,
                         asking, NULL);
     if (r < 0)
         return r;
-    easy = asking->request->call.easy;
+    asking->watched->n_open++;
     if (probe->is_fresh) {
-        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-        curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-        curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+        curl_easy_setopt(asking->request->call.easy, CURLOPT_FRESH_CONNECT, 1L);
+        curl_easy_setopt(asking->request->call.easy, CURLOPT_FORBID_REUSE, 1L);
+        curl_easy_setopt(asking->request->call.easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
     }
     asking->sent_boot_nsec = time_boot_nsec();
-    asking->ticket = samples_begin(&watched->samples, time_now_usec());
-    r = web_request_start(asking->request, watched->watch->pool, NULL);
-    if (r < 0)
-        samples_end(&watched->samples, asking->ticket, 0, 0, false);
-    return r;
+    asking->sample.at_usec = time_now_usec();
+    return web_request_start(asking->request, asking->watched->watch->pool, NULL);
 }
 
 static void watched_ask(struct watched *watched)
@@ -109,10 +112,12 @@ static void watched_ask(struct watched *watched)
     /* Without memory for it no request is made, and the gap says so. */
     if (!asking)
         return;
+    if (watched->n_askings == SAMPLES_KEPT_MAX)
+        asking_free(TAILQ_FIRST(&watched->askings));
     asking->watched = watched;
-    LIST_INSERT_HEAD(&watched->askings, asking, entry);
+    TAILQ_INSERT_TAIL(&watched->askings, asking, entry);
     watched->n_askings++;
-    if (watched_make_request(watched, asking) < 0)
+    if (asking_start(asking) < 0)
         asking_free(asking);
 }
 
@@ -125,7 +130,7 @@ static void watched_on_tick(evutil_socket_t fd, short what, void *context)
         return;
     if (time_now_usec() >= watched->watch->until_usec)
         watch_stop(watched->watch);
-    else if (watched->n_askings < watched->askings_max)
+    else if (watched->n_open < watched->open_max)
         watched_ask(watched);
 }
 
@@ -138,7 +143,7 @@ static int watched_start(struct watched *watched, struct event_base *base, int64
         .it_interval = {.tv_sec = interval_nsec / NSEC_PER_SEC, .tv_nsec = interval_nsec % NSEC_PER_SEC},
     };
 
-    watched->askings_max = (size_t)(watched->probe.timeout_msec / watched->probe.interval_msec + 1);
+    watched->open_max = (size_t)(watched->probe.timeout_msec / watched->probe.interval_msec + 1);
     watched->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
     if (watched->timer_fd < 0 || timerfd_settime(watched->timer_fd, TFD_TIMER_ABSTIME, &schedule, NULL) < 0)
         return error_errno(error, errno, "probe %s: can't make a timer", watched->probe.name);
@@ -171,6 +176,7 @@ static int watch_decode(struct watch *watch, struct error *error)
 
         watched->watch = watch;
         watched->timer_fd = -1;
+        TAILQ_INIT(&watched->askings);
         r = probe_decode(&watched->probe, watch->document, i, error);
         if (r < 0)
             return r;
@@ -206,8 +212,8 @@ struct watch *watch_free(struct watch *watch)
         return NULL;
     for (size_t i = 0; i < watch->n_probes; i++) {
         watched_stop(&watch->probes[i]);
-        while (!LIST_EMPTY(&watch->probes[i].askings))
-            asking_free(LIST_FIRST(&watch->probes[i].askings));
+        while (watch->probes[i].n_askings)
+            asking_free(TAILQ_FIRST(&watch->probes[i].askings));
     }
     free(watch->probes);
     document_free(watch->document);
@@ -226,30 +232,57 @@ void watch_stop(struct watch *watch)
         watched_stop(&watch->probes[i]);
 }
 
+/* Return: the body of a message with the oldest @ret_count samples, owned by the caller; NULL when the oldest
+ * is awaited */
+static char *watched_format(const struct watched *watched, size_t *ret_count)
+{
+    json_t *list = json_array(), *body;
+    struct asking *asking;
+    char *text;
+
+    TAILQ_FOREACH(asking, &watched->askings, entry)
+    {
+        if (asking->request || json_array_size(list) == SAMPLES_SENT_MAX ||
+            json_array_append_new(list, json_pack("[I, I, i, i]", (json_int_t)asking->sample.at_usec,
+                                                  (json_int_t)asking->sample.latency_usec,
+                                                  asking->sample.status, (int)asking->sample.is_ok)) < 0)
+            break;
+    }
+    *ret_count = json_array_size(list);
+    body = json_pack("{s:s, s:s, s:o}", "order", watched->watch->order, "probe", watched->probe.name,
+                     "samples", list);
+    text = *ret_count && body ? json_dumps(body, JSON_COMPACT) : NULL;
+    json_decref(body);
+    return text;
+}
+
+/* Return: 0 when all that was known is handed over, -errno */
+static int watched_flush(struct watched *watched, struct carrier *carrier)
+{
+    size_t count;
+    char *body;
+    int r = 0;
+
+    while (r == 0 && (body = watched_format(watched, &count))) {
+        r = carrier_send(carrier, CHANNEL_SAMPLES, body, -1, NULL);
+        for (; r == 0 && count; count--)
+            asking_free(TAILQ_FIRST(&watched->askings));
+        free(body);
+    }
+    return r;
+}
+
 void watch_flush(struct watch *watch, struct carrier *carrier)
 {
-    char body[CHANNEL_BODY_MAX];
-
-    for (size_t i = 0; i < watch->n_probes; i++) {
-        struct samples *samples = &watch->probes[i].samples;
-        size_t count;
-
-        while ((count =
-                    samples_format(samples, watch->order, watch->probes[i].probe.name, body, sizeof(body)))) {
-            if (carrier_send(carrier, CHANNEL_SAMPLES, body, -1, NULL) < 0)
-                return;
-            samples_drop(samples, count);
-        }
-    }
+    for (size_t i = 0; i < watch->n_probes; i++)
+        if (watched_flush(&watch->probes[i], carrier) < 0)
+            return;
 }
 
 bool watch_is_over(const struct watch *watch)
 {
-    for (size_t i = 0; i < watch->n_probes; i++) {
-        const struct watched *watched = &watch->probes[i];
-
-        if (watched->tick || watched->n_askings || watched->samples.first != watched->samples.next)
+    for (size_t i = 0; i < watch->n_probes; i++)
+        if (watch->probes[i].tick || watch->probes[i].n_askings)
             return false;
-    }
     return true;
 }

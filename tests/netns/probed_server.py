@@ -1,4 +1,5 @@
-"""An endpoint for test_prober.py. Usage: probed_server.py PORT; /connections says how many there have been."""
+"""An endpoint for test_prober.py. Usage: probed_server.py PORT; /connections says how many there have been,
+/asked how many requests for "/"."""
 
 import http.server
 import json
@@ -8,7 +9,7 @@ import time
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    connections = 0
+    connections, asked, hesitations = 0, 0, 0
 
     def setup(self):
         Handler.connections += 1
@@ -16,10 +17,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         status, body, location = 200, json.dumps({"DatabaseConnectivity": True}), None
-        if self.path == "/slow":
+        if self.path == "/":
+            Handler.asked += 1
+        elif self.path == "/slow":
             time.sleep(0.45)
+        elif self.path == "/hesitant":
+            Handler.hesitations += 1
+            time.sleep(0.45 if Handler.hesitations == 3 else 0)
         elif self.path == "/connections":
             body = str(Handler.connections - 1)  # this one does not count
+        elif self.path == "/asked":
+            body = str(Handler.asked)
         elif self.path == "/moved":
             status, location = 302, "/"
         elif self.path == "/big":

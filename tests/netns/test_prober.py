@@ -60,6 +60,11 @@ def serve(host):
     host.wait_listening(PORT)
 
 
+def ask_server(host, what):
+    return int(host.run([PYTHON, "-c", "import urllib.request as u; "
+                         f"print(u.urlopen('http://127.0.0.1:{PORT}/{what}').read().decode())"]).stdout)
+
+
 @pytest.fixture
 def watch(host):
     serve(host)
@@ -84,6 +89,14 @@ def test_schedule_is_kept_by_absolute_time(watch, record_property):
     assert statistics.median(sample[1] for sample in watch.samples["slow"]) > 440_000
 
 
+def test_an_open_request_holds_back_later_ones(watch):
+    watch.start(probe("hesitant", "/hesitant"))
+    watch.take_until(lambda: watch.count("hesitant") >= 10)
+    times = [sample[0] for sample in watch.samples["hesitant"]]
+    assert times == sorted(times)
+    assert [sample[1] > 440_000 for sample in watch.samples["hesitant"][:5]] == [False, False, True, False, False]
+
+
 def test_server_stops_and_starts(watch):
     watch.start(probe("shop"))
     watch.take_until(lambda: watch.count("shop") >= 5)
@@ -105,16 +118,20 @@ def test_silence_lasts_as_long_as_the_timeout(watch):
 
 
 def test_survives_the_executor(watch):
-    order = watch.start(probe("shop"))
+    order = watch.start(probe("shop", interval_ms=50))
     watch.take_until(lambda: watch.count("shop") >= 5)
     watch.executor.close()
     watch.host.wait_for(lambda: "the executor is gone" in watch.host.log("prober"), what="the loss to be noticed")
+    before = ask_server(watch.host, "asked")
+    watch.host.wait_for(lambda: ask_server(watch.host, "asked") > before + 70, what="more samples than fit a message")
     watch.executor = Executor(watch.host)
     watch.executor.accept()
-    assert watch.take()["order"] == order
-    watch.take_until(lambda: watch.count("shop") >= 30)
+    first = watch.take()
+    assert first["order"] == order and len(first["samples"]) == 64
+    watch.take_until(lambda: watch.count("shop") >= 100)
     times = [sample[0] for sample in watch.samples["shop"]]
-    assert max(b - a for a, b in zip(times, times[1:])) < 250_000, "nothing is lost while the executor is away"
+    gaps = [b - a for a, b in zip(times, times[1:])]
+    assert 0 < min(gaps) and max(gaps) < 250_000, "nothing is lost or doubled while the executor is away"
 
 
 def test_what_counts_as_an_answer(watch):
@@ -128,20 +145,15 @@ def test_what_counts_as_an_answer(watch):
                        "big-json": [200, 0], "any": [302, 1]}
 
 
-def connections(host):
-    return int(host.run([PYTHON, "-c", "import urllib.request as u; "
-                         f"print(u.urlopen('http://127.0.0.1:{PORT}/connections').read().decode())"]).stdout)
-
-
 def test_fresh_and_kept_connections(watch):
-    before = connections(watch.host)
+    before = ask_server(watch.host, "connections")
     watch.start(probe("kept", connection="kept"), seconds=1.5)
     watch.take_until(lambda: watch.count("kept") >= 10)
-    kept = connections(watch.host)
+    kept = ask_server(watch.host, "connections")
     assert kept - before == 2  # one is of the asking before
     watch.start(probe("fresh", connection="fresh"), seconds=1.5)
     watch.take_until(lambda: watch.count("fresh") >= 10)
-    assert connections(watch.host) - kept >= 11
+    assert ask_server(watch.host, "connections") - kept >= 11
 
 
 def test_ends_by_time_and_by_word(watch):
