@@ -46,12 +46,13 @@ def digest(payload):
 
 
 def bundle(*documents):
-    """Documents are (kind, payload, [key...]) as in common/bundle.h."""
-    data = b"GVB1" + struct.pack("<I", len(documents))
+    """Documents are (kind, payload, [key...]); the head has places for two, with 16 signatures each (common/bundle.c)."""
+    head, payloads = b"GVB2" + struct.pack("<I", len(documents)), b""
     for kind, payload, keys in documents:
         signatures = b"".join(key if isinstance(key, bytes) else key.sign(pre_authentication(kind, payload)) for key in keys)
-        data += struct.pack("<III", KINDS.index(kind), len(payload), len(signatures) // 64) + signatures + payload
-    return data
+        head += struct.pack("<III1024s", KINDS.index(kind), len(payload), len(signatures) // 64, signatures)
+        payloads += payload
+    return head.ljust(8 + 2 * 1036, b"\0") + payloads
 
 
 class Channel:

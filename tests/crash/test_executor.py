@@ -285,7 +285,7 @@ def test_roles_and_forms(agent):
         assert courier.is_closed(), (kind, body)
     first, second = Channel(agent.host), Channel(agent.host)
     assert first.is_closed()
-    second.send(ORDER, data=b"GVB1", seals=0)
+    second.send(ORDER, data=b"GVB2", seals=0)
     second.wait_event("order.refused")
 
 

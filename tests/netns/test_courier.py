@@ -29,14 +29,14 @@ def item(kind, mandate=None, payload=b'{"some": "order"}'):
 
 
 def unbundle(data):
-    """common/bundle.h: [(kind, payload, signatures)]"""
+    """common/bundle.c: [(kind, payload, signatures)]"""
     magic, count = struct.unpack_from("<4sI", data)
-    assert magic == b"GVB1"
-    at, documents = 8, []
-    for _ in range(count):
-        kind, length, signatures = struct.unpack_from("<III", data, at)
-        at += 12 + 64 * signatures + length
-        documents.append((kind, data[at - length:at], signatures))
+    assert magic == b"GVB2"
+    at, documents = 8 + 2 * 1036, []
+    for number in range(count):
+        kind, length, signatures = struct.unpack_from("<III", data, 8 + 1036 * number)
+        documents.append((kind, data[at:at + length], signatures))
+        at += length
     assert at == len(data)
     return documents
 
