@@ -1,14 +1,9 @@
 /* The coordinator's own certificate authority: P-256, for its server certificate, operators and agents. */
 #pragma once
 
-#include <stddef.h>
+#include "common/document.h"
 
-#include "common/error.h"
-
-#define CA_DAYS          3650
-#define CA_CSR_MAX       16384
-#define CA_AGENT_DAYS    30
-#define CA_OPERATOR_DAYS 365
+#define CA_CSR_MAX 16384
 
 struct ca;
 
@@ -22,10 +17,12 @@ DEFINE_CLEANUP(struct ca *, ca_free)
 const char *ca_pem(const struct ca *ca);
 /** ca_pin() - `sha256:` and the SHA-256 of the certificate in DER, hexadecimal */
 const char *ca_pin(const struct ca *ca, char ret[72]);
+/** ca_sha256() - of @text, 64 hexadecimal digits and a NUL */
+const char *ca_sha256(const char *text, char ret[65]);
 
-/** ca_issue_server() - key and certificate for @names (host names and addresses, NULL-ended) into two new
- * files */
-int ca_issue_server(const struct ca *ca, const char *const *names, const char *certificate_path,
+/** ca_issue_server() - key and certificate for @names (of a configuration) into two new files
+ */
+int ca_issue_server(const struct ca *ca, const struct node *names, const char *certificate_path,
                     const char *key_path, struct error *error);
 /** ca_issue_operator() - the same for a person */
 int ca_issue_operator(const struct ca *ca, const char *name, const char *certificate_path,
@@ -36,8 +33,6 @@ int ca_issue_operator(const struct ca *ca, const char *name, const char *certifi
  * @ret: PEM, owned by the caller
  */
 int ca_issue_agent(const struct ca *ca, const char *host, const char *csr, char **ret, struct error *error);
-/** ca_sha256() - of @data, 64 hexadecimal digits and a NUL */
-const char *ca_sha256(const void *data, size_t length, char ret[65]);
 /** ca_save_new() - write a file that was not there before, on disk before it returns; also used for init's
  * other files */
 int ca_save_new(const char *path, const char *text, unsigned int mode, struct error *error);

@@ -13,6 +13,3 @@ struct place {
 int serve_run(const struct place *place, int argc, char **argv, struct error *error);
 int init_run(const struct place *place, int argc, char **argv, struct error *error);
 int operator_run(const struct place *place, int argc, char **argv, struct error *error);
-
-/** command_own() - root makes files for the daemon's user: hand them over (a no-op for others) */
-int command_own(const char *path, struct error *error);

@@ -1,5 +1,7 @@
 /* coordinator.yaml, checked whole before anything starts. */
-#include <errno.h>
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "common/cidr.h"
 #include "coordinator.h"
@@ -23,44 +25,68 @@ static int check_strings(const struct document *document, const struct node *lis
     return 0;
 }
 
+/* They go into a certificate, where a comma or a colon would start another entry. */
+static int check_names(const struct document *document, const struct node *list, struct error *error)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+    unsigned char bytes[16];
+
+    for (const struct node *name = list->first; name; name = name->next)
+        if (!*name->string ||
+            (name->string[strspn(name->string, allowed)] && inet_pton(AF_INET6, name->string, bytes) != 1))
+            return node_error(document, name, error, "expected a host name or an address");
+    return 0;
+}
+
 static int check_zone(const struct document *document, const struct node *zone, struct error *error)
 {
+    struct cidr cidr;
+    int r = 0;
+
     if (!node_name_is_valid(zone->key))
         return node_error(document, zone, error, "expected a zone id such as apse2-az1");
     if (zone->type != DOCUMENT_LIST || zone->count == 0)
         return node_error(document, zone, error, "expected a list of CIDRs");
-    for (const struct node *entry = zone->first; entry; entry = entry->next) {
-        struct error inner = {.code = 0};
-        struct cidr cidr;
-
-        if (entry->type != DOCUMENT_STRING)
-            return node_error(document, entry, error, "expected a CIDR such as 10.1.0.0/24");
-        if (cidr_parse(&cidr, entry->string, &inner) < 0)
-            return node_error(document, entry, error, "%s", inner.text);
-    }
-    return 0;
+    for (const struct node *entry = zone->first; entry && r == 0; entry = entry->next)
+        r = node_cidr(document, entry, &cidr, error);
+    return r;
 }
 
-int config_load(struct config *ret, const char *path, struct error *error)
+int config_take(struct config *ret, struct document *document, struct error *error)
 {
-    _cleanup_(document_freep) struct document *document = NULL;
-    struct config config = {NULL};
-    int r;
+    struct config config = {.document = document};
+    int r = node_decode(document, document_root(document), config_fields, &config, error);
 
-    r = document_load(&document, path, CONFIG_BYTES_MAX, error);
-    if (r == 0)
-        r = node_decode(document, document_root(document), config_fields, &config, error);
     if (r == 0)
         r = check_strings(document, config.listen, error);
     if (r == 0)
         r = check_strings(document, config.names, error);
+    if (r == 0)
+        r = check_names(document, config.names, error);
     for (const struct node *zone = r == 0 ? config.zones->first : NULL; r == 0 && zone; zone = zone->next)
         r = check_zone(document, zone, error);
     if (r < 0)
-        return r;
-    config.document = TAKE_PTR(document);
-    *ret = config;
-    return 0;
+        document_free(document);
+    else
+        *ret = config;
+    return r;
+}
+
+int config_load(struct config *ret, const char *path, struct error *error)
+{
+    struct document *document;
+    int r = document_load(&document, path, CONFIG_BYTES_MAX, error);
+
+    return r < 0 ? r : config_take(ret, document, error);
+}
+
+const char *config_url(const struct config *config, char *ret, size_t size)
+{
+    const char *name = config->names->first->string;
+    const char *port = strrchr(config->listen->first->string, ':');
+
+    snprintf(ret, size, strchr(name, ':') ? "https://[%s]%s" : "https://%s%s", name, port ? port : "");
+    return ret;
 }
 
 void config_clear(struct config *config)

@@ -46,8 +46,12 @@ struct coordinator {
     void (*notice)(const char *text); /* for the log; main() sets it */
 };
 
-/** config_load() - read and check coordinator.yaml; config_clear() frees */
+/** config_take() - check coordinator.yaml, which is taken over; config_load() reads it, config_clear() frees
+ */
+int config_take(struct config *ret, struct document *document, struct error *error);
 int config_load(struct config *ret, const char *path, struct error *error);
+/** config_url() - where the coordinator says that it is: its first name, the port that it listens on */
+const char *config_url(const struct config *config, char *ret, size_t size);
 void config_clear(struct config *config);
 
 /** coordinator_reply_later() - reply once all that was written so far is durable; takes over @body */

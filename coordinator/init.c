@@ -4,42 +4,78 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "ca.h"
 #include "command.h"
-#include "common/cidr.h"
 #include "common/io.h"
 #include "coordinator.h"
 
-#define LIST_MAX       32
 #define ROOTS_DAYS     365
 #define DAEMON_USER    "grivet-coordinator"
 #define DEFAULT_LISTEN "0.0.0.0:8443"
 
-struct init {
-    const struct place *place;
-    const char *environment;
-    const char *people[LIST_MAX + 1], *names[LIST_MAX + 1], *zones[LIST_MAX + 1], *listen[LIST_MAX + 1];
-    size_t n_people, n_names, n_zones, n_listen;
-    char host[65];
-    json_t *keys; /* of roots.json */
+enum file {
+    CA_CERTIFICATE,
+    CA_KEY,
+    SERVER_CERTIFICATE,
+    SERVER_KEY,
+    ORDER_KEY,
+    HALT_KEY,
+    ROOTS,
+    CONFIG,
+    FILES,
 };
 
-int command_own(const char *path, struct error *error)
-{
-    struct passwd *user = geteuid() == 0 ? getpwnam(DAEMON_USER) : NULL;
+static const char *const file_names[CONFIG] = {"ca.crt",    "ca.key",   "server.crt", "server.key",
+                                               "order.key", "halt.key", "roots.json"};
 
-    if (user && lchown(path, user->pw_uid, user->pw_gid) < 0)
-        return error_errno(error, errno, "%s", path);
-    return 0;
+/* @wanted: coordinator.yaml as the options say; @keys: of roots.json; @text: of coordinator.yaml */
+struct init {
+    const struct place *place;
+    json_t *wanted, *keys;
+    char *text;
+    struct config config;
+    char paths[FILES][4096];
+    char ca_pin[72], roots_pin[65];
+};
+
+static int add_root(struct init *init, const struct public_key *key, const char *person, json_t *roles,
+                    struct error *error)
+{
+    char text[KEY_TEXT_MAX];
+    json_t *root = json_pack("{s:s, s:s, s:o}", "public", public_key_format(key, text), "person", person,
+                             "roles", roles);
+
+    return json_array_append_new(init->keys, root) < 0 ? error_oom(error) : 0;
 }
 
-static int add(const char **list, size_t *count, const char *value, struct error *error)
+static int take_person(struct init *init, const char *path, struct error *error)
 {
-    if (*count == LIST_MAX)
-        return error_set(error, EINVAL, "%s: at most %d of these", value, LIST_MAX);
-    list[(*count)++] = value;
+    _cleanup_free_ char *name = NULL;
+    struct public_key key;
+    int r = public_key_load(&key, &name, path, error);
+
+    return r < 0 ? r : add_root(init, &key, name, json_pack("[s, s]", "approve", "halt"), error);
+}
+
+static void add_to(json_t *map, const char *key, const char *value)
+{
+    json_object_set_new(map, key,
+                        json_object_get(map, key) ? json_incref(json_object_get(map, key)) : json_array());
+    json_array_append_new(json_object_get(map, key), json_string(value));
+}
+
+/* ID=CIDR[,CIDR...]; what it means is checked with the whole of the configuration. */
+static int take_zone(struct init *init, const char *option, struct error *error)
+{
+    _cleanup_free_ char *zone = strdup(option);
+    char *rest = zone ? strchr(zone, '=') : NULL;
+
+    if (!rest)
+        return error_set(error, EINVAL, "init: --zone %s: expected ID=CIDR[,CIDR...]", option);
+    *rest++ = '\0';
+    for (char *cidr; (cidr = strsep(&rest, ","));)
+        add_to(json_object_get(init->wanted, "zones"), zone, cidr);
     return 0;
 }
 
@@ -55,197 +91,149 @@ static int parse_options(struct init *init, int argc, char **argv, struct error 
     optind = 0;
     while (r == 0 && (option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
         if (option == 'p')
-            r = add(init->people, &init->n_people, optarg, error);
+            r = take_person(init, optarg, error);
         else if (option == 'n')
-            r = add(init->names, &init->n_names, optarg, error);
+            add_to(init->wanted, "names", optarg);
         else if (option == 'z')
-            r = add(init->zones, &init->n_zones, optarg, error);
+            r = take_zone(init, optarg, error);
         else if (option == 'l')
-            r = add(init->listen, &init->n_listen, optarg, error);
+            add_to(init->wanted, "listen", optarg);
         else if (option == 'e')
-            init->environment = optarg;
+            json_object_set_new(init->wanted, "environment", json_string(optarg));
         else
             r = error_set(error, EINVAL, "init: unknown option; see --help");
     }
     if (r == 0 && optind < argc)
         return error_set(error, EINVAL, "init: %s: expected only options", argv[optind]);
+    if (r == 0 && json_array_size(init->keys) == 0)
+        return error_set(error, EINVAL,
+                         "init: needs --person FILE.pub of each who may sign (made by `grivet key new`)");
     return r;
 }
 
-static int check_options(struct init *init, struct error *error)
+/* coordinator.yaml, a line for each key, read again as `serve` will read it. */
+static int make_config(struct init *init, struct error *error)
 {
-    if (init->n_people == 0)
-        return error_set(error, EINVAL,
-                         "init: needs --person FILE.pub of each who may sign (made by `grivet key new`)");
-    if (!node_name_is_valid(init->environment))
-        return error_set(error, EINVAL, "init: --environment %s: expected a name such as lab",
-                         init->environment);
-    if (init->n_names == 0 && gethostname(init->host, sizeof(init->host) - 1) == 0)
-        init->names[init->n_names++] = init->host;
-    if (init->n_listen == 0)
-        init->listen[init->n_listen++] = DEFAULT_LISTEN;
-    return 0;
+    struct document *document;
+    char host[65] = "";
+    size_t length;
+    FILE *to = open_memstream(&init->text, &length);
+    const char *key;
+    json_t *value;
+    int r;
+
+    if (!to)
+        return error_oom(error);
+    if (!json_object_get(init->wanted, "names") && gethostname(host, sizeof(host) - 1) == 0)
+        add_to(init->wanted, "names", host);
+    if (!json_object_get(init->wanted, "listen"))
+        add_to(init->wanted, "listen", DEFAULT_LISTEN);
+    json_object_foreach(init->wanted, key, value)
+    {
+        fprintf(to, "%s: ", key);
+        json_dumpf(value, to, JSON_ENCODE_ANY);
+        fputc('\n', to);
+    }
+    if (fclose(to) != 0)
+        return error_oom(error);
+    r = document_parse_yaml(&document, "init: coordinator.yaml as the options say", init->text, length,
+                            error);
+    return r < 0 ? r : config_take(&init->config, document, error);
 }
 
 /* Nothing is made before it is sure that all of it is new. */
-static int check_new(const struct init *init, struct error *error)
+static int check_new(struct init *init, struct error *error)
 {
-    static const char *const files[] = {"ca.crt",    "ca.key",   "server.crt", "server.key",
-                                        "order.key", "halt.key", "roots.json"};
-    char path[4096];
-
-    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-        snprintf(path, sizeof(path), "%s/%s", init->place->folder, files[i]);
-        if (access(path, F_OK) == 0)
-            return error_set(error, EEXIST, "%s is there already: this coordinator was set up before", path);
-    }
-    if (access(init->place->config, F_OK) == 0)
-        return error_set(error, EEXIST, "%s is there already", init->place->config);
-    return 0;
-}
-
-static int add_root(struct init *init, const struct public_key *key, const char *person, json_t *roles)
-{
-    char text[KEY_TEXT_MAX];
-
-    return json_array_append_new(init->keys,
-                                 json_pack("{s:s, s:s, s:o}", "public", public_key_format(key, text),
-                                           "person", person, "roles", roles));
-}
-
-static int load_people(struct init *init, struct error *error)
-{
-    for (size_t i = 0; i < init->n_people; i++) {
-        _cleanup_free_ char *name = NULL;
-        struct public_key key;
-        int r = public_key_load(&key, &name, init->people[i], error);
-
-        if (r < 0)
-            return r;
-        if (add_root(init, &key, name, json_pack("[s, s]", "approve", "halt")) < 0)
-            return error_oom(error);
+    for (enum file i = 0; i < FILES; i++) {
+        if (i == CONFIG)
+            snprintf(init->paths[i], sizeof(init->paths[i]), "%s", init->place->config);
+        else
+            snprintf(init->paths[i], sizeof(init->paths[i]), "%s/%s", init->place->folder, file_names[i]);
+        if (access(init->paths[i], F_OK) == 0)
+            return error_set(error, EEXIST, "%s is there already: this coordinator was set up before",
+                             init->paths[i]);
     }
     return 0;
 }
 
-static int make_key(struct init *init, const char *file, const char *person, const char *role,
+static int make_certificates(struct init *init, struct error *error)
+{
+    _cleanup_(ca_freep) struct ca *ca = NULL;
+    int r;
+
+    r = ca_create(init->place->folder, init->config.environment, error);
+    if (r == 0)
+        r = ca_load(&ca, init->place->folder, error);
+    if (r < 0)
+        return r;
+    ca_pin(ca, init->ca_pin);
+    return ca_issue_server(ca, init->config.names, init->paths[SERVER_CERTIFICATE], init->paths[SERVER_KEY],
+                           error);
+}
+
+static int make_key(struct init *init, enum file file, const char *person, const char *role,
                     struct error *error)
 {
     _cleanup_(secret_key_freep) struct secret_key *key = NULL;
     struct public_key public;
-    char path[4096];
     int r;
 
-    snprintf(path, sizeof(path), "%s/%s", init->place->folder, file);
     r = secret_key_generate(&key, error);
     if (r == 0)
-        r = secret_key_save(key, path, person, NULL, error);
-    if (r == 0)
-        r = command_own(path, error);
+        r = secret_key_save(key, init->paths[file], person, NULL, error);
     if (r < 0)
         return r;
     public = secret_key_public(key);
-    return add_root(init, &public, person, json_pack("[s]", role)) < 0 ? error_oom(error) : 0;
+    return add_root(init, &public, person, json_pack("[s]", role), error);
 }
 
-/* Takes over @text. */
-static int save_text(const char *path, char *text, struct error *error)
-{
-    int r = text ? ca_save_new(path, text, 0644, error) : error_oom(error);
-
-    free(text);
-    return r < 0 ? r : command_own(path, error);
-}
-
-static int make_roots(struct init *init, char ret_pin[65], struct error *error)
+static int make_roots(struct init *init, struct error *error)
 {
     int64_t expires = time_now_usec() + ROOTS_DAYS * 86400LL * USEC_PER_SEC;
-    json_t *roots = json_pack("{s:s, s:i, s:o, s:O}", "schema", "grivet.roots/1", "version", 1, "expires_at",
-                              json_time(expires), "keys", init->keys);
-    char *text = roots ? json_dumps(roots, JSON_INDENT(2)) : NULL, path[4096];
+    json_auto_t *roots = json_pack("{s:s, s:i, s:o, s:O}", "schema", "grivet.roots/1", "version", 1,
+                                   "expires_at", json_time(expires), "keys", init->keys);
+    _cleanup_free_ char *text = json_dumps(roots, JSON_INDENT(2));
 
-    json_decref(roots);
-    if (text)
-        ca_sha256(text, strlen(text), ret_pin);
-    snprintf(path, sizeof(path), "%s/roots.json", init->place->folder);
-    return save_text(path, text, error);
-}
-
-static int make_certificates(struct init *init, char ret_pin[72], struct error *error)
-{
-    static const char *const files[] = {"ca.crt", "ca.key", "server.crt", "server.key"};
-    _cleanup_(ca_freep) struct ca *ca = NULL;
-    char paths[ARRAY_SIZE(files)][4096];
-    int r;
-
-    for (size_t i = 0; i < ARRAY_SIZE(files); i++)
-        snprintf(paths[i], sizeof(paths[i]), "%s/%s", init->place->folder, files[i]);
-    r = ca_create(init->place->folder, init->environment, error);
-    if (r == 0)
-        r = ca_load(&ca, init->place->folder, error);
-    if (r == 0)
-        r = ca_issue_server(ca, init->names, paths[2], paths[3], error);
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(files); i++)
-        r = command_own(paths[i], error);
-    if (r == 0)
-        ca_pin(ca, ret_pin);
-    return r;
-}
-
-/* One entry of the map `zones`, written only after each CIDR was understood. */
-static int print_zone(FILE *to, const char *option, struct error *error)
-{
-    size_t length = strcspn(option, "=");
-    _cleanup_free_ char *zone = strndup(option, length),
-                        *cidrs = strdup(option + length + (option[length] == '='));
-    char *rest = cidrs;
-
-    if (!zone || !cidrs)
+    if (!text)
         return error_oom(error);
-    if (option[length] != '=' || !node_name_is_valid(zone))
-        return error_set(error, EINVAL, "init: --zone %s: expected ID=CIDR[,CIDR...]", option);
-    fprintf(to, "  %s: [", zone);
-    for (char *text; (text = strsep(&rest, ","));) {
-        char formatted[CIDR_TEXT_MAX];
-        struct cidr cidr;
+    ca_sha256(text, init->roots_pin);
+    return ca_save_new(init->paths[ROOTS], text, 0644, error);
+}
 
-        if (cidr_parse(&cidr, text, error) < 0)
-            return error_wrap(error, "init: --zone %s", option);
-        fprintf(to, "\"%s\"%s", cidr_format(&cidr, formatted), rest ? ", " : "");
-    }
-    fprintf(to, "]\n");
+/* Root makes files for the daemon's user: hand them over. */
+static int own_all(const struct init *init, struct error *error)
+{
+    struct passwd *user = geteuid() == 0 ? getpwnam(DAEMON_USER) : NULL;
+
+    if (user && lchown(init->place->folder, user->pw_uid, user->pw_gid) < 0)
+        return error_errno(error, errno, "%s", init->place->folder);
+    for (enum file i = 0; user && i < FILES; i++)
+        if (lchown(init->paths[i], user->pw_uid, user->pw_gid) < 0)
+            return error_errno(error, errno, "%s", init->paths[i]);
     return 0;
 }
 
-static void print_list(FILE *to, const char *key, const char *const *list)
+static int make_all(struct init *init, struct error *error)
 {
-    fprintf(to, "%s: [", key);
-    for (size_t i = 0; list[i]; i++)
-        fprintf(to, "%s\"%s\"", i ? ", " : "", list[i]);
-    fprintf(to, "]\n");
+    int r;
+
+    r = io_mkdir(init->place->folder, 0700, error);
+    if (r == 0)
+        r = make_certificates(init, error);
+    if (r == 0)
+        r = make_key(init, ORDER_KEY, "coordinator", "order", error);
+    if (r == 0)
+        r = make_key(init, HALT_KEY, "halt-key", "halt", error);
+    if (r == 0)
+        r = make_roots(init, error);
+    if (r == 0)
+        r = ca_save_new(init->paths[CONFIG], init->text, 0644, error);
+    return r < 0 ? r : own_all(init, error);
 }
 
-static int format_config(const struct init *init, char **ret, struct error *error)
+static void print_result(const struct init *init)
 {
-    size_t length;
-    FILE *to = open_memstream(ret, &length);
-    int r = 0;
-
-    if (!to)
-        return error_oom(error);
-    fprintf(to, "environment: %s\n", init->environment);
-    print_list(to, "listen", init->listen);
-    print_list(to, "names", init->names);
-    fprintf(to, "zones:%s\n", init->n_zones ? "" : " {}");
-    for (size_t i = 0; r == 0 && i < init->n_zones; i++)
-        r = print_zone(to, init->zones[i], error);
-    fclose(to);
-    return r;
-}
-
-static void print_result(const struct init *init, const char *ca_pin_text, const char *roots_pin)
-{
-    const char *port = strrchr(init->listen[0], ':');
+    char url[300];
 
     printf("Made in %s:\n"
            "  ca.crt, ca.key          the CA of this coordinator\n"
@@ -254,56 +242,29 @@ static void print_result(const struct init *init, const char *ca_pin_text, const
            "  halt.key                can only stop: give it to whoever may\n"
            "  roots.json              whom hosts believe\n\n"
            "Hosts join with these pins:\n"
-           "  grivet join https://%s%s --token TOKEN --ca %s --roots sha256:%s\n\n"
+           "  grivet join %s --token TOKEN --ca %s --roots sha256:%s\n\n"
            "Next: grivet-coordinator operator add NAME --out FOLDER\n",
-           init->place->folder, init->names[0], port ? port : ":8443", ca_pin_text, roots_pin);
-}
-
-static int init_make(struct init *init, struct error *error)
-{
-    char ca[72], roots[65], *config = NULL;
-    int r;
-
-    r = format_config(init, &config, error);
-    if (r < 0) {
-        free(config);
-        return r;
-    }
-    r = io_mkdir(init->place->folder, 0700, error);
-    if (r == 0)
-        r = command_own(init->place->folder, error);
-    if (r == 0)
-        r = make_certificates(init, ca, error);
-    if (r == 0)
-        r = make_key(init, "order.key", "coordinator", "order", error);
-    if (r == 0)
-        r = make_key(init, "halt.key", "halt-key", "halt", error);
-    if (r == 0)
-        r = make_roots(init, roots, error);
-    if (r < 0) {
-        free(config);
-        return r;
-    }
-    r = save_text(init->place->config, config, error);
-    if (r == 0)
-        print_result(init, ca, roots);
-    return r;
+           init->place->folder, config_url(&init->config, url, sizeof(url)), init->ca_pin, init->roots_pin);
 }
 
 int init_run(const struct place *place, int argc, char **argv, struct error *error)
 {
-    struct init init = {.place = place, .environment = "production", .keys = json_array()};
+    struct init init = {.place = place, .keys = json_array()};
     int r;
 
+    init.wanted = json_pack("{s:s, s:{}}", "environment", "production", "zones");
     r = parse_options(&init, argc, argv, error);
     if (r == 0)
-        r = check_options(&init, error);
+        r = make_config(&init, error);
     if (r == 0)
         r = check_new(&init, error);
     if (r == 0)
-        r = load_people(&init, error);
+        r = make_all(&init, error);
     if (r == 0)
-        r = init_make(&init, error);
+        print_result(&init);
+    config_clear(&init.config);
+    json_decref(init.wanted);
     json_decref(init.keys);
+    free(init.text);
     return r;
 }

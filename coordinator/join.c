@@ -31,8 +31,8 @@ static int check_proof(const struct joining *joining, const struct public_key *k
 {
     uint8_t signature[KEY_SIGNATURE_BYTES];
     char text[256], digest[65];
-    int length = snprintf(text, sizeof(text), "grivet-join\n%s\n%s", joining->host,
-                          ca_sha256(joining->csr, strlen(joining->csr), digest));
+    int length =
+        snprintf(text, sizeof(text), "grivet-join\n%s\n%s", joining->host, ca_sha256(joining->csr, digest));
 
     if (base64_decode_exactly(joining->proof, signature, sizeof(signature)) < 0 ||
         crypto_sign_verify_detached(signature, (unsigned char *)text, (size_t)length, key->bytes) != 0)

@@ -172,6 +172,21 @@ def test_init_overwrites_nothing(coordinator):
     assert all((p.stat().st_mode & 0o77) == 0 for p in coordinator.state.glob("*.key"))
 
 
+@pytest.mark.parametrize("options,text", [
+    ([], "needs --person"),
+    (["--person", "alice.pub", "--zone", "z"], "expected ID=CIDR"),
+    (["--person", "alice.pub", "--zone", "z=10.1.0.1/24"], "zones.z[0]: '10.1.0.1/24' has host bits set"),
+    (["--person", "alice.pub", "--name", "a,DNS:b"], "names[0]: expected a host name"),
+    (["--person", "alice.pub", "--environment", "a/b"], "environment: 'a/b' is not a name"),
+])
+def test_init_refused(tmp_path, options, text):
+    (tmp_path / "alice.pub").write_text(f"grivet-ed25519 {base64.b64encode(os.urandom(32)).decode()} alice\n")
+    said = subprocess.run([str(PROGRAM), "--config", "c.yaml", "--folder", "state", "init", *options],
+                          capture_output=True, text=True, cwd=tmp_path)
+    assert said.returncode == 2 and text in said.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["alice.pub"]  # nothing half-done
+
+
 def test_join(coordinator, tmp_path):
     token = coordinator.token(uses=2)
     host = Host(tmp_path, "web-1")
