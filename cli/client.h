@@ -1,37 +1,63 @@
-/* Requests to the coordinator with the operator's certificate; libcurl stays behind this header. */
+/* Requests to the coordinator over TLS 1.3: with the operator's certificate, or, to join, by a pinned CA. */
 #pragma once
 
 #include <jansson.h>
+#include <limits.h>
 
-#include "common/error.h"
+#include "cli.h"
+#include "common/document.h"
+#include "common/web.h"
 
-struct client;
+#define PIN_TEXT_MAX 72 /* "sha256:", 64 hexadecimal digits, NUL */
 
-/** client_open() - by config.yaml: @config, else $GRIVET_CONFIG, else ~/.config/grivet/config.yaml; -ENOENT
+/**
+ * struct client - one connection
+ * @config: owns the strings; paths in it count from @folder
+ * @ca_text: PEM, instead of the file @ca
+ * @watch_fd, @on_tick: called while an answer is awaited, every half second and when @watch_fd has something;
+ *                      other than 0 ends the waiting with -ECANCELED
+ */
+struct client {
+    struct document *config;
+    char folder[PATH_MAX];
+    const char *url, *ca, *certificate, *key;
+    char *ca_text;
+    struct web_call web;
+    CURLM *multi; /* keeps the connection from one call to the next */
+    int watch_fd;
+    int (*on_tick)(void *context);
+    void *context;
+};
+
+/** client_open() - by config.yaml: --config, else $GRIVET_CONFIG, else ~/.config/grivet/config.yaml; -ENOENT
  * if there is none */
-int client_open(struct client **ret, const char *config, struct error *error);
+int client_open(struct client **ret, const struct call *call, struct error *error);
+/**
+ * client_open_pinned() - without a certificate of one's own, only to a server whose chain ends in the CA
+ * certificate with the SHA-256 @pin ("sha256:HEX", of the DER form)
+ * @url: borrowed
+ */
+int client_open_pinned(struct client **ret, const char *url, const char *pin, struct error *error);
 struct client *client_free(struct client *client);
 DEFINE_CLEANUP(struct client *, client_free)
 
-/** client_roots() - path of `roots.json` beside the config file */
-const char *client_roots(const struct client *client);
-/** client_halt_key() - path of `halt.key` beside the config file */
-const char *client_halt_key(const struct client *client);
+/** client_path() - where @name is, counted from the folder of the configuration */
+const char *client_path(const struct client *client, const char *name, char ret[PATH_MAX]);
+
+/** pin_format() - "sha256:" and the SHA-256 of @data */
+const char *pin_format(const void *data, size_t length, char ret[PIN_TEXT_MAX]);
+/** pin_check() - Return: 0, -EPROTO when the SHA-256 of @data is not @pin; @option: who gave it */
+int pin_check(const char *option, const char *pin, const void *data, size_t length, struct error *error);
 
 /**
  * client_call() - one request and its answer
- * @type: of @body ("application/json"), NULL without a body
+ * @text: JSON (or an experiment's YAML) to send, NULL = nothing
  * @ret: the JSON of a 2xx answer, owned by the caller
- * Return: 0, -EBADE when the coordinator refused (its words), -EHOSTUNREACH
+ * Return: 0, -EBADE when the coordinator refused (its words), -EIO without an answer
  */
-int client_call(struct client *client, const char *method, const char *path, const char *type,
-                const void *body, size_t length, json_t **ret, struct error *error);
-
-/** client_begin() / client_wait() / client_finish() - the same in three parts, to do something else meanwhile
- */
-int client_begin(struct client *client, const char *method, const char *path, const char *type,
-                 const void *body, size_t length, struct error *error);
-/** client_wait() - Return: 1 = answered, 0 = @timeout_msec is over or @fd (-1 = none) has something, -errno
- */
-int client_wait(struct client *client, int fd, int timeout_msec, struct error *error);
-int client_finish(struct client *client, json_t **ret, struct error *error);
+int client_call(struct client *client, const char *method, const char *path, const char *text, json_t **ret,
+                struct error *error);
+/** client_get() - open, ask for @path, close */
+int client_get(const struct call *call, const char *path, json_t **ret, struct error *error);
+/** client_list() - show the list that @path answers, as JSON or as a table */
+int client_list(const struct call *call, const char *path, const struct column *columns, struct error *error);

@@ -11,12 +11,11 @@
 #include <unistd.h>
 
 #include "agent/lifeline.h"
-#include "cli.h"
 #include "common/record.h"
 #include "common/roots.h"
-#include "executor.h"
 #include "faults/fault.h"
 #include "faults/kernel/nft.h"
+#include "local.h"
 
 #define ROOTS_PATH "/etc/grivet/roots.json"
 #define WORDS_MAX  512
@@ -226,35 +225,28 @@ static const struct {
 };
 
 /* Return: whether it failed. */
-static bool report(json_t *lines, const struct call *call, const char *name, enum level level,
-                   const char *words)
+static bool add_line(json_t *lines, const char *name, enum level level, const char *words)
 {
-    if (call->is_json)
-        json_array_append_new(
-            lines, json_pack("{s:s, s:s, s:s}", "check", name, "level", level_names[level], "text", words));
-    else
-        printf("%-5s %-14s %s\n", level_names[level], name, words);
+    json_array_append_new(
+        lines, json_pack("{s:s, s:s, s:s}", "check", name, "level", level_names[level], "text", words));
     return level == LEVEL_FAIL;
 }
 
 int command_doctor(const struct call *call, struct error *error)
 {
-    json_t *lines = json_array();
+    static const struct column columns[] = {
+        {"LEVEL", "level"}, {"CHECK", "check"}, {"WHAT WAS FOUND", "text"}, {}};
+    json_auto_t *lines = json_array();
     char words[WORDS_MAX];
     bool has_failed = false;
 
-    for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
-        enum level level = checks[i].check(words);
-
-        has_failed |= report(lines, call, checks[i].name, level, words);
-    }
-    for (const struct fault *const *fault = fault_registry; *fault; fault++) {
-        enum level level = check_fault(*fault, words);
-
-        has_failed |= report(lines, call, (*fault)->name, level, words);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
+        has_failed |= add_line(lines, checks[i].name, checks[i].check(words), words);
+    for (const struct fault *const *fault = fault_registry; *fault; fault++)
+        has_failed |= add_line(lines, (*fault)->name, check_fault(*fault, words), words);
     if (call->is_json)
-        output_json(json_incref(lines));
-    json_decref(lines);
+        output_json(lines);
+    else
+        output_table(NULL, columns, lines, NULL);
     return has_failed ? EXIT_ERROR : EXIT_MET;
 }

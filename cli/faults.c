@@ -54,39 +54,34 @@ static json_t *fault_to_json(const struct fault *fault)
                      parameters);
 }
 
-static int print_fault(const struct call *call, const struct fault *fault)
+static int show_fault(const struct call *call, const struct fault *fault)
 {
-    static const char *const heads[] = {"PARAMETER", "TYPE", "DEFAULT", "", NULL};
-    json_t *rows;
+    static const struct column columns[] = {
+        {"PARAMETER", "name"}, {"TYPE", "type"}, {"DEFAULT", "default"}, {"HELP", "help"}, {}};
+    json_auto_t *json = fault_to_json(fault);
 
     if (call->is_json)
-        return output_json(fault_to_json(fault));
+        return output_json(json);
     printf("%s: %s\nclass %s, %s\n\n", fault->name, fault->summary, fault->class,
            fault->flags & FAULT_REVERSIBLE ? "ends with the time box" : "can't be undone");
-    rows = json_array();
-    for (const struct fault_parameter *parameter = fault->parameters; parameter->name; parameter++)
-        json_array_append_new(rows, json_pack("[s, o, s, s]", parameter->name, describe_type(parameter),
-                                              describe_default(parameter), parameter->help));
-    output_table(heads, rows);
-    json_decref(rows);
+    output_table(NULL, columns, json_object_get(json, "parameters"), NULL);
     return EXIT_MET;
 }
 
-static int print_all(const struct call *call)
+static int show_all(const struct call *call)
 {
-    static const char *const heads[] = {"FAULT", "CLASS", "UNDO", "", NULL};
-    json_t *rows = json_array();
+    static const struct column columns[] = {{"FAULT", "name"},
+                                            {"CLASS", "class"},
+                                            {"UNDO", "is_reversible", format_wanted},
+                                            {"SUMMARY", "summary"},
+                                            {}};
+    json_auto_t *rows = json_array();
 
     for (const struct fault *const *fault = fault_registry; *fault; fault++)
-        json_array_append_new(rows, call->is_json
-                                        ? fault_to_json(*fault)
-                                        : json_pack("[s, s, s, s]", (*fault)->name, (*fault)->class,
-                                                    (*fault)->flags & FAULT_REVERSIBLE ? "yes" : "NO",
-                                                    (*fault)->summary));
+        json_array_append_new(rows, fault_to_json(*fault));
     if (call->is_json)
         return output_json(rows);
-    output_table(heads, rows);
-    json_decref(rows);
+    output_table(NULL, columns, rows, NULL);
     return EXIT_MET;
 }
 
@@ -95,10 +90,10 @@ int command_faults(const struct call *call, struct error *error)
     const struct fault *fault;
 
     if (!call->n_arguments)
-        return print_all(call);
+        return show_all(call);
     fault = fault_find(call->arguments[0]);
     if (!fault)
         return error_set(error, ENOENT, "there is no fault '%.64s'; grivet faults lists them",
                          call->arguments[0]);
-    return print_fault(call, fault);
+    return show_fault(call, fault);
 }

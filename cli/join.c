@@ -1,280 +1,344 @@
-/* grivet join: makes this host a member, for a token, a pinned CA and pinned roots. Fit for user-data. */
+/*
+ * grivet join: makes this host a member, for a token, a pinned CA and pinned roots. Fit for user-data. All
+ * files of a member are written or none; the host's key comes last, because everything else takes its being
+ * there for having joined.
+ */
 #include <errno.h>
-#include <getopt.h>
-#include <openssl/evp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "agent/policy.h"
+#include "agent/replay.h"
+#include "client.h"
 #include "common/base64.h"
 #include "common/certificate.h"
+#include "common/io.h"
 #include "common/roots.h"
-#include "common/times.h"
-#include "join.h"
 
-#define POLICY_PATH    "/etc/grivet/agent.yaml"
-#define VALUE_LETTERS  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/-"
-#define CA_BYTES_MAX   65536
-#define TOKEN_LONG_MAX 512
+#define ETC           "/etc/grivet"
+#define STATE         "/var/lib/grivet"
+#define HOST_KEY      STATE "/host.key"
+#define COURIER_STATE "/var/lib/grivet-courier"
+#define COURIER_USER  "grivet-courier"
 
-static const char usage[] =
-    "usage: grivet join URL --token T --ca sha256:HEX --roots sha256:HEX --name HOST\n"
-    "                   [--label KEY=VALUE]... [--address A] [--environment E]\n";
+/**
+ * struct member - what this host is to become
+ * @policy_text: agent.yaml as it will be written, NULL = it is there; @policy: the same, decoded
+ * @tls_key: PEM; @certificate, @roots: of the coordinator's answer
+ */
+struct member {
+    const char *url, *name;
+    json_t *labels;
+    struct policy *policy;
+    char *policy_text;
+    struct secret_key *host_key;
+    EVP_PKEY *tls_pair;
+    char *tls_key;
+    const char *certificate, *roots;
+};
 
-static int join_add_label(struct join *join, const char *text, struct error *error)
+static void member_clear(struct member *member)
 {
-    const char *equals = strchr(text, '=');
-    char key[64];
-
-    if (!equals || (size_t)(equals - text) >= sizeof(key))
-        return error_set(error, EINVAL, "--label %.80s: expected KEY=VALUE", text);
-    snprintf(key, sizeof(key), "%.*s", (int)(equals - text), text);
-    if (!node_name_is_valid(key) || !equals[1] || strlen(equals + 1) > 128 ||
-        equals[1 + strspn(equals + 1, VALUE_LETTERS)])
-        return error_set(error, EINVAL,
-                         "--label %.80s: expected a name, and a value of letters, digits and ._:/-", text);
-    if (json_object_size(join->labels) == JOIN_LABELS)
-        return error_set(error, E2BIG, "--label: at most %d", JOIN_LABELS);
-    return json_object_set_new(join->labels, key, json_string(equals + 1)) < 0 ? error_oom(error) : 0;
+    json_decref(member->labels);
+    policy_free(member->policy);
+    free(member->policy_text);
+    secret_key_free(member->host_key);
+    EVP_PKEY_free(member->tls_pair);
+    if (member->tls_key)
+        explicit_bzero(member->tls_key, strlen(member->tls_key));
+    free(member->tls_key);
 }
 
-static int join_parse_options(struct join *join, int argc, char **argv, struct error *error)
+static int check_pin(const struct call *call, const char *option, struct error *error)
 {
-    static const struct option options[] = {
-        {"token", required_argument, NULL, 't'},       {"ca", required_argument, NULL, 'c'},
-        {"roots", required_argument, NULL, 'r'},       {"name", required_argument, NULL, 'n'},
-        {"label", required_argument, NULL, 'l'},       {"address", required_argument, NULL, 'a'},
-        {"environment", required_argument, NULL, 'e'}, {0},
-    };
-    const char *ca = NULL, *roots = NULL;
-    int option, r = 0;
+    const char *pin = call_option(call, option);
 
-    optind = 1;
-    while (r == 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        const struct {
-            int letter;
-            const char **to;
-        } texts[] = {{'t', &join->token},   {'c', &ca},
-                     {'r', &roots},         {'n', &join->name},
-                     {'a', &join->address}, {'e', &join->environment}};
-
-        if (option == '?')
-            return -EINVAL;
-        for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-            if (texts[i].letter == option)
-                *texts[i].to = optarg;
-        if (option == 'l')
-            r = join_add_label(join, optarg, error);
-    }
-    if (r < 0)
-        return r;
-    if (optind + 1 != argc || !join->token || !ca || !roots || !join->name)
-        return -EINVAL;
-    join->url = argv[optind];
-    r = join_pin_parse(ca, join->ca_pin, error);
-    return r < 0 ? r : join_pin_parse(roots, join->roots_pin, error);
-}
-
-static int join_check_options(const struct join *join, struct error *error)
-{
-    const char *host = join->url + 8;
-
-    if (strncmp(join->url, "https://", 8) || !*host || strlen(host) > 255 ||
-        host[strspn(host, VALUE_LETTERS "[]")] || strchr(host, '/'))
-        return error_set(error, EINVAL, "%.80s: expected a URL such as https://10.0.0.2:8443", join->url);
-    if (!node_name_is_valid(join->name))
-        return error_set(error, EINVAL,
-                         "--name %.80s: expected lower-case letters, digits and ._-, 63 at most", join->name);
-    if (join->environment && !node_name_is_valid(join->environment))
-        return error_set(error, EINVAL, "--environment %.80s: expected a name", join->environment);
-    if (join->address && (strlen(join->address) > 63 || join->address[strspn(join->address, VALUE_LETTERS)]))
-        return error_set(error, EINVAL, "--address %.80s: expected an address", join->address);
-    if (strlen(join->token) > TOKEN_LONG_MAX)
-        return error_set(error, EINVAL, "--token: longer than %d characters", TOKEN_LONG_MAX);
+    if (strncmp(pin, "sha256:", 7) != 0 || strlen(pin) != PIN_TEXT_MAX - 1 ||
+        pin[7 + strspn(pin + 7, "0123456789abcdef")])
+        return error_set(error, EINVAL, "--%s %.80s: expected sha256: and 64 hexadecimal digits", option,
+                         pin);
     return 0;
 }
 
-/* What the policy says already holds; what is not said on the command line comes from it. */
-static int join_load_policy(struct join *join, struct error *error)
+static int take_options(const struct call *call, struct member *member, struct error *error)
 {
-    const struct node *root, *labels;
-    const char *host, *environment;
     int r;
 
-    if (access(POLICY_PATH, F_OK) < 0) {
-        if (join->environment)
-            return 0;
-        return error_set(error, EINVAL, "--environment is needed: there is no " POLICY_PATH " that says it");
+    member->url = call->arguments[0];
+    member->name = call_option(call, "name");
+    if (strncmp(member->url, "https://", 8) != 0 || strlen(member->url) > 255)
+        return error_set(error, EINVAL, "%.80s: expected a URL such as https://10.0.0.2:8443", member->url);
+    if (!node_name_is_valid(member->name))
+        return error_set(error, EINVAL,
+                         "--name %.80s: expected lower-case letters, digits and ._-, 63 at most",
+                         member->name);
+    r = call_labels(call, &member->labels, error);
+    if (r == 0)
+        r = check_pin(call, "ca", error);
+    return r == 0 ? check_pin(call, "roots", error) : r;
+}
+
+/* JSON strings are YAML as well, whatever is in them. */
+static void put_string(FILE *file, const char *before, const char *text, const char *after)
+{
+    json_auto_t *json = json_string(text);
+    _cleanup_free_ char *quoted = json_dumps(json, JSON_ENCODE_ANY);
+
+    fprintf(file, "%s%s%s", before, quoted ? quoted : "null", after);
+}
+
+static char *format_policy(const struct call *call, const struct member *member)
+{
+    static const char defaults[] =
+        "require_synchronised_clock: true\n"
+        "lost_contact_after_s: 60\n"
+        "classes:\n"
+        "  network: {is_allowed: true, signatures: 2, longest_duration_s: 300, concurrency: 1, cool_down_s: "
+        "0}\n"
+        "  process: {is_allowed: false, signatures: 2, longest_duration_s: 60, concurrency: 1, cool_down_s: "
+        "0}\n"
+        "  observe: {is_allowed: true, signatures: 1, longest_duration_s: 3600, concurrency: 4, cool_down_s: "
+        "0}\n"
+        "protected: {processes: [sshd], cidrs: []}\n"
+        "lifeline: {ssh_port: 22, management: [0.0.0.0/0, \"::/0\"], resolvers: [], time_servers: []}\n";
+    const char *address = call_option(call, "address"), *key;
+    char *text = NULL;
+    json_t *value;
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+
+    if (!file)
+        return NULL;
+    fprintf(file, "# What root allows on this host; see grivet(1). Written by `grivet join`.\n");
+    put_string(file, "host: ", member->name, "\n");
+    put_string(file, "environment: ", call_option(call, "environment"), "\n");
+    if (json_object_size(member->labels))
+        fprintf(file, "labels:\n");
+    json_object_foreach(member->labels, key, value)
+    {
+        fprintf(file, "  %s", key);
+        put_string(file, ": ", json_string_value(value), "\n");
     }
-    r = document_load(&join->policy, POLICY_PATH, 256 * 1024, error);
+    if (address)
+        put_string(file, "address: ", address, "\n");
+    put_string(file, "coordinators: [", member->url, "]\n");
+    fprintf(file, "%s", defaults);
+    return fclose(file) == 0 ? text : NULL;
+}
+
+/* A policy that is there already is kept, and holds: nothing on the command line may say otherwise. */
+static int check_policy(const struct call *call, struct member *member, struct error *error)
+{
+    const char *environment = call_option(call, "environment");
+    json_auto_t *labels = NULL;
+    int r = policy_load(&member->policy, POLICY_PATH, error);
+
     if (r < 0)
         return r;
-    root = document_root(join->policy);
-    host = node_string(root, "host");
-    environment = node_string(root, "environment");
-    labels = node_get(root, "labels");
-    if (!host || strcmp(host, join->name))
-        return error_set(error, EINVAL, POLICY_PATH " is for host %s, not %s", host ? host : "?", join->name);
-    if (join->environment && (!environment || strcmp(environment, join->environment)))
+    labels = member->policy->labels ? node_to_json(member->policy->labels) : json_object();
+    if (!labels)
+        return error_oom(error);
+    if (strcmp(member->policy->host, member->name) != 0)
+        return error_set(error, EINVAL, POLICY_PATH " is for host %s, not %s", member->policy->host,
+                         member->name);
+    if (environment && strcmp(environment, member->policy->environment) != 0)
         return error_set(error, EINVAL, POLICY_PATH " says environment %s, not %s",
-                         environment ? environment : "?", join->environment);
-    if (!join->address)
-        join->address = node_string(root, "address");
-    if (labels && !json_object_size(join->labels)) {
-        json_decref(join->labels);
-        join->labels = node_to_json(labels);
-    }
-    return join->labels ? 0 : error_oom(error);
+                         member->policy->environment, environment);
+    if (json_object_size(member->labels) && !json_equal(member->labels, labels))
+        return error_set(error, EINVAL, POLICY_PATH " has other labels");
+    json_object_update(member->labels, labels);
+    return 0;
+}
+
+static int make_policy(const struct call *call, struct member *member, struct error *error)
+{
+    if (access(POLICY_PATH, F_OK) == 0)
+        return check_policy(call, member, error);
+    if (!call_option(call, "environment"))
+        return error_set(error, EINVAL, "--environment is needed: there is no " POLICY_PATH " that says it");
+    member->policy_text = format_policy(call, member);
+    if (!member->policy_text)
+        return error_oom(error);
+    return policy_parse(&member->policy, POLICY_PATH " as it would be", member->policy_text,
+                        strlen(member->policy_text), error);
 }
 
 /* Signed by the host's new key, so that nobody can enter a key that they do not have. */
-static char *join_format_proof(const struct secret_key *key, const char *name, const char *csr)
+static char *format_request(const struct call *call, const struct member *member, const char *csr)
 {
-    uint8_t digest[JOIN_PIN_BYTES], signature[KEY_SIGNATURE_BYTES];
-    char text[512];
-    int length;
+    const char *address = call_option(call, "address");
+    struct public_key public = secret_key_public(member->host_key);
+    char text[512], digest[PIN_TEXT_MAX], public_text[KEY_TEXT_MAX];
+    uint8_t signature[KEY_SIGNATURE_BYTES];
+    _cleanup_free_ char *proof = NULL;
+    json_auto_t *json = NULL;
 
-    if (!EVP_Digest(csr, strlen(csr), digest, NULL, EVP_sha256(), NULL))
-        return NULL;
-    length = snprintf(text, sizeof(text), "grivet-join\n%s\n", name);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        length += sprintf(text + length, "%02x", digest[i]);
-    secret_key_sign(key, text, (size_t)length, signature);
-    return base64_encode(signature, sizeof(signature));
-}
-
-static char *join_format_request(const struct join *join, const struct secret_key *key, const char *csr)
-{
-    _cleanup_free_ char *proof = join_format_proof(key, join->name, csr);
-    struct public_key public = secret_key_public(key);
-    char public_text[KEY_TEXT_MAX], *text;
-    json_t *json;
-
-    json = json_pack("{s:s, s:s, s:O, s:s*, s:s, s:s, s:s}", "token", join->token, "host", join->name,
-                     "labels", join->labels, "address", join->address, "public",
+    snprintf(text, sizeof(text), "grivet-join\n%s\n%s", member->name,
+             pin_format(csr, strlen(csr), digest) + strlen("sha256:"));
+    secret_key_sign(member->host_key, text, strlen(text), signature);
+    proof = base64_encode(signature, sizeof(signature));
+    json = json_pack("{s:s, s:s, s:O, s:s*, s:s, s:s, s:s}", "token", call_option(call, "token"), "host",
+                     member->name, "labels", member->labels, "address",
+                     address ? address : member->policy->address, "public",
                      public_key_format(&public, public_text), "proof", proof, "csr", csr);
-    text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
-    return text;
+    return json_dumps(json, JSON_COMPACT);
 }
 
 /* Nothing of the answer is believed before it was held against the pins and our own keys. */
-static int join_check_answer(const struct join *join, json_t *answer, EVP_PKEY *tls_key,
-                             struct join_result *result, struct error *error)
+static int check_answer(const struct call *call, struct member *member, const json_t *answer,
+                        struct error *error)
 {
     _cleanup_(roots_freep) struct roots *roots = NULL;
     _cleanup_free_ char *name = NULL;
     int64_t expires_usec;
     int r;
 
-    result->certificate = json_string_value(json_object_get(answer, "certificate"));
-    result->roots = json_string_value(json_object_get(answer, "roots"));
-    if (!result->certificate || !result->roots)
+    member->certificate = json_string_value(json_object_get(answer, "certificate"));
+    member->roots = json_string_value(json_object_get(answer, "roots"));
+    if (!member->certificate || !member->roots)
         return error_set(error, EPROTO, "the coordinator's answer lacks certificate or roots");
-    r = join_pin_check(result->roots, strlen(result->roots), join->roots_pin, "--roots", error);
+    r = pin_check("--roots", call_option(call, "roots"), member->roots, strlen(member->roots), error);
+    if (r == 0)
+        r = roots_parse(&roots, "roots", member->roots, strlen(member->roots), error);
     if (r < 0)
         return r;
-    r = roots_parse(&roots, "roots", result->roots, strlen(result->roots), error);
-    if (r < 0)
-        return r;
-    r = certificate_check(result->certificate, tls_key, &expires_usec, &name, error);
+    r = certificate_check(member->certificate, member->tls_pair, &expires_usec, &name, error);
     if (r < 0)
         return error_wrap(error, "the coordinator's answer");
-    if (strcmp(name, join->name))
-        return error_set(error, EPROTO, "the certificate is for %.64s, not %s", name, join->name);
+    if (strcmp(name, member->name) != 0)
+        return error_set(error, EPROTO, "the certificate is for %.64s, not %s", name, member->name);
     return 0;
 }
 
-static int join_now(const struct join *join, struct error *error)
+static int make_folder(const char *path, mode_t mode, const struct passwd *owner, struct error *error)
 {
-    _cleanup_(secret_key_freep) struct secret_key *host_key = NULL;
-    _cleanup_(certificate_key_freep) EVP_PKEY *tls_key = NULL;
-    _cleanup_free_ char *csr = NULL, *key_text = NULL, *request = NULL, *ca = NULL;
-    struct join_result result = {0};
-    json_t *answer = NULL;
-    int r;
+    int r = io_mkdir(path, mode, error);
 
-    r = secret_key_generate(&host_key, error);
-    if (r == 0)
-        r = certificate_key_generate(&tls_key, error);
-    if (r == 0)
-        r = certificate_key_format(tls_key, &key_text, error);
-    if (r == 0)
-        r = certificate_request(tls_key, join->name, &csr, error);
-    if (r < 0)
-        return r;
-    request = join_format_request(join, host_key, csr);
-    if (!request)
-        return error_oom(error);
-    r = join_pin_post(join->url, "/v1/join", request, join->ca_pin, &answer, &ca, error);
-    if (r < 0)
-        return r;
-    result = (struct join_result){.host_key = host_key, .tls_key = key_text, .ca = ca};
-    r = join_check_answer(join, answer, tls_key, &result, error);
-    if (r == 0)
-        r = join_files_write(join, &result, error);
-    json_decref(answer);
-    explicit_bzero(key_text, strlen(key_text));
+    if (r == 0 && owner && chown(path, owner->pw_uid, owner->pw_gid) < 0)
+        r = error_errno(error, errno, "can't give %s to %s", path, owner->pw_name);
     return r;
 }
 
-/* Return: 1 nothing to do, 0 go on, -errno */
-static int join_check_state(const struct join *join, struct error *error)
+static int write_file(const char *path, const char *text, mode_t mode, const struct passwd *owner,
+                      struct error *error)
 {
-    _cleanup_free_ char *name = NULL;
-    int r = join_files_state(&name, error);
+    int r = text ? io_write_file(path, text, strlen(text), mode, error) : 0;
 
-    if (r <= 0)
-        return r;
-    if (name && !strcmp(name, join->name)) {
-        printf("%s has joined already\n", name);
-        return 1;
-    }
-    return error_set(error, EEXIST, "this host has joined already, as %s",
-                     name ? name : "somebody whose agent.yaml is gone");
+    if (r == 0 && owner && chown(path, owner->pw_uid, owner->pw_gid) < 0)
+        r = error_errno(error, errno, "can't give %s to %s", path, owner->pw_name);
+    return r;
 }
 
-static int join_run(struct join *join, int argc, char **argv, struct error *error)
+/* A memory without a key is what an earlier attempt left when the power went: it remembers nothing. */
+static int write_keys(const struct member *member, struct error *error)
 {
+    struct public_key key = secret_key_public(member->host_key);
+    int r = replay_replace(REPLAY_PATH, &key, 0, error);
+
+    if (r == 0)
+        r = secret_key_save(member->host_key, HOST_KEY, member->name, NULL, error);
+    if (r < 0)
+        unlink(REPLAY_PATH);
+    return r;
+}
+
+static int write_all(const struct member *member, const char *ca, struct error *error)
+{
+    const struct passwd *courier = getpwnam(COURIER_USER);
+    const struct {
+        const char *path, *text;
+        mode_t mode;
+        const struct passwd *owner;
+    } files[] = {
+        {POLICY_PATH, member->policy_text, 0644, NULL},
+        {ETC "/roots.json", member->roots, 0644, NULL},
+        {COURIER_STATE "/ca.crt", ca, 0600, courier},
+        {COURIER_STATE "/tls.crt", member->certificate, 0600, courier},
+        {COURIER_STATE "/tls.key", member->tls_key, 0600, courier},
+    };
+    size_t made;
     int r;
 
-    r = join_parse_options(join, argc, argv, error);
+    if (!courier)
+        return error_set(error, ENOENT,
+                         "there is no user " COURIER_USER
+                         ": install Grivet's users first (systemd-sysusers)");
+    r = make_folder(ETC, 0755, NULL, error);
     if (r == 0)
-        r = join_check_options(join, error);
+        r = make_folder(STATE, 0700, NULL, error);
+    if (r == 0)
+        r = make_folder(COURIER_STATE, 0700, courier, error);
+    for (made = 0; r == 0 && made < ARRAY_SIZE(files); made++)
+        r = write_file(files[made].path, files[made].text, files[made].mode, files[made].owner, error);
+    if (r == 0)
+        r = write_keys(member, error);
+    while (r < 0 && made-- > 0)
+        if (files[made].text)
+            unlink(files[made].path);
+    return r;
+}
+
+static int join_now(const struct call *call, struct member *member, struct error *error)
+{
+    _cleanup_(client_freep) struct client *client = NULL;
+    _cleanup_free_ char *csr = NULL, *request = NULL;
+    json_auto_t *answer = NULL;
+    int r;
+
+    r = secret_key_generate(&member->host_key, error);
+    if (r == 0)
+        r = certificate_key_generate(&member->tls_pair, error);
+    if (r == 0)
+        r = certificate_key_format(member->tls_pair, &member->tls_key, error);
+    if (r == 0)
+        r = certificate_request(member->tls_pair, member->name, &csr, error);
+    if (r == 0)
+        r = client_open_pinned(&client, member->url, call_option(call, "ca"), error);
+    if (r < 0)
+        return r;
+    request = format_request(call, member, csr);
+    if (!request)
+        return error_oom(error);
+    r = client_call(client, "POST", "/v1/join", request, &answer, error);
+    if (r == -EBADE)
+        return error_wrap(error, "the coordinator refuses");
+    if (r == 0)
+        r = check_answer(call, member, answer, error);
+    return r == 0 ? write_all(member, client->ca_text, error) : r;
+}
+
+/* Return: 1 = nothing to do */
+static int check_joined(const struct member *member, struct error *error)
+{
+    _cleanup_(policy_freep) struct policy *policy = NULL;
+
+    if (access(HOST_KEY, F_OK) < 0)
+        return errno == ENOENT ? 0 : error_errno(error, errno, HOST_KEY);
+    if (policy_load(&policy, POLICY_PATH, NULL) == 0 && strcmp(policy->host, member->name) == 0)
+        return 1;
+    return error_set(error, EEXIST, "this host has joined already, as %s",
+                     policy ? policy->host : "somebody whose agent.yaml is gone");
+}
+
+int command_join(const struct call *call, struct error *error)
+{
+    _cleanup_(member_clear) struct member member = {0};
+    int r = take_options(call, &member, error);
+
     if (r < 0)
         return r;
     if (geteuid() != 0)
         return error_set(error, EPERM, "only root can join a host");
-    r = join_check_state(join, error);
+    r = check_joined(&member, error);
+    if (r != 0)
+        return r < 0 ? r : printf("%s has joined already\n", member.name) < 0;
+    r = make_policy(call, &member, error);
     if (r == 0)
-        r = join_load_policy(join, error);
-    if (r == 0) {
-        r = join_now(join, error);
-        if (r == 0)
-            printf("%s has joined %s\n", join->name, join->url);
-    }
-    return r;
-}
-
-int command_join(int argc, char **argv)
-{
-    struct join join = {.labels = json_object()};
-    struct error error = {0};
-    int r;
-
-    if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
-        json_decref(join.labels);
-        fputs(usage, stdout);
-        return EXIT_SUCCESS;
-    }
-    r = join_run(&join, argc, argv, &error);
-
-    json_decref(join.labels);
-    document_free(join.policy);
-    if (r == -EINVAL && !error.code) {
-        fputs(usage, stderr);
-        return 2;
-    }
+        r = join_now(call, &member, error);
     if (r < 0)
-        fprintf(stderr, "grivet join: %s\n", error.text);
-    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return r;
+    printf("%s has joined %s\n", member.name, member.url);
+    return EXIT_MET;
 }

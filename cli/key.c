@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli.h"
 #include "common/document.h"
 #include "common/io.h"
-#include "keys.h"
+
+#define PASSPHRASE_MAX 1024
 
 static int read_passphrase(const char *path, char ret[PASSPHRASE_MAX], struct error *error)
 {
@@ -23,8 +25,9 @@ static int read_passphrase(const char *path, char ret[PASSPHRASE_MAX], struct er
     return *ret ? 0 : error_set(error, EINVAL, "%s: the passphrase is empty", path);
 }
 
-int passphrase_get(const struct call *call, const char *name, bool is_new, char ret[PASSPHRASE_MAX],
-                   struct error *error)
+/* From --passphrase-file, else asked (@is_new: twice). Wipe it after use. */
+static int get_passphrase(const struct call *call, const char *name, bool is_new, char ret[PASSPHRASE_MAX],
+                          struct error *error)
 {
     const char *file = call_option(call, "passphrase-file");
     char question[PATH_MAX + 64], again[PASSPHRASE_MAX];
@@ -51,7 +54,7 @@ int signing_key_load(const struct call *call, const char *path, struct secret_ke
     int r = secret_key_is_sealed(path, error);
 
     if (r > 0)
-        r = passphrase_get(call, path, false, passphrase, error);
+        r = get_passphrase(call, path, false, passphrase, error);
     if (r >= 0)
         r = secret_key_load(ret, path, passphrase, error);
     sodium_memzero(passphrase, sizeof(passphrase));
@@ -61,10 +64,11 @@ int signing_key_load(const struct call *call, const char *path, struct secret_ke
 static int print_public(const struct call *call, const struct public_key *key, const char *name)
 {
     char text[KEY_TEXT_MAX];
+    json_auto_t *json = json_pack("{s:s, s:s}", "name", name, "public", public_key_format(key, text));
 
     if (call->is_json)
-        return output_json(json_pack("{s:s, s:s}", "name", name, "public", public_key_format(key, text)));
-    printf("grivet-ed25519 %s %s\n", public_key_format(key, text), name);
+        return output_json(json);
+    printf("grivet-ed25519 %s %s\n", text, name);
     return EXIT_MET;
 }
 
@@ -100,7 +104,7 @@ static int key_new(const struct call *call, const char *name, struct error *erro
     if (!node_name_is_valid(name))
         return error_set(error, EINVAL, "'%s' is no name: a-z, 0-9 and ._- please, at most 63", name);
     if (!call_option(call, "no-passphrase"))
-        r = passphrase_get(call, name, true, passphrase, error);
+        r = get_passphrase(call, name, true, passphrase, error);
     if (r == 0)
         r = secret_key_generate(&key, error);
     if (r == 0)

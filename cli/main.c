@@ -5,11 +5,10 @@
 #include <string.h>
 
 #include "cli.h"
-#include "join.h"
 
-#define KEY_OPTION                                                                                           \
+#define LABEL_OPTION(help)                                                                                   \
     {                                                                                                        \
-        "key", 'k', "FILE", "key to sign with"                                                               \
+        "label", 'l', "KEY=VALUE[,...]", help                                                                \
     }
 #define PASS_OPTION                                                                                          \
     {                                                                                                        \
@@ -23,7 +22,7 @@ static const struct option_row key_options[] = {
     {}};
 static const struct option_row plan_options[] = {{"file", 'f', "FILE", "write the mandate here"}, {}};
 static const struct option_row sign_options[] = {
-    KEY_OPTION,
+    {"key", 'k', "FILE", "key to sign with (grivet key new makes one)", .is_required = true},
     {"hosts", 0, "N", "how many hosts may be hit: answers the question in scripts"},
     PASS_OPTION,
     {}};
@@ -44,9 +43,18 @@ static const struct option_row halt_options[] = {
      "halt key (default: halt.key beside config.yaml); as root on a host, none is needed"},
     {}};
 static const struct option_row token_options[] = {
-    {"label", 'l', "KEY=VALUE[,...]", "new: labels that a host has to bear to use the token"},
+    LABEL_OPTION("new: labels that a host has to bear to use the token"),
     {"expires-in-s", 0, "S", "new: how long it is good (default: 3600)"},
     {"max-uses", 0, "N", "new: how many hosts may use it (default: 1)"},
+    {}};
+static const struct option_row join_options[] = {
+    {"token", 't', "T", "from grivet token new", .is_required = true},
+    {"ca", 0, "sha256:HEX", "SHA-256 of the coordinator's CA certificate", .is_required = true},
+    {"roots", 'r', "sha256:HEX", "SHA-256 of roots.json", .is_required = true},
+    {"name", 'n', "HOST", "what this host is called from now on", .is_required = true},
+    {"address", 'a', "ADDRESS", "where others reach it"},
+    {"environment", 'e', "NAME", "such as staging; must be that of an agent.yaml that is there"},
+    LABEL_OPTION("zone, group...; as often as needed"),
     {}};
 static const struct option_row wait_options[] = {{"timeout-s", 0, "S", "how long at most (default: 15)"}, {}};
 
@@ -66,8 +74,7 @@ const struct command commands[] = {
      1, NULL, command_report},
     {"hosts", "", "who has joined, and who is in contact", 0, 0, NULL, command_hosts},
     {"token", "new | list | revoke ID", "tokens for `grivet join`", 1, 2, token_options, command_token},
-    {"join", "URL --token T --ca sha256:HEX --roots sha256:HEX --name HOST [--label KEY=VALUE]...",
-     "make this host a member", 0, 0, NULL, NULL, command_join},
+    {"join", "URL", "make this host a member", 1, 1, join_options, command_join},
     {"faults", "[NAME]", "the faults of this build and their parameters", 0, 1, NULL, command_faults},
     {"doctor", "", "is this host fit for an agent? Changes nothing", 0, 0, NULL, command_doctor},
     {"wait-ready", "", "wait until a running fault for this host is in force (at boot)", 0, 0, wait_options,
@@ -90,8 +97,6 @@ static int run_command(const struct command *command, int argc, char **argv)
     struct call call;
     int r;
 
-    if (command->run_raw)
-        return command->run_raw(argc, argv);
     r = call_parse(&call, command, argc, argv);
     if (r != 0)
         return r < 0 ? EXIT_USAGE : EXIT_MET;

@@ -2,14 +2,13 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
+#include "common/document.h"
 
-#define OPTION_VALUE 256 /* long options of a command have this and more as their number */
-
-static const struct option_row no_options[] = {{}};
+#define ROWS_MAX  16
+#define ROW_FIRST 256 /* getopt's number of row 0: beyond every letter */
 
 static const struct option_row common_options[] = {
     {"config", 'c', "FILE", "config.yaml (default: $GRIVET_CONFIG, ~/.config/grivet/config.yaml)"},
@@ -18,71 +17,84 @@ static const struct option_row common_options[] = {
     {},
 };
 
-enum { COMMON_CONFIG, COMMON_OUTPUT, COMMON_HELP, COMMON_OPTIONS };
-
-static const struct option_row *command_options(const struct command *command)
+/* A command's own rows, then the common ones. Return: how many */
+static int list_options(const struct command *command, const struct option_row *ret[ROWS_MAX])
 {
-    return command->options ? command->options : no_options;
+    int count = 0;
+
+    for (const struct option_row *row = command->options; row && row->name; row++)
+        ret[count++] = row;
+    for (const struct option_row *row = common_options; row->name; row++)
+        ret[count++] = row;
+    return count;
 }
 
-static void add_rows(const struct option_row *rows, int number, struct option *longs, char *shorts)
+static const struct option_row *next_option(const struct option_row *const *rows, int count, int argc,
+                                            char **argv, int *ret)
 {
-    for (; rows->name; rows++, number++) {
-        while (longs->name)
-            longs++;
-        *longs = (struct option){rows->name, rows->value ? required_argument : no_argument, NULL, number};
-        if (rows->letter)
-            sprintf(shorts + strlen(shorts), "%c%s", rows->letter, rows->value ? ":" : "");
+    struct option longs[ROWS_MAX + 1] = {{0}};
+    char shorts[2 * ROWS_MAX + 1] = "";
+
+    for (int i = 0; i < count; i++) {
+        longs[i] = (struct option){rows[i]->name, rows[i]->value ? required_argument : no_argument, NULL,
+                                   ROW_FIRST + i};
+        if (rows[i]->letter)
+            sprintf(shorts + strlen(shorts), "%c%s", rows[i]->letter, rows[i]->value ? ":" : "");
     }
+    *ret = getopt_long(argc, argv, shorts, longs, NULL);
+    for (int i = 0; i < count; i++)
+        if (*ret == ROW_FIRST + i || *ret == rows[i]->letter)
+            return rows[i];
+    return NULL;
 }
 
-/* Return: the place of a short or long option in @rows, -1 = not there. */
-static int find_option(const struct option_row *rows, int option, int first)
+static int take_option(struct call *call, const struct option_row *row, const char *value)
 {
-    for (int i = 0; rows[i].name; i++)
-        if (option == first + i || (option < OPTION_VALUE && option == rows[i].letter))
-            return i;
-    return -1;
-}
-
-static int take_common(struct call *call, int index, const char *value)
-{
-    if (index == COMMON_HELP) {
+    if (strcmp(row->name, "help") == 0) {
         usage_print(call->command);
         return 1;
     }
-    if (index == COMMON_CONFIG) {
-        call->config = value;
-        return 0;
+    if (call->n_options == CALL_OPTIONS_MAX) {
+        fprintf(stderr, "grivet %s: more than %d options\n", call->command->name, CALL_OPTIONS_MAX);
+        return -EINVAL;
     }
-    call->is_json = strcmp(value, "json") == 0;
-    if (call->is_json || strcmp(value, "text") == 0)
-        return 0;
-    fprintf(stderr, "grivet %s: -o takes text or json\n", call->command->name);
-    return -EINVAL;
+    call->options[call->n_options].name = row->name;
+    call->options[call->n_options++].value = value ? value : "";
+    return 0;
 }
 
 static int take_options(struct call *call, int argc, char **argv)
 {
-    struct option longs[CLI_OPTIONS_MAX + COMMON_OPTIONS + 1] = {{0}};
-    const struct option_row *rows = command_options(call->command);
-    char shorts[64] = "";
-    int option, index, r = 0;
+    const struct option_row *rows[ROWS_MAX], *row;
+    int count = list_options(call->command, rows), option, r = 0;
 
-    add_rows(rows, OPTION_VALUE, longs, shorts);
-    add_rows(common_options, OPTION_VALUE + CLI_OPTIONS_MAX, longs, shorts);
     optind = 1;
-    while (r == 0 && (option = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-        if (option == '?')
+    while (r == 0 && (row = next_option(rows, count, argc, argv, &option)))
+        r = take_option(call, row, optarg);
+    return r == 0 && option == '?' ? -EINVAL : r;
+}
+
+static int check_options(const struct call *call)
+{
+    for (const struct option_row *row = call->command->options; row && row->name; row++)
+        if (row->is_required && !call_option(call, row->name)) {
+            fprintf(stderr, "grivet %s: --%s %s is missing: %s\n", call->command->name, row->name, row->value,
+                    row->help);
             return -EINVAL;
-        index = find_option(rows, option, OPTION_VALUE);
-        if (index >= 0)
-            call->values[index] = optarg ? optarg : "";
-        else
-            r = take_common(call, find_option(common_options, option, OPTION_VALUE + CLI_OPTIONS_MAX),
-                            optarg);
-    }
-    return r;
+        }
+    return 0;
+}
+
+static int take_common(struct call *call)
+{
+    const char *output = call_option(call, "output");
+
+    call->config = call_option(call, "config");
+    call->is_json = output && strcmp(output, "json") == 0;
+    if (call->is_json || !output || strcmp(output, "text") == 0)
+        return 0;
+    fprintf(stderr, "grivet %s: -o takes text or json\n", call->command->name);
+    return -EINVAL;
 }
 
 int call_parse(struct call *ret, const struct command *command, int argc, char **argv)
@@ -100,17 +112,18 @@ int call_parse(struct call *ret, const struct command *command, int argc, char *
     }
     for (int i = 0; i < call.n_arguments; i++)
         call.arguments[i] = argv[optind + i];
+    r = take_common(&call);
+    if (r == 0)
+        r = check_options(&call);
     *ret = call;
-    return 0;
+    return r;
 }
 
 const char *call_option(const struct call *call, const char *name)
 {
-    const struct option_row *rows = command_options(call->command);
-
-    for (int i = 0; rows[i].name; i++)
-        if (strcmp(rows[i].name, name) == 0)
-            return call->values[i];
+    for (int i = call->n_options - 1; i >= 0; i--)
+        if (strcmp(call->options[i].name, name) == 0)
+            return call->options[i].value;
     return NULL;
 }
 
@@ -131,28 +144,55 @@ int call_integer(const struct call *call, const char *name, int64_t min, int64_t
     return 0;
 }
 
-static void print_options(const struct option_row *rows)
+static int add_labels(json_t *labels, const char *text, struct error *error)
 {
-    for (; rows->name; rows++) {
-        char left[64];
+    _cleanup_free_ char *copy = strdup(text);
+    char *next = copy, *part, *value;
 
-        snprintf(left, sizeof(left), "%c%c%s--%s%s%s", rows->letter ? '-' : ' ',
-                 rows->letter ? rows->letter : ' ', rows->letter ? ", " : "  ", rows->name,
-                 rows->value ? " " : "", rows->value ? rows->value : "");
-        printf("  %-34s %s\n", left, rows->help);
+    while (copy && (part = strsep(&next, ","))) {
+        value = strchr(part, '=');
+        if (value)
+            *value++ = '\0';
+        if (!value || !*value || !node_name_is_valid(part) ||
+            json_object_set_new(labels, part, json_string(value)) < 0)
+            return error_set(error, EBADRQC, "--label %.80s: expected KEY=VALUE", part);
     }
+    return copy ? 0 : error_oom(error);
+}
+
+int call_labels(const struct call *call, json_t **ret, struct error *error)
+{
+    json_auto_t *labels = json_object();
+    int r = 0;
+
+    for (int i = 0; i < call->n_options && r == 0; i++)
+        if (strcmp(call->options[i].name, "label") == 0)
+            r = add_labels(labels, call->options[i].value, error);
+    if (r == 0)
+        *ret = json_incref(labels);
+    return r;
+}
+
+static void print_option(const struct option_row *row)
+{
+    char left[64];
+
+    snprintf(left, sizeof(left), "%c%c%s--%s%s%s", row->letter ? '-' : ' ', row->letter ? row->letter : ' ',
+             row->letter ? ", " : "  ", row->name, row->value ? " " : "", row->value ? row->value : "");
+    printf("  %-34s %s%s\n", left, row->help, row->is_required ? "; required" : "");
 }
 
 void usage_print(const struct command *command)
 {
+    const struct option_row *rows[ROWS_MAX];
+    int count;
+
     if (command) {
-        printf("usage: grivet %s %s%s[option...]\n\n%s\n", command->name, command->arguments,
+        printf("usage: grivet %s %s%s[option...]\n\n%s\n\n", command->name, command->arguments,
                *command->arguments ? " " : "", command->summary);
-        if (!command->run_raw) {
-            printf("\n");
-            print_options(command_options(command));
-            print_options(common_options);
-        }
+        count = list_options(command, rows);
+        for (int i = 0; i < count; i++)
+            print_option(rows[i]);
         return;
     }
     printf("usage: grivet COMMAND [argument...] [option...]\n\nSigned, time-boxed outages, and proof of "
@@ -160,34 +200,28 @@ void usage_print(const struct command *command)
     for (command = commands; command->name; command++)
         printf("  %-11s %s\n", command->name, command->summary);
     printf("\ngrivet COMMAND --help says more. Exit codes: 0 met or done, 1 error, 2 usage, 3 missed, 4 "
-           "unknown, "
-           "5 refused, 6 halted.\n");
-}
-
-void completion_print(void)
-{
-    printf("# bash completion for grivet: eval \"$(grivet completion bash)\"\n_grivet() {\n"
-           "    local cur=${COMP_WORDS[COMP_CWORD]} words\n    case $COMP_CWORD:${COMP_WORDS[1]} in\n    "
-           "1:*) words='");
-    for (const struct command *command = commands; command->name; command++)
-        printf("%s ", command->name);
-    printf("--help --version' ;;\n");
-    for (const struct command *command = commands; command->name; command++) {
-        printf("    *:%s) words='", command->name);
-        for (const struct option_row *row = command_options(command); row->name; row++)
-            printf("--%s ", row->name);
-        for (const struct option_row *row = common_options; row->name && !command->run_raw; row++)
-            printf("--%s ", row->name);
-        printf("' ;;\n");
-    }
-    printf("    esac\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\n"
-           "complete -o default -F _grivet grivet\n");
+           "unknown, 5 refused, 6 halted.\n");
 }
 
 int command_completion(const struct call *call, struct error *error)
 {
+    const struct option_row *rows[ROWS_MAX];
+
     if (strcmp(call->arguments[0], "bash") != 0)
         return error_set(error, EBADRQC, "completion: only bash is known");
-    completion_print();
+    printf("# bash completion for grivet: eval \"$(grivet completion bash)\"\n_grivet() {\n"
+           "    local cur=${COMP_WORDS[COMP_CWORD]} words\n    case $COMP_CWORD:${COMP_WORDS[1]} in\n    "
+           "1:*) words='--help --version");
+    for (const struct command *command = commands; command->name; command++)
+        printf(" %s", command->name);
+    for (const struct command *command = commands; command->name; command++) {
+        int count = list_options(command, rows);
+
+        printf("' ;;\n    *:%s) words='", command->name);
+        for (int i = 0; i < count; i++)
+            printf("--%s ", rows[i]->name);
+    }
+    printf("' ;;\n    esac\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\n"
+           "complete -o default -F _grivet grivet\n");
     return EXIT_MET;
 }

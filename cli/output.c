@@ -1,52 +1,127 @@
-/* Output of commands: JSON, tables, times. */
+/* What people see and are asked: JSON, tables, words; questions at the terminal. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "cli.h"
 
 #define COLUMNS_MAX 10
 
-int output_json(json_t *json)
+int output_json(const json_t *json)
 {
     json_dumpf(json, stdout, JSON_INDENT(2));
     printf("\n");
-    json_decref(json);
     return EXIT_MET;
 }
 
-static size_t measure(const char *const *heads, const json_t *rows, int widths[COLUMNS_MAX])
+/* Appends, with @separator unless it is the first. */
+static void add_word(char ret[CELL_BYTES_MAX], const char *separator, const char *key, const char *word)
 {
-    size_t count = 0, index;
-    const json_t *row;
+    size_t length = strlen(ret);
 
-    for (; count < COLUMNS_MAX && heads[count]; count++)
-        widths[count] = strlen(heads[count]);
-    json_array_foreach((json_t *)rows, index, row) for (size_t i = 0; i < count; i++)
-    {
-        int length = json_string_length(json_array_get(row, i));
-
-        widths[i] = length > widths[i] ? length : widths[i];
-    }
-    return count;
+    snprintf(ret + length, CELL_BYTES_MAX - length, "%s%s%s%s", length ? separator : "", key, *key ? "=" : "",
+             word ? word : "?");
 }
 
-void output_table(const char *const *heads, const json_t *rows)
+void json_format(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all)
+{
+    const json_t *child;
+    const char *key;
+    size_t index;
+
+    *ret = '\0';
+    if (json_is_string(value))
+        snprintf(ret, CELL_BYTES_MAX, "%s", json_string_value(value));
+    else if (json_is_boolean(value))
+        snprintf(ret, CELL_BYTES_MAX, "%s", json_is_true(value) ? "yes" : "no");
+    else if (json_is_number(value))
+        snprintf(ret, CELL_BYTES_MAX, "%.15g", json_number_value(value));
+    json_array_foreach((json_t *)value, index, child) add_word(ret, ", ", "", json_string_value(child));
+    json_object_foreach((json_t *)value, key, child) add_word(ret, ",", key, json_string_value(child));
+}
+
+void format_wanted(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all)
+{
+    strcpy(ret, json_is_true(value) ? "yes" : "NO");
+}
+
+void format_unwanted(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all)
+{
+    strcpy(ret, json_is_true(value) ? "YES" : "no");
+}
+
+void format_clock(char ret[CELL_BYTES_MAX], const json_t *clock, const json_t *all)
+{
+    const json_t *offset = json_object_get(clock, "offset_usec");
+
+    if (json_is_number(offset))
+        snprintf(ret, CELL_BYTES_MAX, "%+.3f ± %.3f", json_number_value(offset) / 1000,
+                 json_number_value(json_object_get(clock, "bound_usec")) / 1000);
+    else
+        strcpy(ret, "-");
+}
+
+/* By a key, or by two with a dot between them. */
+static const json_t *find(const json_t *row, const char *key)
+{
+    const char *dot = strchr(key, '.');
+
+    return dot ? find(json_object_getn(row, key, dot - key), dot + 1) : json_object_get(row, key);
+}
+
+static void format_cell(char ret[CELL_BYTES_MAX], const struct column *column, const json_t *row,
+                        const json_t *all)
+{
+    const json_t *value = column->key ? find(row, column->key) : row;
+
+    if (!value || json_is_null(value))
+        snprintf(ret, CELL_BYTES_MAX, "%s", column->absent ? column->absent : "-");
+    else
+        (column->format ? column->format : json_format)(ret, value, all);
+}
+
+static void measure(const struct column *columns, const json_t *rows, const json_t *all,
+                    int widths[COLUMNS_MAX])
+{
+    char text[CELL_BYTES_MAX];
+    const json_t *row;
+    size_t index;
+
+    for (int i = 0; columns[i].head; i++) {
+        widths[i] = strlen(columns[i].head);
+        json_array_foreach((json_t *)rows, index, row)
+        {
+            format_cell(text, &columns[i], row, all);
+            widths[i] = (int)strlen(text) > widths[i] ? (int)strlen(text) : widths[i];
+        }
+        if (!columns[i + 1].head)
+            widths[i] = 0; /* nothing follows that has to be lined up */
+    }
+}
+
+void output_table(const char *title, const struct column *columns, const json_t *rows, const json_t *all)
 {
     bool is_bold = isatty(STDOUT_FILENO);
+    char text[CELL_BYTES_MAX];
     int widths[COLUMNS_MAX];
-    size_t count = measure(heads, rows, widths), index;
     const json_t *row;
+    size_t index;
 
-    printf("%s", is_bold ? "\033[1m" : "");
-    for (size_t i = 0; i < count; i++)
-        printf("%-*s%s", i + 1 < count ? widths[i] : 0, heads[i], i + 1 < count ? "  " : "");
+    if (title && !json_array_size(rows))
+        return;
+    measure(columns, rows, all, widths);
+    printf("%s%s", title ? title : "", is_bold ? "\033[1m" : "");
+    for (int i = 0; columns[i].head; i++)
+        printf("%-*s%s", widths[i], columns[i].head, columns[i + 1].head ? "  " : "");
     printf("%s\n", is_bold ? "\033[0m" : "");
     json_array_foreach((json_t *)rows, index, row)
     {
-        for (size_t i = 0; i < count; i++)
-            printf("%-*s%s", i + 1 < count ? widths[i] : 0, json_string_value(json_array_get(row, i)),
-                   i + 1 < count ? "  " : "");
+        for (int i = 0; columns[i].head; i++) {
+            format_cell(text, &columns[i], row, all);
+            printf("%-*s%s", widths[i], text, columns[i + 1].head ? "  " : "");
+        }
         printf("\n");
     }
 }
@@ -81,10 +156,47 @@ const char *json_text(const json_t *json, const char *key)
     return text ? text : "-";
 }
 
-const char *time_short(const char *text, char ret[16])
+long long json_number(const json_t *json, const char *key)
 {
-    if (!text || strlen(text) < 19)
-        return "-";
-    snprintf(ret, 16, "%.8s", text + 11);
-    return ret;
+    return json_integer_value(json_object_get(json, key));
+}
+
+void format_time(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all)
+{
+    const char *text = json_string_value(value);
+
+    snprintf(ret, CELL_BYTES_MAX, "%.8s", text && strlen(text) >= 19 ? text + 11 : "-");
+}
+
+bool terminal_is_interactive(void)
+{
+    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
+int terminal_ask(const char *question, char *ret, size_t size, struct error *error)
+{
+    if (!terminal_is_interactive())
+        return error_set(error, ENOTTY, "there is no terminal to ask on: %s", question);
+    fprintf(stderr, "%s ", question);
+    if (!fgets(ret, size, stdin))
+        return error_set(error, ECANCELED, "no answer");
+    ret[strcspn(ret, "\n")] = '\0';
+    return 0;
+}
+
+int terminal_ask_passphrase(const char *question, char *ret, size_t size, struct error *error)
+{
+    struct termios before, quiet;
+    int r;
+
+    if (tcgetattr(STDIN_FILENO, &before) < 0)
+        return error_set(error, ENOTTY,
+                         "there is no terminal to ask for a passphrase; see --passphrase-file");
+    quiet = before;
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    r = terminal_ask(question, ret, size, error);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+    fprintf(stderr, "\n");
+    return r;
 }

@@ -4,11 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli.h"
-#include "client.h"
 #include "common/io.h"
-#include "experiment-check.h"
+#include "faults/fault.h"
 #include "mandate-file.h"
+#include "run.h"
 
 #define EXPERIMENT_BYTES_MAX (256 << 10)
 
@@ -66,23 +65,6 @@ static void print_answers(json_t *answers)
     }
 }
 
-static void print_budget(const json_t *budget)
-{
-    const json_t *out = json_object_get(budget, "take_out_ms"), *in = json_object_get(budget, "return_ms");
-
-    if (!json_is_object(out))
-        printf("  balancer %s/%s: its settings are not known\n", json_text(budget, "balancer"),
-               json_text(budget, "backend"));
-    else
-        printf("  balancer %s/%s: takes a dead server out after %lld to %lld ms, a healthy one back after "
-               "%lld to %lld ms\n",
-               json_text(budget, "balancer"), json_text(budget, "backend"),
-               json_integer_value(json_object_get(out, "least")),
-               json_integer_value(json_object_get(out, "most")),
-               json_integer_value(json_object_get(in, "least")),
-               json_integer_value(json_object_get(in, "most")));
-}
-
 static void print_plan(const struct mandate_file *file, const json_t *plan)
 {
     const json_t *item;
@@ -91,7 +73,7 @@ static void print_plan(const struct mandate_file *file, const json_t *plan)
     mandate_file_print(file);
     printf("\nwhat the hosts say:\n");
     print_answers(json_object_get(plan, "answers"));
-    json_array_foreach(json_object_get(plan, "budgets"), index, item) print_budget(item);
+    json_array_foreach(json_object_get(plan, "budgets"), index, item) budget_print(item);
     json_array_foreach(json_object_get(plan, "refused"), index, item)
         printf("  REFUSED by %s: %s\n", json_text(item, "host"), json_text(item, "reason"));
 }
@@ -111,7 +93,7 @@ static int show_plan(const struct call *call, json_t *plan, struct error *error)
     if (r < 0)
         return r;
     if (call->is_json)
-        output_json(json_incref(plan));
+        output_json(plan);
     else
         print_plan(&file, plan);
     if (json_array_size(json_object_get(plan, "refused"))) {
@@ -122,6 +104,45 @@ static int show_plan(const struct call *call, json_t *plan, struct error *error)
     if (path)
         fprintf(stderr, "wrote %s; next: grivet sign %s --key YOU.key\n", path, path);
     return EXIT_MET;
+}
+
+/* Errors in faults and their parameters are found before anybody is asked, at their place in the file. */
+static int check_step(const struct document *document, const struct node *step, struct error *error)
+{
+    const struct node *parameters = node_get(step, "parameters"), *name = node_get(step, "fault");
+    const struct fault *fault;
+    void *decoded = NULL;
+    int r;
+
+    if (!name || name->type != DOCUMENT_STRING)
+        return node_error(document, step, error,
+                          "'fault' is missing: the name of a fault (see grivet faults)");
+    fault = fault_find(name->string);
+    if (!fault)
+        return node_error(document, name, error, "there is no fault '%.64s'; see grivet faults",
+                          name->string);
+    if (!parameters)
+        return node_error(document, step, error, "'parameters' is missing");
+    r = fault_decode_parameters(fault, document, parameters, NULL, &decoded, error);
+    fault_free_parameters(fault, decoded);
+    return r;
+}
+
+static int check_experiment(const char *path, const char *text, size_t length, struct error *error)
+{
+    _cleanup_(document_freep) struct document *document = NULL;
+    const struct node *steps;
+    int r;
+
+    r = document_parse_yaml(&document, path, text, length, error);
+    if (r < 0)
+        return r;
+    steps = node_get(document_root(document), "steps");
+    if (!steps || steps->type != DOCUMENT_LIST)
+        return node_error(document, document_root(document), error, "expected a list 'steps'");
+    for (const struct node *step = steps->first; step && r == 0; step = step->next)
+        r = check_step(document, step, error);
+    return r;
 }
 
 /* The coordinator calls what we posted "experiment"; here it has a name that an editor can open. */
@@ -141,21 +162,20 @@ int command_plan(const struct call *call, struct error *error)
     _cleanup_(client_freep) struct client *client = NULL;
     _cleanup_free_ char *text = NULL;
     const char *path = call->arguments[0];
-    json_t *plan = NULL;
+    json_auto_t *plan = NULL;
     size_t length;
     int r;
 
     r = io_read_file(path, EXPERIMENT_BYTES_MAX, &text, &length, error);
     if (r == 0)
-        r = experiment_check(path, text, length, error);
+        r = check_experiment(path, text, length, error);
     if (r == 0)
-        r = client_open(&client, call->config, error);
+        r = client_open(&client, call, error);
     if (r == 0)
-        r = client_call(client, "POST", "/v1/plan", "application/yaml", text, length, &plan, error);
+        r = client_call(client, "POST", "/v1/plan", text, &plan, error);
     if (r == 0)
         r = show_plan(call, plan, error);
     else if (r == -EBADE)
         name_file(error, path);
-    json_decref(plan);
     return r;
 }

@@ -3,103 +3,100 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
 #include "common/times.h"
-#include "report.h"
+#include "run.h"
 
-/* Milliseconds as seconds, or what their absence means. */
-static json_t *format_msec(const json_t *value, const char *absent)
+static void format_sec(char ret[CELL_BYTES_MAX], const json_t *msec, const json_t *report)
 {
-    char text[32];
-
-    if (!json_is_number(value))
-        return json_string(absent);
-    snprintf(text, sizeof(text), "%.1f s", json_number_value(value) / 1000);
-    return json_string(text);
+    snprintf(ret, CELL_BYTES_MAX, "%.1f s", json_number_value(msec) / 1000);
 }
 
-static json_t *format_latency(const json_t *endpoint, const char *when)
+static void format_recover(char ret[CELL_BYTES_MAX], const json_t *msec, const json_t *report)
 {
-    const json_t *latency = json_object_get(json_object_get(endpoint, "latency_ms"), when);
-    char text[48];
+    if (json_number_value(msec) == 0)
+        strcpy(ret, "-");
+    else
+        format_sec(ret, msec, report);
+}
 
-    if (!json_is_object(latency))
-        return json_string("-");
-    snprintf(text, sizeof(text), "%.1f/%.1f", json_number_value(json_object_get(latency, "p50")),
+static void format_msec(char ret[CELL_BYTES_MAX], const json_t *msec, const json_t *report)
+{
+    snprintf(ret, CELL_BYTES_MAX, "%+.1f ms", json_number_value(msec));
+}
+
+static void format_lost(char ret[CELL_BYTES_MAX], const json_t *endpoint, const json_t *report)
+{
+    snprintf(ret, CELL_BYTES_MAX, "%lld of %lld", json_number(endpoint, "lost"),
+             json_number(endpoint, "requests"));
+}
+
+static void format_latency(char ret[CELL_BYTES_MAX], const json_t *latency, const json_t *report)
+{
+    snprintf(ret, CELL_BYTES_MAX, "%.1f/%.1f", json_number_value(json_object_get(latency, "p50")),
              json_number_value(json_object_get(latency, "p99")));
-    return json_string(text);
 }
 
-static json_t *format_lost(const json_t *endpoint)
+/* `+1.5 s`, counted from t0; "-" without either. */
+static void format_since(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *report)
 {
-    char text[48];
+    int64_t t0, usec;
 
-    snprintf(text, sizeof(text), "%lld of %lld", json_integer_value(json_object_get(endpoint, "lost")),
-             json_integer_value(json_object_get(endpoint, "requests")));
-    return json_string(text);
+    if (!json_is_string(value) || time_parse(json_text(report, "t0"), &t0) < 0 ||
+        time_parse(json_string_value(value), &usec) < 0)
+        strcpy(ret, "-");
+    else
+        snprintf(ret, CELL_BYTES_MAX, "%+.1f s", (double)(usec - t0) / USEC_PER_SEC);
 }
 
-/* Seconds after t0 at which @endpoint first left health. */
-static json_t *format_first_failure(const json_t *endpoint, const json_t *report)
+/* When, after t0, an endpoint first left health. */
+static void format_failed(char ret[CELL_BYTES_MAX], const json_t *transitions, const json_t *report)
 {
-    const json_t *transition;
-    int64_t t0, at;
-    char text[32];
+    const json_t *one;
     size_t index;
 
-    if (time_parse(json_text(report, "t0"), &t0) == 0)
-        json_array_foreach(json_object_get(endpoint, "transitions"), index, transition)
-        {
-            if (strcmp(json_text(transition, "from"), "healthy") != 0 ||
-                time_parse(json_text(transition, "at"), &at) < 0 || at < t0)
-                continue;
-            snprintf(text, sizeof(text), "%.1f s", (double)(at - t0) / USEC_PER_SEC);
-            return json_string(text);
-        }
-    return json_string("never");
-}
-
-static json_t *make_endpoint_row(const json_t *endpoint, const json_t *report)
-{
-    const json_t *recover = json_object_get(endpoint, "recover_ms");
-    bool has_recovered = json_is_number(recover) && json_integer_value(recover) == 0;
-
-    return json_pack("[s, s, o, o, o, o, o, o, o, o]", json_text(endpoint, "name"),
-                     json_text(endpoint, "from"), format_first_failure(endpoint, report),
-                     format_msec(json_object_get(endpoint, "detect_ms"), "never"),
-                     has_recovered ? json_string("-") : format_msec(recover, "NEVER"),
-                     format_msec(json_object_get(endpoint, "stable_ms"), "-"), format_lost(endpoint),
-                     format_latency(endpoint, "before"), format_latency(endpoint, "during"),
-                     format_latency(endpoint, "after"));
+    json_array_foreach((json_t *)transitions, index, one)
+    {
+        if (strcmp(json_text(one, "from"), "healthy") != 0)
+            continue;
+        format_since(ret, json_object_get(one, "at"), report);
+        if (*ret == '+')
+            return;
+    }
+    strcpy(ret, "never");
 }
 
 /* Endpoints that lost nothing are counted in one line: the others are what one looks for. */
 static void print_endpoints(const json_t *report)
 {
-    static const char *const heads[] = {"ENDPOINT", "FROM",      "FAILED", "UNHEALTHY", "RECOVERED", "STABLE",
-                                        "LOST",     "MS BEFORE", "DURING", "AFTER",     NULL};
-    json_t *rows = json_array(), *one;
+    static const struct column columns[] = {{"ENDPOINT", "name"},
+                                            {"FROM", "from"},
+                                            {"FAILED", "transitions", format_failed, "never"},
+                                            {"UNHEALTHY", "detect_ms", format_sec, "never"},
+                                            {"RECOVERED", "recover_ms", format_recover, "NEVER"},
+                                            {"STABLE", "stable_ms", format_sec},
+                                            {"LOST", NULL, format_lost},
+                                            {"MS BEFORE", "latency_ms.before", format_latency},
+                                            {"DURING", "latency_ms.during", format_latency},
+                                            {"AFTER", "latency_ms.after", format_latency},
+                                            {}};
+    json_auto_t *rows = json_array();
     long long quiet = 0, requests = 0;
+    json_t *one;
     size_t index;
 
     json_array_foreach(json_object_get(report, "endpoints"), index, one)
     {
-        if (json_integer_value(json_object_get(one, "lost")) > 0 ||
-            json_integer_value(json_object_get(one, "requests")) == 0) {
-            json_array_append_new(rows, make_endpoint_row(one, report));
+        if (json_number(one, "lost") > 0 || json_number(one, "requests") == 0) {
+            json_array_append(rows, one);
             continue;
         }
         quiet++;
-        requests += json_integer_value(json_object_get(one, "requests"));
+        requests += json_number(one, "requests");
     }
-    if (json_array_size(rows)) {
-        printf("\nEndpoints, counted from t0; latencies as p50/p99\n");
-        output_table(heads, rows);
-    }
+    output_table("\nEndpoints, counted from t0; latencies as p50/p99\n", columns, rows, report);
     if (quiet)
         printf("%s%lld endpoint%s lost none of %lld requests\n", json_array_size(rows) ? "" : "\n", quiet,
                quiet == 1 ? "" : "s", requests);
-    json_decref(rows);
 }
 
 /* The balancer tells everything twice (log and statistics); a server is news when its state is another one.
@@ -114,192 +111,132 @@ static bool is_news(json_t *states, const json_t *fact)
     return is_other;
 }
 
-/* `+1.5 s`, counted from t0; "-" without either. */
-static const char *format_since(const json_t *report, const char *at, char ret[24])
+void budget_print(const json_t *budget)
 {
-    int64_t t0, usec;
+    const json_t *out = json_object_get(budget, "take_out_ms"), *in = json_object_get(budget, "return_ms");
 
-    if (time_parse(json_text(report, "t0"), &t0) < 0 || time_parse(at, &usec) < 0)
-        return "-";
-    snprintf(ret, 24, "%+.1f s", (double)(usec - t0) / USEC_PER_SEC);
-    return ret;
+    printf("  balancer %s/%s: ", json_text(budget, "balancer"), json_text(budget, "backend"));
+    if (json_is_object(out))
+        printf("takes a dead server out after %lld to %lld ms, a healthy one back after %lld to %lld ms\n",
+               json_number(out, "least"), json_number(out, "most"), json_number(in, "least"),
+               json_number(in, "most"));
+    else
+        printf("its settings are not known\n");
 }
 
-static void print_balancer_facts(const json_t *report)
+static void print_balancer(const json_t *report)
 {
-    json_t *states = json_object();
-    const json_t *fact;
+    json_auto_t *states = json_object();
+    const json_t *fact, *budget;
+    char since[CELL_BYTES_MAX];
     bool has_head = false;
-    char since[24];
     size_t index;
 
     json_array_foreach(json_object_get(report, "balancer"), index, fact)
     {
         if (!is_news(states, fact))
             continue;
+        format_since(since, json_object_get(fact, "at"), report);
         printf("%s  %8s  %s %s: %s\n", has_head ? "" : "\nWhat the balancer decided, counted from t0\n",
-               format_since(report, json_text(fact, "at"), since), json_text(fact, "server"),
-               json_text(fact, "state"), json_text(fact, "text"));
+               since, json_text(fact, "server"), json_text(fact, "state"), json_text(fact, "text"));
         has_head = true;
     }
-    json_decref(states);
-}
-
-static void print_balancer(const json_t *report)
-{
-    const json_t *budget;
-    size_t index;
-
-    print_balancer_facts(report);
-    json_array_foreach(json_object_get(report, "budgets"), index, budget)
-    {
-        const json_t *out = json_object_get(budget, "take_out_ms"),
-                     *in = json_object_get(budget, "return_ms");
-
-        if (json_is_object(out))
-            printf("  its settings allow %s/%s %lld to %lld ms to take out, %lld to %lld ms to take back\n",
-                   json_text(budget, "balancer"), json_text(budget, "backend"),
-                   json_integer_value(json_object_get(out, "least")),
-                   json_integer_value(json_object_get(out, "most")),
-                   json_integer_value(json_object_get(in, "least")),
-                   json_integer_value(json_object_get(in, "most")));
-    }
-}
-
-static void print_list(const char *head, const json_t *list)
-{
-    const json_t *item;
-    size_t index;
-
-    json_array_foreach((json_t *)list, index, item)
-        printf("%s%s", index ? ", " : head, json_string_value(item));
+    json_array_foreach(json_object_get(report, "budgets"), index, budget) budget_print(budget);
 }
 
 static void print_replacements(const json_t *report)
 {
-    const json_t *one;
-    char started[24], served[24];
+    char started[CELL_BYTES_MAX], served[CELL_BYTES_MAX], waited[CELL_BYTES_MAX];
+    const json_t *all = json_object_get(report, "replacements"), *one;
     size_t index;
 
-    if (json_array_size(json_object_get(report, "replacements")))
+    if (json_array_size(all))
         printf("\nReplacements, counted from t0\n");
-    json_array_foreach(json_object_get(report, "replacements"), index, one)
+    json_array_foreach((json_t *)all, index, one)
     {
+        const json_t *waiting = json_object_get(one, "waiting_for");
         bool is_serving = json_is_string(json_object_get(one, "in_service_at"));
 
-        printf("  %s started %s, %s%s", json_text(one, "instance"),
-               format_since(report, json_text(one, "started_at"), started),
-               is_serving ? "in service " : "NEVER in service",
-               is_serving ? format_since(report, json_text(one, "in_service_at"), served) : "");
-        print_list(is_serving ? "; waited for " : "; was waiting for ", json_object_get(one, "waiting_for"));
+        format_since(started, json_object_get(one, "started_at"), report);
+        format_since(served, json_object_get(one, "in_service_at"), report);
+        json_format(waited, waiting, report);
+        printf("  %s started %s, %s%s", json_text(one, "instance"), started,
+               is_serving ? "in service " : "NEVER in service", is_serving ? served : "");
+        if (json_array_size(waiting))
+            printf("; %s for %s", is_serving ? "waited" : "was waiting", waited);
         printf("\n");
     }
 }
 
-static json_t *format_revert_error(const json_t *fault)
+static void format_effect(char ret[CELL_BYTES_MAX], const json_t *effect, const json_t *report)
 {
-    const json_t *value = json_object_get(fault, "revert_error_ms");
-    char text[32];
-
-    if (!json_is_number(value))
-        return json_string("-");
-    snprintf(text, sizeof(text), "%+.1f ms", json_number_value(value));
-    return json_string(text);
-}
-
-static json_t *format_effect(const json_t *effect)
-{
-    const json_t *out = json_object_get(effect, "out_packets"), *in = json_object_get(effect, "in_packets");
     const json_t *processes = json_object_get(effect, "processes"), *process;
-    char text[80] = "-";
     size_t index, gone = 0;
 
     json_array_foreach((json_t *)processes, index, process) gone +=
         json_is_true(json_object_get(process, "is_gone"));
     if (json_is_array(processes))
-        snprintf(text, sizeof(text), "%zu of %zu processes gone", gone, json_array_size(processes));
-    else if (json_is_integer(out) || json_is_integer(in))
-        snprintf(text, sizeof(text), "dropped %lld out, %lld in", json_integer_value(out),
-                 json_integer_value(in));
-    return json_string(text);
+        snprintf(ret, CELL_BYTES_MAX, "%zu of %zu processes gone", gone, json_array_size(processes));
+    else if (json_object_get(effect, "out_packets") || json_object_get(effect, "in_packets"))
+        snprintf(ret, CELL_BYTES_MAX, "dropped %lld out, %lld in", json_number(effect, "out_packets"),
+                 json_number(effect, "in_packets"));
+    else
+        strcpy(ret, "-");
 }
 
 static void print_faults(const json_t *report)
 {
-    static const char *const heads[] = {"HOST",   "FAULT",   "STATE", "REVERTED", "ROLLBACK ERROR",
-                                        "EFFECT", "VERDICT", "WHY",   NULL};
-    json_t *rows = json_array(), *fault;
-    char at[16];
-    size_t index;
+    static const struct column columns[] = {{"HOST", "host"},
+                                            {"FAULT", "fault"},
+                                            {"STATE", "state"},
+                                            {"REVERTED", "reverted_at", format_time},
+                                            {"ROLLBACK ERROR", "revert_error_ms", format_msec},
+                                            {"EFFECT", "effect", format_effect},
+                                            {"VERDICT", "verdict"},
+                                            {"WHY", "why"},
+                                            {}};
 
-    json_array_foreach(json_object_get(report, "faults"), index, fault) json_array_append_new(
-        rows, json_pack("[s, s, s, s, o, o, s, s]", json_text(fault, "host"), json_text(fault, "fault"),
-                        json_text(fault, "state"), time_short(json_text(fault, "reverted_at"), at),
-                        format_revert_error(fault), format_effect(json_object_get(fault, "effect")),
-                        json_text(fault, "verdict"), json_text(fault, "why")));
-    if (json_array_size(rows)) {
-        printf("\nFaults\n");
-        output_table(heads, rows);
-    }
-    json_decref(rows);
+    output_table("\nFaults\n", columns, json_object_get(report, "faults"), report);
 }
 
 static void print_clocks(const json_t *report)
 {
-    const json_t *one;
-    size_t index;
+    static const struct column columns[] = {{"HOST", "host"}, {"MS", NULL, format_clock}, {}};
 
-    if (json_array_size(json_object_get(report, "clocks")))
-        printf("\nClocks against the coordinator's\n");
-    json_array_foreach(json_object_get(report, "clocks"), index, one)
-    {
-        const json_t *offset = json_object_get(one, "offset_usec");
-
-        if (json_is_number(offset))
-            printf("  %-20s %+.3f ms, known to %.3f ms\n", json_text(one, "host"),
-                   json_number_value(offset) / 1000,
-                   json_number_value(json_object_get(one, "bound_usec")) / 1000);
-        else
-            printf("  %-20s not measured\n", json_text(one, "host"));
-    }
+    output_table("\nClocks, as far from the coordinator's as\n", columns, json_object_get(report, "clocks"),
+                 report);
 }
 
 /* `recover shop within_s=5`: what the table does not say elsewhere, in the words of the experiment. */
-static json_t *format_values(const json_t *values)
+static void format_values(char ret[CELL_BYTES_MAX], const json_t *values, const json_t *report)
 {
-    char text[160] = "";
     const char *key;
     json_t *value;
 
+    *ret = '\0';
     json_object_foreach((json_t *)values, key, value)
     {
-        size_t length = strlen(text);
+        size_t length = strlen(ret);
 
         if (json_is_number(value))
-            snprintf(text + length, sizeof(text) - length, "%s%s=%.6g", length ? " " : "", key,
+            snprintf(ret + length, CELL_BYTES_MAX - length, "%s%s=%.6g", length ? " " : "", key,
                      json_number_value(value));
         else if (json_is_string(value) && strcmp(key, "name") != 0)
-            snprintf(text + length, sizeof(text) - length, "%s%s", length ? " " : "",
+            snprintf(ret + length, CELL_BYTES_MAX - length, "%s%s", length ? " " : "",
                      json_string_value(value));
     }
-    return json_string(text);
 }
 
 static void print_objectives(const json_t *report)
 {
-    static const char *const heads[] = {"VERDICT", "OBJECTIVE", "WANTED", "MEASURED", "WHY", NULL};
-    json_t *rows = json_array(), *one;
-    size_t index;
+    static const struct column columns[] = {{"VERDICT", "verdict"},
+                                            {"OBJECTIVE", "name"},
+                                            {"WANTED", "objective", format_values},
+                                            {"MEASURED", "measured", format_values},
+                                            {"WHY", "why"},
+                                            {}};
 
-    json_array_foreach(json_object_get(report, "objectives"), index, one) json_array_append_new(
-        rows, json_pack("[s, s, o, o, s]", json_text(one, "verdict"), json_text(one, "name"),
-                        format_values(json_object_get(one, "objective")),
-                        format_values(json_object_get(one, "measured")), json_text(one, "why")));
-    if (json_array_size(rows)) {
-        printf("\nObjectives\n");
-        output_table(heads, rows);
-    }
-    json_decref(rows);
+    output_table("\nObjectives\n", columns, json_object_get(report, "objectives"), report);
 }
 
 static bool was_refused(const json_t *report)

@@ -8,73 +8,82 @@
 #include <unistd.h>
 
 #include "common/times.h"
-#include "halt.h"
 #include "mandate-file.h"
-#include "report.h"
-#include "view.h"
+#include "run.h"
 
-#define TICK_MSEC 500
-#define FAILURES_MAX                                                                                         \
-    60 /* a coordinator that is away for longer than a minute ends the watching, not the run */
+/* A coordinator that is away for longer than a minute ends the watching, not the run. */
+#define FAILURES_MAX 60
 
 /**
  * struct watch - one run being followed
  * @progress: holds the long poll; @other: asks and halts meanwhile
+ * @n_lines: how many are drawn, and have to be cleared before anything else is printed
  * @signal_fd: SIGINT and SIGTERM, blocked for the process
  */
 struct watch {
     const struct call *call;
     struct client *progress, *other;
-    struct view view;
     const char *run;
     int64_t after;
+    size_t n_lines;
     int signal_fd;
     unsigned int failures;
     bool is_live, is_over, is_left;
 };
 
+static void clear(struct watch *watch)
+{
+    if (watch->n_lines)
+        printf("\033[%zuA\033[J", watch->n_lines);
+    watch->n_lines = 0;
+    fflush(stdout);
+}
+
 static void print_lines(struct watch *watch, const json_t *lines)
 {
     const json_t *line;
-    char at[16];
+    char at[CELL_BYTES_MAX];
     size_t index;
 
     if (json_array_size(lines))
-        view_clear(&watch->view);
+        clear(watch);
     json_array_foreach((json_t *)lines, index, line)
     {
-        watch->after = json_integer_value(json_object_get(line, "n"));
-        printf("%s  %s\n", time_short(json_text(line, "at"), at), json_text(line, "text"));
+        watch->after = json_number(line, "n");
+        format_time(at, json_object_get(line, "at"), NULL);
+        printf("%s  %s\n", at, json_text(line, "text"));
     }
     fflush(stdout);
 }
 
-static void redraw(struct watch *watch)
+static int get(struct watch *watch, const char *what, json_t **ret, struct error *error)
 {
-    json_t *status = NULL;
     char path[128];
 
-    snprintf(path, sizeof(path), "/v1/runs/%s", watch->run);
-    if (client_call(watch->other, "GET", path, NULL, NULL, 0, &status, NULL) < 0)
+    snprintf(path, sizeof(path), "/v1/runs/%s%s", watch->run, what);
+    return client_call(watch->other, "GET", path, NULL, ret, error);
+}
+
+static void redraw(struct watch *watch)
+{
+    json_auto_t *status = NULL;
+
+    if (get(watch, "", &status, NULL) < 0)
         return;
-    view_draw(&watch->view, status);
-    json_decref(status);
+    clear(watch);
+    watch->n_lines = status_draw(status);
 }
 
 /* What failed is said; the run goes on in any case. */
 static void halt_run(struct watch *watch)
 {
-    const char *key = call_option(watch->call, "key");
-    struct error error = {0};
-    json_t *answer;
+    json_auto_t *answer = NULL;
+    struct error error;
 
-    if (halt_send(watch->call, watch->other, key ? key : client_halt_key(watch->other), "run", watch->run,
-                  &answer, &error) < 0) {
+    if (halt_send(watch->call, watch->other, "run", watch->run, &answer, &error) < 0)
         fprintf(stderr, "grivet: not halted: %s\n", error.text);
-        return;
-    }
-    halt_print(answer);
-    json_decref(answer);
+    else
+        halt_print(answer);
 }
 
 static void take_signal(struct watch *watch)
@@ -84,7 +93,7 @@ static void take_signal(struct watch *watch)
 
     if (read(watch->signal_fd, &info, sizeof(info)) != sizeof(info))
         return;
-    view_clear(&watch->view);
+    clear(watch);
     if (info.ssi_signo == SIGINT && terminal_is_interactive()) {
         if (terminal_ask("\nhalt this run? [y/N]", answer, sizeof(answer), NULL) == 0 &&
             (answer[0] == 'y' || answer[0] == 'Y'))
@@ -95,12 +104,22 @@ static void take_signal(struct watch *watch)
     watch->is_left = true;
 }
 
+static int on_tick(void *context)
+{
+    struct watch *watch = context;
+
+    take_signal(watch);
+    if (watch->is_live && !watch->is_left)
+        redraw(watch);
+    return watch->is_left;
+}
+
 /* Waits for a moment, or for a signal, before the coordinator is asked again. */
 static int after_failure(struct watch *watch, struct error *error)
 {
     struct pollfd event = {watch->signal_fd, POLLIN, 0};
 
-    if (error->code != EHOSTUNREACH || ++watch->failures > FAILURES_MAX)
+    if (error->code != EIO || ++watch->failures > FAILURES_MAX)
         return error_wrap(error, "run %s goes on, but can't be watched", watch->run);
     if (watch->failures == 1)
         fprintf(stderr, "grivet: %s; trying again\n", error->text);
@@ -109,56 +128,41 @@ static int after_failure(struct watch *watch, struct error *error)
     return 0;
 }
 
-static int take_progress(struct watch *watch, struct error *error)
+/* One long poll, with redraws and signals in between. */
+static int watch_once(struct watch *watch, struct error *error)
 {
-    json_t *progress;
-    int r = client_finish(watch->progress, &progress, error);
+    json_auto_t *progress = NULL;
+    char path[128];
+    int r;
 
+    snprintf(path, sizeof(path), "/v1/runs/%s/progress?after=%lld", watch->run, (long long)watch->after);
+    r = client_call(watch->progress, "GET", path, NULL, &progress, error);
+    if (watch->is_left)
+        return 0;
     if (r < 0)
         return after_failure(watch, error);
     watch->failures = 0;
     print_lines(watch, json_object_get(progress, "lines"));
     watch->is_over = json_is_true(json_object_get(progress, "is_over"));
-    json_decref(progress);
     return 0;
-}
-
-/* One long poll, with redraws and signals in between. */
-static int watch_once(struct watch *watch, struct error *error)
-{
-    char path[128];
-    int r;
-
-    snprintf(path, sizeof(path), "/v1/runs/%s/progress?after=%lld", watch->run, (long long)watch->after);
-    r = client_begin(watch->progress, "GET", path, NULL, NULL, 0, error);
-    while (r == 0 && !watch->is_left) {
-        r = client_wait(watch->progress, watch->signal_fd, TICK_MSEC, error);
-        if (r == 0)
-            take_signal(watch);
-        if (r == 0 && watch->is_live && !watch->is_left)
-            redraw(watch);
-    }
-    return r > 0 ? take_progress(watch, error) : r;
 }
 
 static int finish(struct watch *watch, struct error *error)
 {
-    json_t *report;
-    char path[128];
+    json_auto_t *report = NULL;
     int r;
 
-    view_clear(&watch->view);
-    snprintf(path, sizeof(path), "/v1/runs/%s/report", watch->run);
-    r = client_call(watch->other, "GET", path, NULL, NULL, 0, &report, error);
+    clear(watch);
+    r = get(watch, "/report", &report, error);
     if (r < 0)
         return r;
-    r = report_exit_code(report);
-    if (watch->call->is_json)
-        return output_json(report), r;
-    printf("\n");
-    report_print(report);
-    json_decref(report);
-    return r;
+    if (watch->call->is_json) {
+        output_json(report);
+    } else {
+        printf("\n");
+        report_print(report);
+    }
+    return report_exit_code(report);
 }
 
 static int follow(struct watch *watch, struct error *error)
@@ -173,6 +177,9 @@ static int follow(struct watch *watch, struct error *error)
     watch->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (watch->signal_fd < 0)
         return error_errno(error, errno, "can't wait for signals");
+    watch->progress->watch_fd = watch->signal_fd;
+    watch->progress->on_tick = on_tick;
+    watch->progress->context = watch;
     while (r == 0 && !watch->is_over && !watch->is_left)
         r = watch_once(watch, error);
     close(watch->signal_fd);
@@ -186,7 +193,7 @@ static int start(const struct call *call, struct client *client, char ret_run[UU
 {
     _cleanup_(mandate_file_clear) struct mandate_file file = {0};
     _cleanup_free_ char *text = NULL;
-    json_t *answer;
+    json_auto_t *answer = NULL;
     int r;
 
     r = mandate_file_load(&file, call->arguments[0], error);
@@ -195,11 +202,10 @@ static int start(const struct call *call, struct client *client, char ret_run[UU
     text = envelope_format(file.envelope);
     if (!text)
         return error_oom(error);
-    r = client_call(client, "POST", "/v1/runs", "application/json", text, strlen(text), &answer, error);
+    r = client_call(client, "POST", "/v1/runs", text, &answer, error);
     if (r < 0)
         return r;
     snprintf(ret_run, UUID_TEXT_MAX, "%s", json_text(answer, "run"));
-    json_decref(answer);
     return uuid_is_valid(ret_run) ? 0
                                   : error_set(error, EBADMSG, "the coordinator started a run without an id");
 }
@@ -211,9 +217,9 @@ int command_run(const struct call *call, struct error *error)
     char run[UUID_TEXT_MAX];
     int r;
 
-    r = client_open(&other, call->config, error);
+    r = client_open(&other, call, error);
     if (r == 0)
-        r = client_open(&progress, call->config, error);
+        r = client_open(&progress, call, error);
     if (r == 0)
         r = start(call, other, run, error);
     if (r < 0) {

@@ -7,7 +7,6 @@
 #include "client.h"
 #include "common/io.h"
 #include "common/roots.h"
-#include "keys.h"
 #include "mandate-file.h"
 
 #define ROOTS_PATH      "/etc/grivet/roots.json"
@@ -58,8 +57,6 @@ int command_sign(const struct call *call, struct error *error)
     const char *path = call->arguments[0];
     int r;
 
-    if (!call_option(call, "key"))
-        return error_set(error, EBADRQC, "sign: --key FILE is missing; grivet key new makes one");
     r = mandate_file_load(&file, path, error);
     if (r < 0)
         return r;
@@ -111,38 +108,42 @@ static void print_signers(const json_t *people)
     printf("\n");
 }
 
-/* An operator's roots lie beside the configuration, a host's where the executor reads them. */
-static const char *find_roots(const struct call *call, struct client **client)
+/* By --roots; else an operator's lie beside the configuration, a host's where the executor reads them. */
+static const char *find_roots(const struct call *call, char ret[PATH_MAX])
 {
-    if (client_open(client, call->config, NULL) == 0 && access(client_roots(*client), R_OK) == 0)
-        return client_roots(*client);
+    _cleanup_(client_freep) struct client *client = NULL;
+    const char *path = call_option(call, "roots");
+
+    if (path)
+        return path;
+    if (client_open(&client, call, NULL) == 0 && access(client_path(client, "roots.json", ret), R_OK) == 0)
+        return ret;
     return ROOTS_PATH;
 }
 
 int command_verify(const struct call *call, struct error *error)
 {
-    const char *path = call_option(call, "roots");
-    _cleanup_(client_freep) struct client *client = NULL;
     _cleanup_(mandate_file_clear) struct mandate_file file = {0};
     _cleanup_(roots_freep) struct roots *roots = NULL;
+    json_auto_t *people = NULL, *json = NULL;
+    char path[PATH_MAX];
     int64_t needed;
-    json_t *people;
     int r;
 
     r = call_integer(call, "people", 1, 16, 1, &needed, error);
     if (r == 0)
         r = mandate_file_load(&file, call->arguments[0], error);
     if (r == 0)
-        r = load_roots(path ? path : find_roots(call, &client), &roots, error);
+        r = load_roots(find_roots(call, path), &roots, error);
     if (r < 0)
         return r;
     people = find_signers(roots, file.envelope);
     if (call->is_json) {
-        output_json(json_pack("{s:s, s:O}", "mandate", file.mandate->hash, "signed_by", people));
+        json = json_pack("{s:s, s:O}", "mandate", file.mandate->hash, "signed_by", people);
+        output_json(json);
     } else {
         mandate_file_print(&file);
         print_signers(people);
     }
-    json_decref(people);
     return roots_require(roots, file.envelope, ROOTS_APPROVE, needed, time_now_usec(), error);
 }
