@@ -170,7 +170,7 @@ static enum level check_fault(const struct fault *fault, char words[WORDS_MAX])
 {
     struct error error = {.text = "not supported"};
 
-    if (fault->supported(&error) < 0)
+    if (fault->supported && fault->supported(&error) < 0)
         return say(words, LEVEL_FAIL, "%s", error.text);
     return say(words, LEVEL_OK, "can be done here");
 }

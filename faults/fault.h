@@ -123,7 +123,7 @@ struct fault_run {
  * struct fault - the descriptor
  * @class: key of the policy's `classes`: "network", "process"
  * @capabilities: bits (1ULL << CAP_...) that the holder keeps
- * @supported: on this kernel? else why not (-EOPNOTSUPP with words)
+ * @supported: on this kernel? else why not (-EOPNOTSUPP with words); NULL = on every one
  * @check: pure, beyond the table; NULL = nothing more
  * @plan: read-only
  * @inject: make the effect; on failure nothing is left
