@@ -62,6 +62,8 @@ int web_call_set_tls(struct web_call *call, const char *ca, const char *certific
 {
     curl_easy_setopt(call->easy, CURLOPT_PROTOCOLS_STR, "https");
     curl_easy_setopt(call->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_3);
+    /* Else libcurl believes the system's authorities besides ours (a default of its build). */
+    curl_easy_setopt(call->easy, CURLOPT_CAPATH, NULL);
     if (curl_easy_setopt(call->easy, CURLOPT_CAINFO, ca) != CURLE_OK ||
         curl_easy_setopt(call->easy, CURLOPT_SSLCERT, certificate) != CURLE_OK ||
         curl_easy_setopt(call->easy, CURLOPT_SSLKEY, key) != CURLE_OK)

@@ -31,7 +31,8 @@ int web_call_init(struct web_call *call, const char *url, size_t limit_bytes, lo
                   struct error *error);
 void web_call_clear(struct web_call *call);
 
-/** web_call_set_tls() - TLS 1.3 only, both sides with certificates; three PEM files */
+/** web_call_set_tls() - TLS 1.3 only, both sides with certificates; three PEM files, and no authority but @ca
+ */
 int web_call_set_tls(struct web_call *call, const char *ca, const char *certificate, const char *key,
                      struct error *error);
 

@@ -349,6 +349,11 @@ def test_with_the_real_coordinator(host):
     assert "no host nobody" in run("halt", "--host", "nobody", "--key", key, code=1)
     assert "halt: signed by 0 of 1 people with role halt" in run("halt", "--fleet", "--key", "/root/keys/mallory.key", code=1)
     assert f"no run {RUN}" in run("report", RUN, code=1)
+    # The CA of the configuration is the only one that counts: not what the system believes besides.
+    host.sh("""mount -t tmpfs none /etc/ssl/certs; cd /root/operator
+        cp ca.crt /etc/ssl/certs/$(openssl x509 -hash -noout -in ca.crt).0
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout other.key -out ca.crt -subj /CN=other""")
+    assert "SSL" in run("hosts", code=1)
 
 
 def test_no_coordinator(grivet, coordinator, certificates, tmp_path):
