@@ -25,6 +25,7 @@ struct reader {
     struct level levels[DOCUMENT_DEPTH_MAX];
     char *key; /* the next event is its value */
     struct place key_place;
+    size_t overflow; /* the first number too large for us, counted from 1 */
     bool is_over;
 };
 
@@ -99,21 +100,17 @@ static int reader_add(struct reader *reader, const yaml_event_t *event, json_t *
 }
 
 /* What of plain text is no string is what JSON takes for null, a boolean or a number. */
-static int parse_plain(struct reader *reader, const yaml_event_t *event, json_t **ret, struct error *error)
+static json_t *parse_plain(struct reader *reader, const char *text)
 {
-    const char *text = (const char *)event->data.scalar.value;
     json_error_t why;
+    json_t *json;
 
-    if (!*text || strcmp(text, "~") == 0) {
-        *ret = json_null();
-        return 0;
-    }
-    *ret = json_loads(text, JSON_DECODE_ANY, &why);
-    if (!*ret && json_error_code(&why) == json_error_numeric_overflow)
-        return place_error(&reader->places, reader->key ? reader->key_place : place_of(event->start_mark),
-                           error, EINVAL, "%s%s%.40s is out of the range of numbers",
-                           reader->key ? reader->key : "", reader->key ? ": " : "", text);
-    return 0;
+    if (!*text || strcmp(text, "~") == 0)
+        return json_null();
+    json = json_loads(text, JSON_DECODE_ANY, &why);
+    if (!json && json_error_code(&why) == json_error_numeric_overflow && !reader->overflow)
+        reader->overflow = reader->places.count + 1;
+    return json;
 }
 
 static int read_key(struct reader *reader, const yaml_event_t *event, struct error *error)
@@ -135,20 +132,18 @@ static int read_key(struct reader *reader, const yaml_event_t *event, struct err
 
 static int read_scalar(struct reader *reader, const yaml_event_t *event, struct error *error)
 {
+    const char *text = (const char *)event->data.scalar.value;
     json_t *json = NULL;
-    int r = 0;
 
     if (event->data.scalar.anchor || event->data.scalar.tag)
         return reader_error(reader, event->start_mark, error, "anchors and tags are not taken");
-    if (memchr(event->data.scalar.value, 0, event->data.scalar.length))
+    if (memchr(text, 0, event->data.scalar.length))
         return reader_error(reader, event->start_mark, error, "a string holds a NUL");
     if (reader_wants_key(reader))
         return read_key(reader, event, error);
     if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
-        r = parse_plain(reader, event, &json, error);
-    if (r == 0 && !json)
-        json = json_stringn((const char *)event->data.scalar.value, event->data.scalar.length);
-    return r < 0 ? r : reader_add(reader, event, json, error);
+        json = parse_plain(reader, text);
+    return reader_add(reader, event, json ? json : json_stringn(text, event->data.scalar.length), error);
 }
 
 static int read_start(struct reader *reader, const yaml_event_t *event, struct error *error)
@@ -222,6 +217,7 @@ static int read_events(struct reader *reader, struct error *error)
 int document_parse_yaml(struct document **ret, const char *name, const void *text, size_t length,
                         struct error *error)
 {
+    _cleanup_(document_freep) struct document *document = NULL;
     struct reader reader = {.places = {.name = name}, .text = text, .length = length};
     int r;
 
@@ -231,7 +227,13 @@ int document_parse_yaml(struct document **ret, const char *name, const void *tex
     yaml_parser_set_input_string(&reader.parser, text, length);
     r = read_events(&reader, error);
     if (r == 0)
-        r = document_build(ret, json_incref(reader.root), &reader.places, error);
+        r = document_build(&document, json_incref(reader.root), &reader.places, error);
+    if (r == 0 && reader.overflow)
+        r = node_error(document, document_root(document) + reader.overflow - 1, error,
+                       "%.40s is out of the range of numbers",
+                       document_root(document)[reader.overflow - 1].string);
+    if (r == 0)
+        *ret = TAKE_PTR(document);
     while (reader.depth)
         json_decref(reader.levels[--reader.depth].lines);
     json_decref(reader.root);

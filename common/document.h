@@ -78,6 +78,7 @@ int document_load(struct document **ret, const char *path, size_t limit_bytes, s
 struct document *document_free(struct document *document);
 DEFINE_CLEANUP(struct document *, document_free)
 
+/** document_root() - the first of all nodes, which stand one after the other in the order of the text */
 const struct node *document_root(const struct document *document);
 
 /** node_get() - the child of map @node called @key, or NULL (also when @node is NULL or no map) */

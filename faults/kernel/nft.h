@@ -76,13 +76,12 @@ void nft_add_seen_set(struct nft_batch *batch, const char *name, sa_family_t fam
 /* Rules: begin, expressions, end. Values are in network order where the packet has them so. */
 void nft_rule_begin(struct nft_batch *batch, const char *chain);
 void nft_rule_end(struct nft_batch *batch);
-void nft_match_meta(struct nft_batch *batch, uint32_t key, uint32_t operation, const void *value,
-                    size_t length);
+void nft_match_meta(struct nft_batch *batch, uint32_t key, const void *value, size_t length);
 void nft_match_mark(struct nft_batch *batch, uint32_t bit);
 void nft_match_payload(struct nft_batch *batch, uint32_t base, uint32_t offset, const void *value,
                        size_t length);
-void nft_match_bits(struct nft_batch *batch, uint32_t base, uint32_t offset, uint8_t mask, uint32_t operation,
-                    uint8_t value);
+/** nft_match_not_bits() - of the byte there, what @mask leaves is not @value */
+void nft_match_not_bits(struct nft_batch *batch, uint32_t base, uint32_t offset, uint8_t mask, uint8_t value);
 void nft_match_range(struct nft_batch *batch, uint32_t base, uint32_t offset, uint8_t from, uint8_t to);
 void nft_match_set(struct nft_batch *batch, uint32_t base, uint32_t offset, size_t length, const char *set);
 void nft_note_seen(struct nft_batch *batch, uint32_t address_offset, size_t address_length, const char *set);
