@@ -16,7 +16,6 @@ struct question {
     const struct envelope *signed_by; /* NULL: a draft */
     const char *step_name, *run;
     size_t extra;
-    const char *document;
     const struct step *step;
     const struct fault *fault;
     const struct policy_class *class;
@@ -40,7 +39,6 @@ static int check_environment(struct question *question, struct error *error)
 {
     const char *ours = question->admission->policy->environment;
 
-    question->document = "mandate";
     if (strcmp(question->mandate->environment, ours))
         return error_set(error, EACCES, "mandate: environment: '%s', but this host is in '%s'",
                          question->mandate->environment, ours);
@@ -49,7 +47,6 @@ static int check_environment(struct question *question, struct error *error)
 
 static int check_fault(struct question *question, struct error *error)
 {
-    question->document = "mandate";
     if (!strcmp(question->step_name, MANDATE_OBSERVE))
         return 0;
     question->step = mandate_step(question->mandate, question->step_name);
@@ -66,7 +63,6 @@ static int check_class(struct question *question, struct error *error)
 {
     const char *name = question->fault ? question->fault->class : POLICY_CLASS_OBSERVE;
 
-    question->document = "policy";
     question->class = policy_class_find(question->admission->policy, name);
     if (!question->class || !question->class->is_allowed)
         return error_set(error, EACCES, "policy: classes.%s: not allowed on this host", name);
@@ -75,7 +71,6 @@ static int check_class(struct question *question, struct error *error)
 
 static int check_signatures(struct question *question, struct error *error)
 {
-    question->document = "mandate";
     if (!question->signed_by)
         return 0;
     return roots_require(question->admission->roots, question->signed_by, ROOTS_APPROVE,
@@ -87,7 +82,6 @@ static int check_duration(struct question *question, struct error *error)
     int64_t msec = mandate_step_length_usec(question->mandate, question->step_name) / USEC_PER_MSEC;
     int64_t longest_msec = question->class->longest_duration_s * 1000;
 
-    question->document = "policy";
     if (msec > longest_msec)
         return error_set(error, EACCES,
                          "policy: classes.%s.longest_duration_s: step %s takes %" PRId64 " ms, %" PRId64
@@ -100,7 +94,6 @@ static int check_parameters(struct question *question, struct error *error)
 {
     int r;
 
-    question->document = "mandate";
     if (!question->fault)
         return 0;
     r = fault_decode_parameters(question->fault, question->mandate->document, question->step->parameters,
@@ -115,7 +108,6 @@ static int check_concurrency(struct question *question, struct error *error)
     const struct admission *admission = question->admission;
     size_t active = admission->count_active(admission->context, question->class->name) + question->extra;
 
-    question->document = "policy";
     if (active >= (size_t)question->class->concurrency)
         return error_set(error, EBUSY,
                          "policy: classes.%s.concurrency: %zu under way, %" PRId64 " are allowed",
@@ -130,7 +122,6 @@ static int check_cool_down(struct question *question, struct error *error)
     int64_t next_usec = end_usec + question->class->cool_down_s * USEC_PER_SEC;
     char text[TIME_TEXT_MAX];
 
-    question->document = "policy";
     if (question->class->cool_down_s && end_usec && question->admission->now_usec < next_usec)
         return error_set(error, EBUSY, "policy: classes.%s.cool_down_s: not before %s", question->class->name,
                          time_format(next_usec, text));
@@ -142,7 +133,6 @@ static int check_runs(struct question *question, struct error *error)
     size_t runs = replay_count_runs(question->admission->replay, question->mandate->hash,
                                     question->run ? question->run : "");
 
-    question->document = "mandate";
     if (runs >= (size_t)question->mandate->max_runs)
         return error_set(error, EACCES, "mandate: max_runs: %zu of %" PRId64 " runs were here already", runs,
                          question->mandate->max_runs);
@@ -205,7 +195,6 @@ static int check_order(const struct admission *admission, struct admitted *admit
     const struct order *order = admitted->order;
     int r = order_check(order, admitted->mandate, admission->policy->host, admission->policy->labels, error);
 
-    admitted->document = "order";
     if (r == 0)
         r = check_window(admission, order, admitted->mandate, error);
     if (r == 0 && replay_has(admission->replay, order->run, order->step))
@@ -229,7 +218,6 @@ static int decide_order(const struct admission *admission, struct admitted *admi
     if (r < 0)
         return r;
     r = question_decide(&question, error);
-    admitted->document = question.document;
     admitted->step = question.step;
     admitted->fault = question.fault;
     admitted->class = question.class;
@@ -244,7 +232,6 @@ int admission_order(const struct admission *admission, const struct bundle *bund
     const struct envelope *order = bundle->documents[0], *mandate = bundle->documents[1];
     int r;
 
-    ret->document = "order";
     r = roots_require(admission->roots, order, ROOTS_ORDER, 1, admission->now_usec, error);
     if (r < 0)
         return r;
@@ -252,13 +239,11 @@ int admission_order(const struct admission *admission, const struct bundle *bund
     if (r < 0)
         return r;
     /* How many people it takes is known when the fault is; nobody's mandate is parsed for nobody. */
-    ret->document = "mandate";
     r = roots_require(admission->roots, mandate, ROOTS_APPROVE, 1, admission->now_usec, error);
     if (r == 0)
         r = mandate_parse(&ret->mandate, mandate->payload, mandate->payload_length, error);
     if (r < 0)
         return r;
-    ret->document = "host";
     r = check_open(admission, error);
     return r < 0 ? r : decide_order(admission, ret, bundle, error);
 }
@@ -374,19 +359,25 @@ json_t *admission_answer(const struct admission *admission, const struct ask *as
                          const struct envelope *envelope)
 {
     _cleanup_(mandate_freep) struct mandate *mandate = NULL;
-    json_t *steps = json_array();
-    bool is_accepted = false;
     struct error error = {0};
-    int r = check_mandate(admission, ask, envelope, &mandate, &error);
+    json_t *steps;
+    bool is_accepted;
 
-    if (r == 0)
-        is_accepted = answer_steps(admission, ask, mandate, envelope, steps);
-    if (r == 0 && !json_array_size(steps))
-        r = error_set(&error, EINVAL, "mandate: has no step for host %s", admission->policy->host);
-    if (r < 0) {
-        struct fault_plan nothing = {.summary = json_array(), .limits = json_array()};
+    if (check_mandate(admission, ask, envelope, &mandate, &error) < 0)
+        return admission_answer_no(&error);
+    steps = json_array();
+    is_accepted = answer_steps(admission, ask, mandate, envelope, steps);
+    if (json_array_size(steps))
+        return json_pack("{s:b s:o}", "is_accepted", is_accepted, "steps", steps);
+    json_decref(steps);
+    error_set(&error, EINVAL, "mandate: has no step for host %s", admission->policy->host);
+    return admission_answer_no(&error);
+}
 
-        json_array_append_new(steps, step_to_json("mandate", r, &nothing, &error));
-    }
-    return json_pack("{s:b s:o}", "is_accepted", r == 0 && is_accepted, "steps", steps);
+json_t *admission_answer_no(const struct error *why)
+{
+    struct fault_plan nothing = {.summary = json_array(), .limits = json_array()};
+
+    return json_pack("{s:b s:[o]}", "is_accepted", false, "steps",
+                     step_to_json("mandate", -why->code, &nothing, why));
 }

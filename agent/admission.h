@@ -31,7 +31,6 @@ struct admission {
 /**
  * struct admitted - an order, as far as it was read: what a refusal may name
  * @step, @fault: NULL for the step "observe"
- * @document: "order", "mandate" or "policy": where the reason for a refusal lies
  */
 struct admitted {
     struct order *order;
@@ -40,7 +39,6 @@ struct admitted {
     const struct fault *fault;
     const struct policy_class *class;
     bool is_late_joiner;
-    const char *document;
 };
 
 void admitted_clear(struct admitted *admitted);
@@ -59,3 +57,5 @@ int admission_ask(const struct admission *admission, const struct bundle *bundle
  */
 json_t *admission_answer(const struct admission *admission, const struct ask *ask,
                          const struct envelope *mandate);
+/** admission_answer_no() - the same for an ask that can't be answered step by step */
+json_t *admission_answer_no(const struct error *why);

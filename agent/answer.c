@@ -2,6 +2,7 @@
 #include "answer.h"
 
 #include <errno.h>
+#include <event2/buffer.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
@@ -22,27 +23,26 @@
 #define ANSWER_MEMORY (256UL << 20)
 #endif
 
+/* @pid: 0 = this place is free */
 struct answer {
     struct answers *answers;
-    struct ask *ask; /* NULL: this slot is free */
+    struct ask *ask;
     pid_t pid;
     int pipe;
     struct event *readable;
-    char *text;
-    size_t length;
+    struct evbuffer *text;
 };
 
 struct answers {
     struct event_base *base;
-    void (*done)(void *context, const struct ask *ask, const json_t *findings, const struct error *error);
+    void (*done)(void *context, const struct ask *ask, const json_t *findings);
     void *context;
-    struct answer slots[ANSWERS_MAX];
+    struct answer places[ANSWERS_MAX];
 };
 
 int answers_new(struct answers **ret, struct event_base *base,
-                void (*done)(void *context, const struct ask *ask, const json_t *findings,
-                             const struct error *error),
-                void *context, struct error *error)
+                void (*done)(void *context, const struct ask *ask, const json_t *findings), void *context,
+                struct error *error)
 {
     struct answers *answers = calloc(1, sizeof(*answers));
 
@@ -56,14 +56,15 @@ int answers_new(struct answers **ret, struct event_base *base,
 /* The child is killed whatever it is at: it has nothing that would have to be undone. */
 static void answer_clear(struct answer *answer)
 {
-    if (!answer->ask)
+    if (!answer->pid)
         return;
     kill(answer->pid, SIGKILL);
     waitpid(answer->pid, NULL, 0);
     if (answer->readable)
         event_free(answer->readable);
+    if (answer->text)
+        evbuffer_free(answer->text);
     close(answer->pipe);
-    free(answer->text);
     ask_free(answer->ask);
     *answer = (struct answer){0};
 }
@@ -73,36 +74,32 @@ struct answers *answers_free(struct answers *answers)
     if (!answers)
         return NULL;
     for (size_t i = 0; i < ANSWERS_MAX; i++)
-        answer_clear(&answers->slots[i]);
+        answer_clear(&answers->places[i]);
     free(answers);
     return NULL;
 }
 
-static void answer_finish(struct answer *answer, const struct error *failure)
+static json_t *answer_parse(const struct answer *answer)
 {
-    struct answers *answers = answer->answers;
-    struct error error = failure ? *failure : (struct error){0};
-    json_t *findings = NULL;
+    const char *text = (const char *)evbuffer_pullup(answer->text, -1);
+    json_t *findings =
+        text ? json_loadb(text, evbuffer_get_length(answer->text), JSON_REJECT_DUPLICATES, NULL) : NULL;
 
-    if (!failure) {
-        findings = json_loadb(answer->text ? answer->text : "", answer->length, JSON_REJECT_DUPLICATES, NULL);
-        if (!findings || !json_is_boolean(json_object_get(findings, "is_accepted")) ||
-            !json_is_array(json_object_get(findings, "steps")))
-            error_set(&error, EIO, "host: the plan could not be worked out (its process ended early)");
-    }
-    answers->done(answers->context, answer->ask, error.code ? NULL : findings, &error);
+    if (json_is_boolean(json_object_get(findings, "is_accepted")) &&
+        json_is_array(json_object_get(findings, "steps")))
+        return findings;
     json_decref(findings);
-    answer_clear(answer);
+    return NULL;
 }
 
+/* Return: 1 there is more to come, 0 that was all, -errno */
 static int answer_read(struct answer *answer, struct error *error)
 {
-    ssize_t got = read(answer->pipe, answer->text + answer->length, ANSWER_BYTES_MAX - answer->length);
+    int got = evbuffer_read(answer->text, answer->pipe, ANSWER_BYTES_MAX);
 
     if (got < 0)
         return errno == EAGAIN || errno == EINTR ? 1 : error_errno(error, errno, "host: plan");
-    answer->length += (size_t)got;
-    if (answer->length == ANSWER_BYTES_MAX)
+    if (evbuffer_get_length(answer->text) >= ANSWER_BYTES_MAX)
         return error_set(error, EMSGSIZE, "host: the plan is longer than %d bytes", ANSWER_BYTES_MAX);
     return got > 0;
 }
@@ -110,15 +107,26 @@ static int answer_read(struct answer *answer, struct error *error)
 static void answer_on_readable(evutil_socket_t fd, short what, void *context)
 {
     struct answer *answer = context;
+    struct answers *answers = answer->answers;
     struct error error = {0};
+    json_t *findings = NULL;
     int r;
 
     if (what & EV_TIMEOUT)
         r = error_set(&error, ETIME, "host: the plan could not be worked out in %d s", ANSWER_SECONDS);
     else
         r = answer_read(answer, &error);
-    if (r <= 0)
-        answer_finish(answer, r < 0 ? &error : NULL);
+    if (r > 0)
+        return;
+    if (r == 0)
+        findings = answer_parse(answer);
+    if (r == 0 && !findings)
+        error_set(&error, EIO, "host: the plan could not be worked out (its process ended early)");
+    if (!findings)
+        findings = admission_answer_no(&error);
+    answers->done(answers->context, answer->ask, findings);
+    json_decref(findings);
+    answer_clear(answer);
 }
 
 /* A change of user without PR_SET_KEEPCAPS takes all capabilities, and no_new_privs keeps them from coming
@@ -163,7 +171,7 @@ static int answer_watch(struct answer *answer, struct error *error)
 {
     const struct timeval limit = {.tv_sec = ANSWER_SECONDS};
 
-    answer->text = malloc(ANSWER_BYTES_MAX);
+    answer->text = evbuffer_new();
     answer->readable =
         event_new(answer->answers->base, answer->pipe, EV_READ | EV_PERSIST, answer_on_readable, answer);
     if (!answer->text || !answer->readable || event_add(answer->readable, &limit) < 0)
@@ -171,22 +179,16 @@ static int answer_watch(struct answer *answer, struct error *error)
     return 0;
 }
 
-static struct answer *answers_find_free(struct answers *answers)
-{
-    for (size_t i = 0; i < ANSWERS_MAX; i++)
-        if (!answers->slots[i].ask)
-            return &answers->slots[i];
-    return NULL;
-}
-
 int answers_start(struct answers *answers, const struct admission *admission, struct ask *ask,
                   const struct envelope *mandate, struct error *error)
 {
-    struct answer *answer = answers_find_free(answers);
-    int ends[2], r;
+    struct answer *answer = answers->places;
+    int ends[2];
     pid_t pid;
 
-    if (!answer)
+    while (answer < answers->places + ANSWERS_MAX && answer->pid)
+        answer++;
+    if (answer == answers->places + ANSWERS_MAX)
         return error_set(error, EBUSY, "host: too many asks at once");
     if (pipe2(ends, O_CLOEXEC) < 0)
         return error_errno(error, errno, "host: plan");
@@ -199,16 +201,11 @@ int answers_start(struct answers *answers, const struct admission *admission, st
         close(ends[0]);
         return error_errno(error, errno, "host: plan: can't fork");
     }
-    *answer = (struct answer){.answers = answers, .ask = ask, .pid = pid, .pipe = ends[0]};
-    r = answer_watch(answer, error);
-    if (r < 0) {
-        answer->ask = NULL; /* stays the caller's */
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        if (answer->readable)
-            event_free(answer->readable);
-        close(answer->pipe);
-        free(answer->text);
+    *answer = (struct answer){.answers = answers, .pid = pid, .pipe = ends[0]};
+    if (answer_watch(answer, error) < 0) {
+        answer_clear(answer);
+        return -ENOMEM;
     }
-    return r;
+    answer->ask = ask; /* ours from now on */
+    return 0;
 }

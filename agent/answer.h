@@ -13,12 +13,10 @@
 
 struct answers;
 
-/** answers_new() - @done: @findings is {"is_accepted", "steps"}, or NULL with the reason in @error; borrowed
- */
+/** answers_new() - @done: @findings as of admission_answer(); borrowed, as @ask is */
 int answers_new(struct answers **ret, struct event_base *base,
-                void (*done)(void *context, const struct ask *ask, const json_t *findings,
-                             const struct error *error),
-                void *context, struct error *error);
+                void (*done)(void *context, const struct ask *ask, const json_t *findings), void *context,
+                struct error *error);
 struct answers *answers_free(struct answers *answers);
 DEFINE_CLEANUP(struct answers *, answers_free)
 

@@ -1,220 +1,318 @@
 /* Events on their way into the journal: written at once, made durable by the syncer, and only then told to
- * the courier. What the disk does not take waits here and is tried again; faults end meanwhile as ever. */
+ * the courier, who fetches them and brings their receipt. What the disk does not take waits here and is tried
+ * again; faults end meanwhile as ever. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "common/log.h"
-#include "executor-state.h"
+#include "executor.h"
 
-void executor_say(struct executor *executor, int level, const char *format, ...)
+#define FETCH_BYTES (512 * 1024)
+#define PENDING_MAX 512
+
+static struct events *events_of(void *context)
 {
-    char text[ERROR_TEXT_MAX + 256];
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    executor->config->say(level, text);
+    return &((struct peer *)context)->executor->events;
 }
 
-bool bucket_take(struct bucket *bucket, double burst)
+/* ---- writing */
+
+static int write_pending(struct executor *executor, struct error *error)
 {
-    int64_t now = time_boot_nsec();
+    static const struct timeval second = {.tv_sec = 1};
+    struct events *events = &executor->events;
+    int r = 0;
 
-    if (!bucket->last_nsec)
-        bucket->tokens = burst;
-    else
-        bucket->tokens += (double)(now - bucket->last_nsec) / (double)NSEC_PER_SEC;
-    if (bucket->tokens > burst)
-        bucket->tokens = burst;
-    bucket->last_nsec = now;
-    if (bucket->tokens < 1)
-        return false;
-    bucket->tokens -= 1;
-    return true;
-}
-
-static void pending_clear(struct pending *pending)
-{
-    free(pending->kind);
-    free(pending->run);
-    free(pending->order);
-    free(pending->step);
-    json_decref(pending->clock);
-    json_decref(pending->body);
-    *pending = (struct pending){0};
-}
-
-static char *copy(const char *text)
-{
-    return text ? strdup(text) : NULL;
-}
-
-static void executor_postpone(struct executor *executor, const struct event *event, const struct error *error)
-{
-    const struct timeval second = {.tv_sec = 1};
-
-    if (executor->n_pending == EXECUTOR_PENDING_MAX) {
-        executor_say(executor, LOG_LEVEL_ERROR, "an event is lost: %s: %s", event->kind, error->text);
-        return;
+    while (json_array_size(events->pending) && r == 0) {
+        r = journal_append(events->journal, json_array_get(events->pending, 0), error);
+        if (r == 0)
+            json_array_remove(events->pending, 0);
     }
-    if (!executor->n_pending)
-        executor_say(executor, LOG_LEVEL_ERROR, "no new orders until events can be written again: %s",
-                     error->text);
-    executor->pending[executor->n_pending++] = (struct pending){
-        copy(event->kind), copy(event->run), copy(event->order),        copy(event->step),
-        event->at_usec,    event->boot_nsec, json_incref(event->clock), json_incref(event->body)};
-    event_add(executor->on_retry, &second);
+    event_active(events->on_written, EV_TIMEOUT, 0); /* once for all that this turn writes */
+    if (r < 0)
+        event_add(events->on_retry, &second);
+    return r;
 }
 
-static void executor_sync_soon(struct executor *executor)
+static void on_retry(evutil_socket_t fd, short what, void *context)
 {
-    event_active(executor->on_sync, EV_TIMEOUT, 0); /* once for all that this turn writes */
+    write_pending(context, NULL);
+}
+
+/* Return: -errno and @event is lost */
+static int put(struct executor *executor, json_t *event, struct error *error)
+{
+    struct events *events = &executor->events;
+    struct error why = {0};
+
+    if (!events->journal)
+        return error_set(error, EIO, "%s", executor->broken);
+    if (json_array_size(events->pending) == PENDING_MAX)
+        return error_set(error, ENOSPC, "%d of them wait for the disk", PENDING_MAX);
+    if (json_array_append(events->pending, event) < 0)
+        return error_oom(error);
+    if (json_array_size(events->pending) == 1 && write_pending(executor, &why) < 0) /* else in their order */
+        executor_say(LOG_LEVEL_ERROR, "no new orders until events can be written again: %s", why.text);
+    return 0;
 }
 
 void executor_record(struct executor *executor, const char *kind, const char *run, const char *order,
                      const char *step, json_t *body)
 {
-    const struct event event = {kind, run, order, step, time_now_usec(), time_boot_nsec(), executor->clock,
-                                body};
-    struct error error = {0};
+    struct events *events = &executor->events;
     const char *fault = json_string_value(json_object_get(body, "fault"));
+    char at[TIME_TEXT_MAX];
+    json_t *event = json_pack("{s:s s:I s:O? s:s s:s* s:s* s:s* s:O}", "at", time_format(time_now_usec(), at),
+                              "boot_nsec", (json_int_t)time_boot_nsec(), "clock", events->clock, "kind", kind,
+                              "run", run, "order", order, "step", step, "body", body);
+
+    struct error error = {0};
 
     if (fault)
-        executor->config->say_fault(kind, run, order, fault);
-    if (!executor->journal)
-        executor_say(executor, LOG_LEVEL_ERROR, "event %s is not recorded: %s", kind, executor->broken);
-    else if (executor->n_pending)
-        executor_postpone(executor, &event, &error); /* in their order */
-    else if (journal_append(executor->journal, &event, &error) < 0)
-        executor_postpone(executor, &event, &error);
-    else
-        executor_sync_soon(executor);
+        executor_say_fault(kind, run, order, fault);
+    if (put(executor, event, &error) < 0)
+        executor_say(LOG_LEVEL_ERROR, "event %s is lost: %s", kind, error.text);
+    json_decref(event);
     json_decref(body);
 }
 
-static void on_retry(evutil_socket_t fd, short what, void *context)
+/* ---- making durable */
+
+void executor_tell_courier(struct executor *executor)
 {
-    struct executor *executor = context;
-    const struct timeval second = {.tv_sec = 1};
-    size_t done = 0;
-
-    for (; done < executor->n_pending; done++) {
-        struct pending *pending = &executor->pending[done];
-        const struct event event = {pending->kind,    pending->run,       pending->order, pending->step,
-                                    pending->at_usec, pending->boot_nsec, pending->clock, pending->body};
-
-        if (journal_append(executor->journal, &event, NULL) < 0)
-            break;
-        pending_clear(pending);
-    }
-    executor->n_pending -= done;
-    memmove(executor->pending, executor->pending + done, executor->n_pending * sizeof(*executor->pending));
-    if (executor->n_pending)
-        event_add(executor->on_retry, &second);
-    if (done)
-        executor_sync_soon(executor);
+    if (executor->events.journal)
+        peer_send(executor_peer(executor, CHANNEL_COURIER), CHANNEL_NEWS, "{\"last\":%" PRId64 "}",
+                  journal_last(executor->events.journal, NULL));
 }
 
-static void tell_courier(struct executor *executor)
+/* A failed fsync is final: the kernel may have dropped the pages. */
+static void end_group(struct executor *executor, int result)
 {
-    struct peer *courier = executor_peer(executor, CHANNEL_COURIER);
-    char body[64];
+    struct error error = {0};
 
-    snprintf(body, sizeof(body), "{\"last\":%" PRId64 "}", journal_last(executor->journal, NULL));
-    if (courier)
-        peer_send(courier, CHANNEL_NEWS, body, -1);
+    executor->events.is_syncing = false;
+    if (journal_sync_end(executor->events.journal, result, &error) < 0)
+        executor_break(executor, &error);
+    executor_tell_courier(executor);
 }
 
-static void sync_failed(struct executor *executor, const struct error *error)
-{
-    if (*executor->broken)
-        return;
-    snprintf(executor->broken, sizeof(executor->broken), "%s", error->text);
-    executor_say(executor, LOG_LEVEL_ERROR, "no new orders: %s", error->text);
-}
-
-static void sync_begin(struct executor *executor);
-
-/* What came meanwhile is the next one's. */
+/* What came meanwhile is the next group. */
 static void on_synced(void *context, int result)
 {
     struct executor *executor = context;
-    struct error error = {0};
 
-    executor->is_syncing = false;
-    if (journal_sync_end(executor->journal, result, &error) < 0)
-        sync_failed(executor, &error);
-    tell_courier(executor);
-    sync_begin(executor);
+    if (!executor->events.is_syncing)
+        return;
+    end_group(executor, result);
+    executor_start_orders(executor);
+    executor_sync(executor);
 }
 
-static void sync_begin(struct executor *executor)
+void executor_sync(struct executor *executor)
 {
+    struct events *events = &executor->events;
     struct error error = {0};
-    int fds[JOURNAL_SYNC_FDS];
-    size_t count = executor->is_syncing ? 0 : journal_sync_begin(executor->journal, fds);
+    int fds[SYNCER_FDS_MAX];
+    size_t count = 0;
 
+    if (events->is_syncing || !events->journal)
+        return;
+    if (executor_sync_orders(executor))
+        fds[count++] = replay_fd(executor->replay);
+    count += journal_sync_begin(events->journal, fds + count);
     if (!count)
         return;
-    executor->is_syncing = true;
-    if (syncer_request(executor->syncer, fds, count, on_synced, executor, &error) == 0)
+    events->is_syncing = true;
+    if (syncer_request(events->syncer, fds, count, &error) == 0)
         return;
-    executor->is_syncing = false;
-    journal_sync_end(executor->journal, -EIO, NULL);
-    sync_failed(executor, &error);
+    executor_break(executor, &error);
+    on_synced(executor, -EIO);
 }
 
-void executor_greet_courier(struct executor *executor)
+static void on_written(evutil_socket_t fd, short what, void *context)
 {
-    if (executor->journal)
-        tell_courier(executor);
+    executor_sync(context);
 }
 
 void executor_flush(struct executor *executor)
 {
-    struct error error = {0};
+    int fds[JOURNAL_SYNC_FDS], r = 0;
+    size_t count = executor->events.journal ? journal_sync_begin(executor->events.journal, fds) : 0;
 
-    if (!executor->journal)
-        return;
-    if (journal_sync(executor->journal, &error) < 0)
-        sync_failed(executor, &error);
-    tell_courier(executor);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = fdatasync(fds[i]) < 0 ? -errno : 0;
+    if (count)
+        end_group(executor, r);
 }
 
-static void on_sync(evutil_socket_t fd, short what, void *context)
+/* ---- to the other side, and back */
+
+int executor_on_fetch(void *context, struct message *message, struct error *error)
 {
-    sync_begin(context);
+    static const struct field fields[] = {{"after", FIELD_INTEGER, 0, true, 0, INT64_MAX - 1}, {}};
+    struct journal *journal = events_of(context)->journal;
+    _cleanup_(document_freep) struct document *document = NULL;
+    _cleanup_free_ char *lines = NULL;
+    struct error why = {0};
+    int64_t after = 0;
+    size_t length = 0;
+    int r = message_decode(message, fields, &after, &document, error);
+
+    if (r < 0)
+        return r;
+    if (journal && journal_fetch(journal, after, FETCH_BYTES, &lines, &length, &why) < 0)
+        executor_say(LOG_LEVEL_ERROR, "%s", why.text);
+    peer_send_large(context, CHANNEL_EVENTS, lines ? lines : "", length);
+    return 0;
+}
+
+static int take_ack(struct executor *executor, const struct message *message, struct error *error)
+{
+    _cleanup_(bundle_clear) struct bundle bundle = {0};
+    _cleanup_(ack_freep) struct ack *ack = NULL;
+    int r = message_verify(executor, message, ENVELOPE_ACK, ROOTS_ORDER, &bundle, error);
+
+    if (r == 0)
+        r = ack_parse(&ack, bundle.documents[0]->payload, bundle.documents[0]->payload_length, error);
+    if (r < 0)
+        return r;
+    if (strcmp(ack->host, executor->policy->host))
+        return error_set(error, EKEYREJECTED, "ack: host: meant for '%s'", ack->host);
+    if (!executor->events.journal)
+        return error_set(error, EIO, "ack: the journal is damaged; nothing is deleted");
+    return journal_acknowledge(executor->events.journal, ack->sequence, ack->hash, error);
+}
+
+int executor_on_ack(void *context, struct message *message, struct error *error)
+{
+    struct error why = {0};
+
+    if (take_ack(((struct peer *)context)->executor, message, &why) < 0)
+        executor_say(LOG_LEVEL_WARNING, "acknowledgement refused: %s", why.text);
+    return 0;
+}
+
+/* The chain's head, so that a tail that is withheld shows. */
+int executor_on_nonce(void *context, struct message *message, struct error *error)
+{
+    static const struct field fields[] = {{"nonce", FIELD_STRING, 0, true, 1, 128}, {}};
+    const struct executor *executor = ((struct peer *)context)->executor;
+    _cleanup_(document_freep) struct document *document = NULL;
+    char hash[HASH_TEXT_MAX], at[TIME_TEXT_MAX], boot[BOOT_ID_MAX];
+    const char *nonce = NULL;
+    int r = message_decode(message, fields, &nonce, &document, error);
+    int64_t sequence;
+
+    if (r < 0 || !executor->events.journal)
+        return r;
+    sequence = journal_last(executor->events.journal, hash);
+    peer_send_signed(context, CHANNEL_HEAD, ENVELOPE_HEAD,
+                     json_pack("{s:s s:s s:s s:s s:I s:s s:s}", "schema", "grivet.head/1", "host",
+                               executor->policy->host, "boot", time_boot_id(boot), "nonce", nonce, "sequence",
+                               (json_int_t)sequence, "hash", hash, "at", time_format(time_now_usec(), at)));
+    return 0;
+}
+
+int executor_on_clock(void *context, struct message *message, struct error *error)
+{
+    struct clock {
+        int64_t offset_usec, bound_usec;
+    } clock = {0};
+    static const struct field fields[] = {
+        {"offset_usec", FIELD_INTEGER, offsetof(struct clock, offset_usec), true},
+        {"bound_usec", FIELD_INTEGER, offsetof(struct clock, bound_usec), true, 0, INT64_MAX},
+        {},
+    };
+    _cleanup_(document_freep) struct document *document = NULL;
+    int r = message_decode(message, fields, &clock, &document, error);
+
+    if (r < 0)
+        return r;
+    json_decref(events_of(context)->clock);
+    events_of(context)->clock = json_pack("{s:I s:I}", "offset_usec", (json_int_t)clock.offset_usec,
+                                          "bound_usec", (json_int_t)clock.bound_usec);
+    return 0;
+}
+
+/* ---- at the start: which orders of an earlier life were accepted and never ended */
+
+static void remove_unfinished(struct events *events, size_t index)
+{
+    struct unfinished *all = events->unfinished;
+
+    events->n_unfinished--;
+    memmove(&all[index], &all[index + 1], (events->n_unfinished - index) * sizeof(*all));
+}
+
+static void copy(char *ret, size_t size, const char *text)
+{
+    snprintf(ret, size, "%s", text ? text : "");
+}
+
+static void add_unfinished(struct events *events, const struct node *event)
+{
+    const struct node *body = node_get(event, "body");
+    const char *deadline = node_string(body, "deadline");
+    struct unfinished *new;
+
+    if (events->n_unfinished == ARRAY_SIZE(events->unfinished))
+        remove_unfinished(events, 0);
+    new = &events->unfinished[events->n_unfinished++];
+    *new = (struct unfinished){0};
+    copy(new->order, sizeof(new->order), node_string(event, "order"));
+    copy(new->run, sizeof(new->run), node_string(event, "run"));
+    copy(new->step, sizeof(new->step), node_string(event, "step"));
+    copy(new->fault, sizeof(new->fault), node_string(body, "fault"));
+    if (deadline)
+        time_parse(deadline, &new->deadline_real_usec);
+}
+
+static void on_old_event(void *context, const struct node *event)
+{
+    static const char *const ends[] = {"fault.reverted", "fault.ended", "fault.failed"};
+    const char *kind = node_string(event, "kind"), *order = node_string(event, "order");
+    struct events *events = context;
+    bool is_end = false;
+
+    if (!kind || !order)
+        return;
+    if (!strcmp(kind, "order.accepted"))
+        add_unfinished(events, event);
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        is_end |= !strcmp(kind, ends[i]);
+    for (size_t i = events->n_unfinished; is_end && i-- > 0;)
+        if (!strcmp(events->unfinished[i].order, order))
+            remove_unfinished(events, i);
 }
 
 int executor_open_events(struct executor *executor, struct error *error)
 {
-    const struct journal_reader reader = {unfinished_read, &executor->unfinished};
+    struct events *events = &executor->events;
+    struct error why = {0};
 
-    executor->on_sync = evtimer_new(executor->base, on_sync, executor);
-    executor->on_retry = evtimer_new(executor->base, on_retry, executor);
-    if (!executor->on_sync || !executor->on_retry)
+    events->pending = json_array();
+    events->on_written = executor_event(executor, -1, 0, on_written, NULL);
+    events->on_retry = executor_event(executor, -1, 0, on_retry, NULL);
+    if (!events->pending || !events->on_written || !events->on_retry)
         return error_oom(error);
-    if (journal_open(&executor->journal, executor->config->events, executor->policy->host, &reader, error) ==
-        0)
-        return 0;
     /* Faults of an earlier life still have to be ended, and a halt has to be heard: so we go on, without
      * orders. */
-    snprintf(executor->broken, sizeof(executor->broken), "%s", error->text);
-    executor_say(executor, LOG_LEVEL_ERROR, "no orders are taken: %s", error->text);
+    if (journal_open(&events->journal, JOURNAL_FOLDER, executor->policy->host, on_old_event, events, &why) <
+        0)
+        executor_break(executor, &why);
     return 0;
+}
+
+int executor_open_syncer(struct executor *executor, struct error *error)
+{
+    return syncer_new(&executor->events.syncer, executor->base, on_synced, executor, error);
 }
 
 void executor_close_events(struct executor *executor)
 {
-    for (size_t i = 0; i < executor->n_pending; i++)
-        pending_clear(&executor->pending[i]);
-    if (executor->on_sync)
-        event_free(executor->on_sync);
-    if (executor->on_retry)
-        event_free(executor->on_retry);
-    journal_free(executor->journal);
+    syncer_free(executor->events.syncer);
+    json_decref(executor->events.pending);
+    json_decref(executor->events.clock);
+    journal_free(executor->events.journal);
 }

@@ -3,14 +3,25 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/log.h"
-#include "executor-state.h"
+#include "executor.h"
 
 #define REFUSALS_BURST 60
 #define ASKS_BURST     30
 
 static const enum envelope_kind order_kinds[] = {ENVELOPE_ORDER, ENVELOPE_MANDATE};
 static const enum envelope_kind ask_kinds[] = {ENVELOPE_ASK, ENVELOPE_MANDATE};
+
+/* A peer may make us do something once a second, and @burst times at once. @level_nsec: when it is back at
+ * none. */
+static bool is_within_rate(int64_t *level_nsec, int64_t burst)
+{
+    int64_t now = time_boot_nsec(), level = *level_nsec > now ? *level_nsec : now;
+
+    if (level - now > (burst - 1) * NSEC_PER_SEC)
+        return false;
+    *level_nsec = level + NSEC_PER_SEC;
+    return true;
+}
 
 static size_t count_active(const void *context, const char *class)
 {
@@ -25,18 +36,19 @@ static size_t count_active(const void *context, const char *class)
 
 void executor_make_lifeline(struct executor *executor)
 {
-    lifeline_make(&executor->lifeline, executor->policy, executor->courier_uid, &executor->reported, "");
+    lifeline_make(&executor->lifeline, executor->policy, executor->courier_uid, &executor->contact.reported,
+                  "");
 }
 
-static const char *why_closed(const struct executor *executor)
+const char *executor_why_closed(const struct executor *executor)
 {
     if (*executor->broken)
         return executor->broken;
-    if (executor->n_pending)
+    if (json_array_size(executor->events.pending))
         return "events can't be written";
     if (executor->is_stopping)
         return "grivetd is being stopped";
-    return executor->is_halted ? "halted: the file /run/grivet/halt is there" : NULL;
+    return executor->halts.has_file ? "halted: the file /run/grivet/halt is there" : NULL;
 }
 
 static struct admission make_admission(struct executor *executor)
@@ -46,25 +58,24 @@ static struct admission make_admission(struct executor *executor)
                               .roots = executor->roots,
                               .replay = executor->replay,
                               .host = &executor->host,
-                              .closed = why_closed(executor),
+                              .closed = executor_why_closed(executor),
                               .now_usec = time_now_usec(),
                               .is_clock_synchronised = time_is_synchronised(),
                               .count_active = count_active,
                               .context = executor};
 }
 
-static void refuse(struct executor *executor, const struct admitted *admitted, const struct error *error)
+static void refuse(struct executor *executor, const struct order *order, const struct error *error)
 {
-    const struct order *order = admitted->order;
+    const char *reason = error->text;
 
-    executor_say(executor, LOG_LEVEL_WARNING, "order refused: %s", error->text);
+    executor_say(LOG_LEVEL_WARNING, "order refused: %s", reason);
     /* A courier gone bad may not fill the disk with its refusals. */
-    if (!bucket_take(&executor->refusals, REFUSALS_BURST))
-        return;
-    executor_record(executor, "order.refused", order ? order->run : NULL, order ? order->id : NULL,
-                    order ? order->step : NULL,
-                    json_pack("{s:s s:s}", "reason", error->text, "document",
-                              admitted->document ? admitted->document : "order"));
+    if (is_within_rate(&executor->refusals_nsec, REFUSALS_BURST))
+        executor_record(executor, "order.refused", order ? order->run : NULL, order ? order->id : NULL,
+                        order ? order->step : NULL,
+                        json_pack("{s:s s:s%}", "reason", reason, "document", reason,
+                                  strcspn(reason, ":"))); /* every reason begins with it */
 }
 
 /* Kept until no order of this mandate can come any more, and as long as the cool-down looks back. */
@@ -124,12 +135,12 @@ static void start(struct executor *executor, const struct admitted *admitted, co
     struct error error = {0};
     int r;
 
-    executor->heard_boot_nsec = time_boot_nsec(); /* an order that is fresh and signed is contact */
+    executor->contact.heard_boot_nsec = time_boot_nsec(); /* an order that is fresh and signed is contact */
     record_accepted(executor, admitted, end_usec);
     r = admitted->fault ? start_fault(executor, admitted, bundle->documents[1], end_usec, &error)
                         : executor_watch_start(executor, order, admitted->mandate, &error);
     if (r < 0) {
-        executor_say(executor, LOG_LEVEL_ERROR, "order %s: %s", order->id, error.text);
+        executor_say(LOG_LEVEL_ERROR, "order %s: %s", order->id, error.text);
         executor_record(executor, "fault.failed", order->run, order->id, order->step,
                         json_pack("{s:s s:s s:b}", "fault",
                                   admitted->fault ? admitted->fault->name : MANDATE_OBSERVE, "reason",
@@ -147,7 +158,6 @@ static int decide(struct executor *executor, const struct bundle *bundle, struct
 
     if (r < 0)
         return r;
-    admitted->document = "host";
     if (executor_is_halted(executor, admitted->order))
         return error_set(error, ECANCELED, "host: a halt came after this order's step had been started");
     /* Early by a clock's difference is not longer by it. */
@@ -169,32 +179,41 @@ static struct waiting *waiting_free(struct waiting *waiting)
 }
 DEFINE_CLEANUP(struct waiting *, waiting_free)
 
-void executor_halt_waiting(struct executor *executor, const char *run)
+void executor_halt_orders(struct executor *executor, const char *run)
 {
     for (struct waiting *waiting = executor->waiting; waiting; waiting = waiting->next)
-        if (!run || !strcmp(waiting->admitted.order->run, run))
-            waiting->is_halted = true;
+        waiting->is_halted |= !run || !strcmp(waiting->admitted.order->run, run);
+}
+
+static struct waiting *take_first(struct executor *executor)
+{
+    struct waiting *first = executor->waiting;
+
+    executor->waiting = first->next;
+    return first;
 }
 
 void executor_close_orders(struct executor *executor)
 {
-    while (executor->waiting) {
-        struct waiting *waiting = executor->waiting;
-
-        executor->waiting = waiting->next;
-        waiting_free(waiting);
-    }
+    while (executor->waiting)
+        waiting_free(take_first(executor));
 }
 
-/* The disk may have taken long: is it still what was decided? */
-static int check_waited(struct waiting *waiting, int result, struct error *error)
+bool executor_sync_orders(struct executor *executor)
 {
-    const char *closed = why_closed(waiting->executor);
-    int r = replay_synced(waiting->executor->replay, result, error);
+    bool has_some = false;
 
-    if (r < 0)
-        return r;
-    if (waiting->is_halted || executor_is_halted(waiting->executor, waiting->admitted.order))
+    for (struct waiting *waiting = executor->waiting; waiting; waiting = waiting->next)
+        has_some = waiting->is_syncing = true;
+    return has_some;
+}
+
+/* The disk may have taken long, or have failed: is it still what was decided? */
+static int check_waited(const struct executor *executor, const struct waiting *waiting, struct error *error)
+{
+    const char *closed = executor_why_closed(executor);
+
+    if (waiting->is_halted || executor_is_halted(executor, waiting->admitted.order))
         return error_set(error, ECANCELED, "host: a halt came before it was started");
     if (closed)
         return error_set(error, ECANCELED, "host: %s", closed);
@@ -203,91 +222,58 @@ static int check_waited(struct waiting *waiting, int result, struct error *error
     return 0;
 }
 
-static void on_remembered(void *context, int result)
+void executor_start_orders(struct executor *executor)
 {
-    _cleanup_(waiting_freep) struct waiting *waiting = context;
-    struct executor *executor = waiting->executor;
-    struct error why = {0};
+    while (executor->waiting && executor->waiting->is_syncing) {
+        _cleanup_(waiting_freep) struct waiting *waiting = take_first(executor);
+        struct error why = {0};
 
-    executor->waiting = waiting->next; /* answers come in the order of requests */
-    if (check_waited(waiting, result, &why) < 0)
-        refuse(executor, &waiting->admitted, &why);
-    else
-        start(executor, &waiting->admitted, &waiting->bundle, waiting->end_usec);
-    executor_on_changed(executor);
-}
-
-static int wait_for_disk(struct executor *executor, struct waiting *waiting, struct error *error)
-{
-    const int fd = replay_fd(executor->replay);
-    struct waiting **last = &executor->waiting;
-    int r = syncer_request(executor->syncer, &fd, 1, on_remembered, waiting, error);
-
-    if (r < 0)
-        return r;
-    while (*last)
-        last = &(*last)->next;
-    *last = waiting;
-    return 0;
+        if (check_waited(executor, waiting, &why) < 0)
+            refuse(executor, waiting->admitted.order, &why);
+        else
+            start(executor, &waiting->admitted, &waiting->bundle, waiting->end_usec);
+        executor_on_changed(executor);
+    }
 }
 
 int executor_on_order(void *context, struct message *message, struct error *error)
 {
     struct executor *executor = ((struct peer *)context)->executor;
     _cleanup_(waiting_freep) struct waiting *waiting = calloc(1, sizeof(*waiting));
+    struct waiting **last = &executor->waiting;
     struct error why = {0};
     int r;
 
     if (!waiting)
         return error_oom(error);
-    waiting->executor = executor;
     r = bundle_from_memfd(&waiting->bundle, message->fd, order_kinds, ARRAY_SIZE(order_kinds), &why);
     if (r == 0)
         r = decide(executor, &waiting->bundle, &waiting->admitted, &waiting->end_usec, &why);
-    if (r == 0)
-        r = wait_for_disk(executor, waiting, &why);
-    if (r < 0)
-        refuse(executor, &waiting->admitted, &why);
-    else
-        TAKE_PTR(waiting);
+    if (r < 0) {
+        refuse(executor, waiting->admitted.order, &why);
+        return 0;
+    }
+    while (*last)
+        last = &(*last)->next;
+    *last = TAKE_PTR(waiting);
+    executor_sync(executor);
     return 0;
 }
 
-static json_t *make_answer(struct executor *executor, const struct ask *ask, const json_t *findings,
-                           const struct error *error)
-{
-    char at[TIME_TEXT_MAX], boot[BOOT_ID_MAX];
-    json_t *steps = json_object_get(findings, "steps");
+/* ---- asks */
 
-    if (!findings)
-        steps = json_pack("[{s:s s:b s:b s:s s:[] s:[]}]", "step", "mandate", "is_accepted", false,
-                          "is_victim", false, "reason", error->text, "summary", "limits");
-    else
-        json_incref(steps);
-    return json_pack(
-        "{s:s s:s s:s s:s s:s s:b s:s s:o s:o s:O?}", "schema", "grivet.answer/1", "ask", ask->id, "host",
-        executor->policy->host, "mandate", ask->mandate_hash, "at", time_format(time_now_usec(), at),
-        "is_accepted", json_is_true(json_object_get(findings, "is_accepted")), "boot", time_boot_id(boot),
-        "steps", steps, "lifeline", lifeline_describe(&executor->lifeline), "clock", executor->clock);
-}
-
-void executor_answer_done(void *context, const struct ask *ask, const json_t *findings,
-                          const struct error *error)
+void executor_answer(void *context, const struct ask *ask, const json_t *findings)
 {
     struct executor *executor = context;
-    struct peer *courier = executor_peer(executor, CHANNEL_COURIER);
-    json_t *answer = make_answer(executor, ask, findings, error);
-    _cleanup_free_ char *payload = answer ? json_dumps(answer, JSON_COMPACT) : NULL, *text = NULL;
-    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    char at[TIME_TEXT_MAX], boot[BOOT_ID_MAX];
 
-    json_decref(answer);
-    if (!courier || !payload ||
-        envelope_new(&envelope, ENVELOPE_ANSWER, payload, strlen(payload), NULL) < 0 ||
-        envelope_sign(envelope, executor->key, NULL) < 0)
-        return;
-    text = envelope_format(envelope);
-    if (text)
-        peer_send_large(courier, CHANNEL_ANSWER, text, strlen(text));
+    peer_send_signed(executor_peer(executor, CHANNEL_COURIER), CHANNEL_ANSWER, ENVELOPE_ANSWER,
+                     json_pack("{s:s s:s s:s s:s s:s s:O s:s s:O s:o s:O?}", "schema", "grivet.answer/1",
+                               "ask", ask->id, "host", executor->policy->host, "mandate", ask->mandate_hash,
+                               "at", time_format(time_now_usec(), at), "is_accepted",
+                               json_object_get(findings, "is_accepted"), "boot", time_boot_id(boot), "steps",
+                               json_object_get(findings, "steps"), "lifeline",
+                               lifeline_describe(&executor->lifeline), "clock", executor->events.clock));
 }
 
 /* What is not signed by the coordinator, or not meant for us, gets no answer: it would only be a way to make
@@ -299,22 +285,25 @@ int executor_on_ask(void *context, struct message *message, struct error *error)
     _cleanup_(bundle_clear) struct bundle bundle = {0};
     _cleanup_(ask_freep) struct ask *ask = NULL;
     struct error why = {0};
+    json_t *no;
     int r = bundle_from_memfd(&bundle, message->fd, ask_kinds, ARRAY_SIZE(ask_kinds), &why);
 
     if (r == 0)
         r = admission_ask(&admission, &bundle, &ask, &why);
     if (r < 0) {
-        executor_say(executor, LOG_LEVEL_WARNING, "ask refused: %s", why.text);
+        executor_say(LOG_LEVEL_WARNING, "ask refused: %s", why.text);
         return 0;
     }
-    r = bucket_take(&executor->asks, ASKS_BURST)
-            ? 0
-            : error_set(&why, EBUSY, "host: too many asks; try again later");
-    if (r == 0)
-        r = answers_start(executor->answers, &admission, ask, bundle.documents[1], &why);
-    if (r < 0)
-        executor_answer_done(executor, ask, NULL, &why);
+    if (!is_within_rate(&executor->asks_nsec, ASKS_BURST))
+        r = error_set(&why, EBUSY, "host: too many asks; try again later");
     else
+        r = answers_start(executor->answers, &admission, ask, bundle.documents[1], &why);
+    if (r == 0) {
         TAKE_PTR(ask);
+        return 0;
+    }
+    no = admission_answer_no(&why);
+    executor_answer(executor, ask, no);
+    json_decref(no);
     return 0;
 }

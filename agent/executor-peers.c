@@ -1,17 +1,16 @@
 /* Who talks to the executor: accepted on one socket, known by the user id that the kernel reports, heard by
  * one table. */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "common/io.h"
-#include "common/log.h"
-#include "executor-state.h"
+#include "executor.h"
 
-#define SOCKET_NAME "agent.sock"
-#define BODY_MAX    256
-#define PEER_BURST  16
+#define BODY_MAX   256
+#define PEER_BURST 16
 
 static const struct channel_row rows[] = {
     {CHANNEL_ORDER, "order", CHANNEL_COURIER, 0, 0, true, executor_on_order},
@@ -29,7 +28,9 @@ static const struct channel_row rows[] = {
     {0},
 };
 
-void peer_close(struct peer *peer)
+/* ---- what is said and heard */
+
+static void peer_close(struct peer *peer)
 {
     if (!peer->role)
         return;
@@ -38,22 +39,62 @@ void peer_close(struct peer *peer)
     *peer = (struct peer){.fd = -1};
 }
 
-void peer_send(struct peer *peer, enum channel_type type, const char *body, int fd)
+void peer_send(struct peer *peer, enum channel_type type, const char *format, ...)
 {
-    if (channel_send(peer->fd, type, body, strlen(body), fd) < 0)
+    char body[BODY_MAX];
+    va_list arguments;
+
+    if (!peer)
+        return;
+    va_start(arguments, format);
+    vsnprintf(body, sizeof(body), format, arguments);
+    va_end(arguments);
+    if (channel_send(peer->fd, type, body, strlen(body), -1) < 0)
         peer_close(peer);
 }
 
 void peer_send_large(struct peer *peer, enum channel_type type, const void *data, size_t length)
 {
     struct error error = {0};
-    _cleanup_close_ int fd = io_memfd("message", data, length, &error);
+    _cleanup_close_ int fd = peer ? io_memfd("message", data, length, &error) : -1;
 
-    if (fd < 0)
-        executor_say(peer->executor, LOG_LEVEL_ERROR, "can't answer a peer: %s", error.text);
-    else
-        peer_send(peer, type, "", fd);
+    if (fd >= 0 && channel_send(peer->fd, type, "", 0, fd) < 0)
+        peer_close(peer);
+    if (error.code)
+        executor_say(LOG_LEVEL_ERROR, "can't answer a peer: %s", error.text);
 }
+
+void peer_send_signed(struct peer *peer, enum channel_type type, enum envelope_kind kind, json_t *json)
+{
+    _cleanup_free_ char *payload = json_dumps(json, JSON_COMPACT), *text = NULL;
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+
+    json_decref(json);
+    if (!peer || !payload || envelope_new(&envelope, kind, payload, strlen(payload), NULL) < 0 ||
+        envelope_sign(envelope, peer->executor->key, NULL) < 0)
+        return;
+    text = envelope_format(envelope);
+    if (text)
+        peer_send_large(peer, type, text, strlen(text));
+}
+
+int message_decode(const struct message *message, const struct field *fields, void *ret,
+                   struct document **ret_document, struct error *error)
+{
+    int r = document_parse_json(ret_document, "message", message->body, message->length, error);
+
+    return r < 0 ? r : node_decode(*ret_document, document_root(*ret_document), fields, ret, error);
+}
+
+int message_verify(struct executor *executor, const struct message *message, enum envelope_kind kind,
+                   enum roots_role role, struct bundle *ret, struct error *error)
+{
+    int r = bundle_from_memfd(ret, message->fd, &kind, 1, error);
+
+    return r < 0 ? r : roots_require(executor->roots, ret->documents[0], role, 1, time_now_usec(), error);
+}
+
+/* ---- who comes */
 
 struct peer *executor_peer(struct executor *executor, enum channel_role role)
 {
@@ -74,7 +115,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     if (r >= 0 || !peer->role)
         return;
     if (r != -EPIPE)
-        executor_say(peer->executor, LOG_LEVEL_WARNING, "closed a peer: %s", error.text);
+        executor_say(LOG_LEVEL_WARNING, "closed a peer: %s", error.text);
     peer_close(peer);
 }
 
@@ -92,28 +133,19 @@ static enum channel_role role_of(const struct executor *executor, int fd)
     return credentials.uid == executor->prober_uid ? CHANNEL_PROBER : 0;
 }
 
-/* There is one courier and one prober: who comes later has been started later. */
+/* There is one courier and one prober, whoever comes later has been started later; their places stay free
+ * however many ask for the status. */
 static struct peer *find_place(struct executor *executor, enum channel_role role)
 {
-    struct peer *old = role == CHANNEL_ROOT ? NULL : executor_peer(executor, role);
+    size_t first = role == CHANNEL_COURIER ? 0 : role == CHANNEL_PROBER ? 1 : 2;
+    size_t end = role == CHANNEL_ROOT ? EXECUTOR_PEERS_MAX : first + 1;
 
-    if (old) {
-        peer_close(old);
-        return old;
-    }
-    /* Two places stay free for those two, however many ask for the status. */
-    for (size_t i = role == CHANNEL_ROOT ? 2 : 0; i < EXECUTOR_PEERS_MAX; i++)
+    if (role != CHANNEL_ROOT)
+        peer_close(&executor->peers[first]);
+    for (size_t i = first; i < end; i++)
         if (!executor->peers[i].role)
             return &executor->peers[i];
     return NULL;
-}
-
-static void greet(struct executor *executor, struct peer *peer)
-{
-    if (peer->role == CHANNEL_PROBER)
-        executor_watch_resend(executor);
-    if (peer->role == CHANNEL_COURIER)
-        executor_greet_courier(executor);
 }
 
 static void on_listen(evutil_socket_t listen_fd, short what, void *context)
@@ -122,32 +154,26 @@ static void on_listen(evutil_socket_t listen_fd, short what, void *context)
     _cleanup_close_ int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     enum channel_role role = fd < 0 ? 0 : role_of(executor, fd);
     struct peer *peer = role ? find_place(executor, role) : NULL;
+    struct event *readable =
+        peer ? event_new(executor->base, fd, EV_READ | EV_PERSIST, on_readable, peer) : NULL;
 
-    if (!peer)
+    if (!readable)
         return;
-    *peer = (struct peer){.executor = executor, .role = role, .fd = fd};
-    peer->readable = event_new(executor->base, fd, EV_READ | EV_PERSIST, on_readable, peer);
-    if (!peer->readable || event_add(peer->readable, NULL) < 0) {
-        if (peer->readable)
-            event_free(peer->readable);
-        *peer = (struct peer){.fd = -1};
-        return;
-    }
-    TAKE_FD(fd);
-    greet(executor, peer);
+    *peer = (struct peer){.executor = executor, .role = role, .fd = TAKE_FD(fd), .readable = readable};
+    if (event_add(readable, NULL) < 0)
+        peer_close(peer);
+    else if (role == CHANNEL_PROBER)
+        executor_watch_resend(executor);
+    else if (role == CHANNEL_COURIER)
+        executor_tell_courier(executor);
 }
 
 int executor_open_peers(struct executor *executor, struct error *error)
 {
-    char path[128];
-
-    snprintf(path, sizeof(path), "%s/" SOCKET_NAME, executor->config->run);
-    executor->listen_fd = channel_listen(path, 0666, error);
+    executor->listen_fd = channel_listen(EXECUTOR_RUN "/agent.sock", 0666, error);
     if (executor->listen_fd < 0)
         return executor->listen_fd;
-    executor->on_listen =
-        event_new(executor->base, executor->listen_fd, EV_READ | EV_PERSIST, on_listen, executor);
-    if (!executor->on_listen || event_add(executor->on_listen, NULL) < 0)
+    if (!executor_event(executor, executor->listen_fd, EV_READ | EV_PERSIST, on_listen, NULL))
         return error_oom(error);
     return 0;
 }
@@ -156,7 +182,5 @@ void executor_close_peers(struct executor *executor)
 {
     for (size_t i = 0; i < EXECUTOR_PEERS_MAX; i++)
         peer_close(&executor->peers[i]);
-    if (executor->on_listen)
-        event_free(executor->on_listen);
     cleanup_close(&executor->listen_fd);
 }

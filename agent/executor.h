@@ -1,28 +1,216 @@
 /*
  * The executor: the privileged process of a host. It has no network socket; courier, prober and root talk to
- * it on one local socket. It verifies, decides, starts holders, keeps the journal and signs.
+ * it on one local socket. It verifies, decides, starts holders, keeps the journal and signs. What its parts
+ * know, each in the struct of the file that owns it; shared by executor-*.c and main.c and nobody else.
  */
 #pragma once
 
-#include "common/error.h"
+#include <event2/event.h>
+#include <jansson.h>
 
-/**
- * struct executor_config - where things are, and who hears what happens
- * @say: words for the log; @level as in common/log.h
- * @say_fault: start and end of a fault, for a journal message of its own
- */
-struct executor_config {
-    const char *policy, *roots, *key, *replay, *events, *run;
-    void (*say)(int level, const char *text);
-    void (*say_fault)(const char *kind, const char *run, const char *order, const char *fault);
+#include "admission.h"
+#include "answer.h"
+#include "common/log.h"
+#include "journal.h"
+#include "lifeline.h"
+#include "supervisor.h"
+#include "syncer.h"
+
+#define EXECUTOR_RUN         "/run/grivet"
+#define EXECUTOR_EVENTS_MAX  16 /* of libevent, that live as long as we do */
+#define EXECUTOR_PEERS_MAX   12
+#define EXECUTOR_WATCHES_MAX 8
+#define EXECUTOR_HALTED_MAX  32
+
+/** struct peer - who talks to us: one of a fixed number of places, free while @role is 0 */
+struct peer {
+    struct executor *executor;
+    int fd;
+    enum channel_role role;
+    struct event *readable;
+    enum channel_type awaits; /* what it is told when that has come true, 0 = nothing */
+    size_t n_halted;
 };
 
-struct executor;
+/**
+ * struct events - executor-events.c: on their way to the disk, and from there to the courier
+ * @journal: NULL: damaged, see @broken of the executor
+ * @pending: what the journal could not take yet
+ * @unfinished: orders of an earlier life without an end; the last ones, should there be more than fit
+ */
+struct events {
+    struct syncer *syncer;
+    bool is_syncing;
+    struct journal *journal;
+    json_t *pending, *clock;
+    struct event *on_written, *on_retry;
+    size_t n_unfinished;
+    struct unfinished unfinished[2 * SUPERVISOR_FAULTS_MAX];
+};
 
-/** executor_new() - read everything, end what an earlier life left, listen. Refuses a configuration that is
- * not whole */
-int executor_new(struct executor **ret, const struct executor_config *config, struct error *error);
-/** executor_run() - until SIGTERM and the last fault's end. Return: 0 or -errno */
-int executor_run(struct executor *executor, struct error *error);
-struct executor *executor_free(struct executor *executor);
-DEFINE_CLEANUP(struct executor *, executor_free)
+/** struct waiting - executor-orders.c: an order that was let in and starts once the memory of it is durable
+ */
+struct waiting {
+    struct waiting *next;
+    struct admitted admitted;
+    struct bundle bundle;
+    int64_t end_usec;
+    bool is_syncing, is_halted;
+};
+
+/** struct watch - executor-watch.c: an `observe` order; a free place while @body, what the prober is told, is
+ * NULL */
+struct watch {
+    struct executor *executor;
+    json_t *body;
+    struct event *timer;
+};
+
+/** struct halts - executor-halt.c: what was halted, since orders of it may still be on their way */
+struct halts {
+    int inotify_fd;
+    bool has_file;      /* /run/grivet/halt is there */
+    int64_t until_usec; /* orders of steps that started before */
+    size_t n_runs;
+    char runs[EXECUTOR_HALTED_MAX][UUID_TEXT_MAX]; /* a ring */
+};
+
+/**
+ * struct contact - executor-contact.c: when a coordinator was last heard of, and whether that is enough to
+ * boot on
+ * @poll_usec: of the last poll that was answered, 0 = none in this life; @heard_boot_nsec: of that or an
+ * order
+ */
+struct contact {
+    char coordinator[ENDPOINT_TEXT_MAX];
+    int64_t poll_usec, heard_boot_nsec;
+    struct lifeline_reported reported;
+    int64_t started_boot_nsec, ready_waited_msec;
+    bool is_ready, is_ready_over;
+};
+
+struct executor {
+    struct event_base *base;
+    size_t n_all_events;
+    struct event *all_events[EXECUTOR_EVENTS_MAX];
+    struct policy *policy;
+    struct roots *roots;
+    struct secret_key *key;
+    struct replay *replay;
+    uid_t courier_uid, prober_uid;
+    struct lifeline lifeline;
+    struct fault_host host;
+    char broken[ERROR_TEXT_MAX]; /* why no order can be taken until root has seen to it; empty = nothing */
+    bool is_stopping;
+
+    struct supervisor *supervisor;
+    struct answers *answers;
+    int listen_fd;
+    struct peer peers[EXECUTOR_PEERS_MAX];
+    struct events events;
+    struct waiting *waiting;          /* in the order in which they came */
+    int64_t asks_nsec, refusals_nsec; /* see is_within_rate() */
+    struct watch watches[EXECUTOR_WATCHES_MAX];
+    struct halts halts;
+    struct contact contact;
+};
+
+/* ---- main.c */
+
+void executor_say(enum log_level level, const char *format, ...) _printf_(2, 3);
+/** executor_say_fault() - start and end of a fault, for a journal message of its own */
+void executor_say_fault(const char *kind, const char *run, const char *order, const char *fault);
+/** executor_break() - no orders any more, because of @error */
+void executor_break(struct executor *executor, const struct error *error);
+/**
+ * executor_event() - an event of libevent that lives as long as we do
+ * @after: a timer's length; NULL for a timer = not added yet
+ * Return: NULL when out of memory
+ */
+struct event *executor_event(struct executor *executor, int fd, short what, event_callback_fn callback,
+                             const struct timeval *after);
+
+/* ---- executor-peers.c */
+
+int executor_open_peers(struct executor *executor, struct error *error);
+void executor_close_peers(struct executor *executor);
+struct peer *executor_peer(struct executor *executor, enum channel_role role);
+/** peer_send() - a small body; closes a peer that takes nothing more. No @peer: nobody hears it */
+void peer_send(struct peer *peer, enum channel_type type, const char *format, ...) _printf_(3, 4);
+/** peer_send_large() - @data in a sealed memfd */
+void peer_send_large(struct peer *peer, enum channel_type type, const void *data, size_t length);
+/** peer_send_signed() - @json, which is taken, under the host's key */
+void peer_send_signed(struct peer *peer, enum channel_type type, enum envelope_kind kind, json_t *json);
+/** message_decode() - a body by its table; what it names belongs to @ret_document */
+int message_decode(const struct message *message, const struct field *fields, void *ret,
+                   struct document **ret_document, struct error *error);
+/** message_verify() - the one document of a memfd, signed by somebody with @role */
+int message_verify(struct executor *executor, const struct message *message, enum envelope_kind kind,
+                   enum roots_role role, struct bundle *ret, struct error *error);
+
+/* ---- executor-events.c */
+
+/** executor_open_syncer() - the first of all, before keys are read: it is another process */
+int executor_open_syncer(struct executor *executor, struct error *error);
+int executor_open_events(struct executor *executor, struct error *error);
+void executor_close_events(struct executor *executor);
+/** executor_record() - an event, now; @body is taken; strings may be NULL */
+void executor_record(struct executor *executor, const char *kind, const char *run, const char *order,
+                     const char *step, json_t *body);
+/** executor_sync() - make durable what was written, orders and events as one group, if nothing is under way
+ */
+void executor_sync(struct executor *executor);
+/** executor_flush() - the same at the end, when there is nothing that may not wait for a disk */
+void executor_flush(struct executor *executor);
+/** executor_tell_courier() - which events are durable */
+void executor_tell_courier(struct executor *executor);
+
+/* ---- executor-orders.c */
+
+/** executor_why_closed() - why no order is taken just now, NULL = orders are taken */
+const char *executor_why_closed(const struct executor *executor);
+/** executor_sync_orders() - a group begins: is an order in it? */
+bool executor_sync_orders(struct executor *executor);
+/** executor_start_orders() - the group is over: start or refuse its orders */
+void executor_start_orders(struct executor *executor);
+/** executor_halt_orders() - those of @run (NULL = all) that wait for the disk don't start any more */
+void executor_halt_orders(struct executor *executor, const char *run);
+void executor_close_orders(struct executor *executor);
+/** executor_make_lifeline() - anew before each decision: resolvers change */
+void executor_make_lifeline(struct executor *executor);
+/** executor_answer() - sign and send what answers_start() found, see there */
+void executor_answer(void *context, const struct ask *ask, const json_t *findings);
+
+/* ---- executor-watch.c */
+
+int executor_watch_start(struct executor *executor, const struct order *order, const struct mandate *mandate,
+                         struct error *error);
+/** executor_watch_end() - those of @run, NULL = all */
+void executor_watch_end(struct executor *executor, const char *run);
+/** executor_watch_resend() - to a prober that has just come */
+void executor_watch_resend(struct executor *executor);
+size_t executor_watch_count(const struct executor *executor);
+
+/* ---- executor-halt.c */
+
+int executor_open_halts(struct executor *executor, struct error *error);
+/** executor_end_all() - END to every holder of @run (NULL = all) first, everything else afterwards.
+ * @scope: of halt.received; @by: who did it. Return: how many it reached */
+size_t executor_end_all(struct executor *executor, const char *run, enum supervisor_end end,
+                        const char *scope, const char *by);
+bool executor_is_halted(const struct executor *executor, const struct order *order);
+/** executor_on_changed() - a fault was armed or is over: who waits for that? */
+void executor_on_changed(void *context);
+
+/* ---- executor-contact.c */
+
+int executor_open_contact(struct executor *executor, struct error *error);
+/** executor_check_ready() - is it time to answer those who wait for it? */
+void executor_check_ready(struct executor *executor);
+
+/* ---- handlers of messages, in the file of their subject; @context: the peer */
+
+typedef int executor_handler(void *context, struct message *message, struct error *error);
+executor_handler executor_on_order, executor_on_ask, executor_on_halt, executor_on_halt_local,
+    executor_on_ack, executor_on_nonce, executor_on_clock, executor_on_contact, executor_on_fetch,
+    executor_on_samples, executor_on_status, executor_on_wait_ready;

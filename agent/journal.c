@@ -1,64 +1,138 @@
 /* See journal.h. */
 #include "journal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/io.h"
-#include "journal-segment.h"
+
+#define SEGMENT_DIGITS   20
+#define SEGMENT_NAME_MAX (SEGMENT_DIGITS + 4)
+
+/* The end of the chain: number of the last line and its hash, 64 zeros before the first. */
+struct chain {
+    int64_t sequence;
+    char hash[HASH_TEXT_MAX];
+};
 
 struct journal {
     char *host;
-    int folder, fd;                /* fd: of the newest segment, -1 before there is one */
-    bool is_broken, is_folder_new; /* is_folder_new: the newest segment's name isn't durable yet */
+    int folder;
+    struct lines newest;
+    bool is_folder_new; /* the newest segment's name isn't durable yet */
     size_t n_segments;
-    struct segment segments[JOURNAL_SEGMENTS_MAX];
+    int64_t firsts[JOURNAL_SEGMENTS_MAX]; /* sequence of each segment's first line */
     struct chain written, syncing, durable;
     int64_t acknowledged;
 };
 
-static int open_newest(struct journal *journal, int flags, struct error *error)
+static const char *segment_name(int64_t first, char ret[SEGMENT_NAME_MAX])
 {
-    char name[SEGMENT_NAME_MAX];
+    snprintf(ret, SEGMENT_NAME_MAX, "%0*" PRId64, SEGMENT_DIGITS, first);
+    return ret;
+}
 
-    cleanup_close(&journal->fd);
-    segment_name(journal->segments[journal->n_segments - 1].first, name);
-    journal->fd = openat(journal->folder, name, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-    if (journal->fd < 0)
-        return error_errno(error, errno, "event journal: %s: can't open", name);
+/* ---- at the start: the segments and their chain */
+
+static int add_segment(struct journal *journal, const char *name, struct error *error)
+{
+    if (strlen(name) != SEGMENT_DIGITS || strspn(name, "0123456789") != SEGMENT_DIGITS)
+        return error_set(error, EBADMSG, "%.80s: not a segment of ours", name);
+    if (journal->n_segments == JOURNAL_SEGMENTS_MAX)
+        return error_set(error, EBADMSG, "more than %d segments", JOURNAL_SEGMENTS_MAX);
+    journal->firsts[journal->n_segments++] = strtoll(name, NULL, 10);
     return 0;
 }
 
-static int check_all(struct journal *journal, const struct journal_reader *reader, struct error *error)
+static int is_visible(const struct dirent *entry)
 {
-    int r, count = segment_list(journal->folder, journal->segments, error);
+    return entry->d_name[0] != '.';
+}
+
+/* Names have leading zeros: their order is that of the chain. */
+static int list_segments(struct journal *journal, struct error *error)
+{
+    struct dirent **entries = NULL;
+    int r = 0, count = scandirat(journal->folder, ".", &entries, is_visible, alphasort);
 
     if (count < 0)
-        return count;
-    journal->n_segments = count;
+        return error_errno(error, errno, "can't list the folder");
     for (int i = 0; i < count; i++) {
-        r = segment_check(journal->folder, &journal->segments[i], &journal->written, i == 0, i == count - 1,
-                          reader, error);
-        if (r < 0)
-            return r;
+        if (r == 0)
+            r = add_segment(journal, entries[i]->d_name, error);
+        free(entries[i]);
     }
-    journal->durable = journal->written;
-    return count ? open_newest(journal, 0, error) : 0;
+    free(entries);
+    return r;
+}
+
+struct check {
+    struct journal *journal;
+    void (*read)(void *context, const struct node *event);
+    void *context;
+};
+
+/* The line must be an event with the next number, and name the hash of the line before. */
+static int check_line(void *context, const char *line, size_t length, struct error *error)
+{
+    const struct check *check = context;
+    struct chain *chain = &check->journal->written;
+    _cleanup_(document_freep) struct document *document = NULL;
+    const struct node *event, *sequence;
+    const char *previous;
+    /* Event 1 follows 64 zeros; an older neighbour that was acknowledged and deleted can't be asked. */
+    bool is_believed = chain->sequence > 0 && chain->sequence + 1 == check->journal->firsts[0];
+
+    if (document_parse_json(&document, "event", line, length, error) < 0)
+        return error_set(error, EBADMSG, "not an event");
+    event = document_root(document);
+    sequence = node_get(event, "sequence");
+    previous = node_string(event, "previous");
+    if (!sequence || sequence->type != DOCUMENT_INTEGER || sequence->integer != chain->sequence + 1)
+        return error_set(error, EBADMSG, "expected event %" PRId64, chain->sequence + 1);
+    if (!previous || (!is_believed && strcmp(previous, chain->hash)))
+        return error_set(error, EBADMSG, "the chain is broken before it");
+    chain->sequence++;
+    hash_text(line, length, chain->hash);
+    if (check->read)
+        check->read(check->context, event);
+    return 0;
+}
+
+static int check_segment(struct check *check, size_t index, struct error *error)
+{
+    struct journal *journal = check->journal;
+    int64_t first = journal->firsts[index];
+    char name[SEGMENT_NAME_MAX];
+    int r = lines_open(&journal->newest, journal->folder, segment_name(first, name), 0, error);
+
+    if (r < 0)
+        return r;
+    if (index == 0)
+        journal->written.sequence = first - 1;
+    if (first != journal->written.sequence + 1)
+        return error_set(error, EBADMSG, "%s: damaged: events %" PRId64 " to %" PRId64 " are missing", name,
+                         journal->written.sequence + 1, first - 1);
+    r = lines_read(&journal->newest, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, check_line, check, error);
+    if (r == 0 && journal->newest.unfinished_bytes && index + 1 < journal->n_segments)
+        r = error_set(error, EBADMSG, "%s: damaged: its last line is unfinished", name);
+    return r < 0 ? r : lines_cut(&journal->newest, error);
 }
 
 int journal_open(struct journal **ret, const char *folder, const char *host,
-                 const struct journal_reader *reader, struct error *error)
+                 void (*read)(void *context, const struct node *event), void *context, struct error *error)
 {
     _cleanup_(journal_freep) struct journal *journal = calloc(1, sizeof(*journal));
+    struct check check = {journal, read, context};
     int r;
 
     if (!journal)
         return error_oom(error);
-    journal->folder = journal->fd = -1;
+    journal->folder = journal->newest.fd = -1;
     memset(journal->written.hash, '0', HASH_TEXT_MAX - 1);
     journal->host = strdup(host);
     if (!journal->host)
@@ -69,9 +143,12 @@ int journal_open(struct journal **ret, const char *folder, const char *host,
     journal->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (journal->folder < 0)
         return error_errno(error, errno, "%s: can't open", folder);
-    r = check_all(journal, reader, error);
+    r = list_segments(journal, error);
+    for (size_t i = 0; i < journal->n_segments && r == 0; i++)
+        r = check_segment(&check, i, error);
     if (r < 0)
-        return r;
+        return error_wrap(error, "event journal");
+    journal->durable = journal->syncing = journal->written;
     *ret = TAKE_PTR(journal);
     return 0;
 }
@@ -80,109 +157,90 @@ struct journal *journal_free(struct journal *journal)
 {
     if (!journal)
         return NULL;
-    cleanup_close(&journal->fd);
+    lines_close(&journal->newest);
     cleanup_close(&journal->folder);
     free(journal->host);
     free(journal);
     return NULL;
 }
 
-static char *event_format(const struct journal *journal, const struct event *event)
+/* ---- adding */
+
+static char *event_format(const struct journal *journal, json_t *event)
 {
-    char at[TIME_TEXT_MAX], boot[BOOT_ID_MAX];
-    json_t *json = json_pack("{s:s s:s s:s s:I s:s s:s s:I s:O? s:s s:s* s:s* s:s* s:O}", "schema",
-                             "grivet.event/1", "host", journal->host, "boot", time_boot_id(boot), "sequence",
-                             (json_int_t)(journal->written.sequence + 1), "previous", journal->written.hash,
-                             "at", time_format(event->at_usec, at), "boot_nsec", (json_int_t)event->boot_nsec,
-                             "clock", event->clock, "kind", event->kind, "run", event->run, "order",
-                             event->order, "step", event->step, "body", event->body);
-    char *line = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char boot[BOOT_ID_MAX];
+    json_t *json = json_pack("{s:s s:s s:s s:I s:s}", "schema", "grivet.event/1", "host", journal->host,
+                             "boot", time_boot_id(boot), "sequence",
+                             (json_int_t)(journal->written.sequence + 1), "previous", journal->written.hash);
+    char *line = json_object_update(json, event) < 0 ? NULL : json_dumps(json, JSON_COMPACT);
 
     json_decref(json);
     return line;
-}
-
-static int start_segment(struct journal *journal, struct error *error)
-{
-    int r;
-
-    if (journal->n_segments == JOURNAL_SEGMENTS_MAX)
-        return error_set(error, ENOSPC, "event journal: full; %d segments wait for an acknowledgement",
-                         JOURNAL_SEGMENTS_MAX);
-    journal->segments[journal->n_segments++] = (struct segment){.first = journal->written.sequence + 1};
-    r = open_newest(journal, O_CREAT | O_EXCL, error);
-    if (r < 0) {
-        journal->n_segments--;
-        return r;
-    }
-    journal->is_folder_new = true;
-    return 0;
 }
 
 /* What the old segment holds has to be durable before the chain goes on in a new file; until then it grows.
  */
 static int find_room(struct journal *journal, struct error *error)
 {
-    const struct segment *newest = journal->n_segments ? &journal->segments[journal->n_segments - 1] : NULL;
+    char name[SEGMENT_NAME_MAX];
+    struct lines next = {.fd = -1};
+    int r;
 
-    if (newest && newest->bytes < JOURNAL_SEGMENT_BYTES)
+    if (journal->n_segments && journal->newest.bytes < JOURNAL_SEGMENT_BYTES)
         return 0;
-    if (newest && journal->durable.sequence != journal->written.sequence)
-        return newest->bytes < JOURNAL_SEGMENT_MAX
+    if (journal->durable.sequence != journal->written.sequence)
+        return journal->newest.bytes < JOURNAL_SEGMENT_MAX
                    ? 0
-                   : error_set(error, EBUSY, "event journal: the disk does not keep up");
-    return start_segment(journal, error);
-}
-
-static int write_line(struct journal *journal, const char *line, size_t length, struct error *error)
-{
-    struct segment *segment = &journal->segments[journal->n_segments - 1];
-    int r = io_write_all(journal->fd, line, length);
-
-    if (r < 0) {
-        if (ftruncate(journal->fd, (off_t)segment->bytes) < 0)
-            journal->is_broken = true;
-        return error_errno(error, -r, "event journal: can't write");
-    }
-    segment->bytes += length;
-    segment->count++;
-    journal->written.sequence++;
-    hash_text(line, length - 1, journal->written.hash);
+                   : error_set(error, EBUSY, "the disk does not keep up");
+    if (journal->n_segments == JOURNAL_SEGMENTS_MAX)
+        return error_set(error, ENOSPC, "full; %d segments wait for an acknowledgement",
+                         JOURNAL_SEGMENTS_MAX);
+    segment_name(journal->written.sequence + 1, name);
+    r = lines_open(&next, journal->folder, name, O_CREAT | O_EXCL, error);
+    if (r < 0)
+        return r;
+    lines_close(&journal->newest);
+    journal->newest = next;
+    journal->is_folder_new = true;
+    journal->firsts[journal->n_segments++] = journal->written.sequence + 1;
     return 0;
 }
 
-int journal_append(struct journal *journal, const struct event *event, struct error *error)
+static int append(struct journal *journal, json_t *event, struct error *error)
 {
-    _cleanup_free_ char *line = NULL;
-    size_t length;
+    _cleanup_free_ char *line = event_format(journal, event);
+    size_t length = line ? strlen(line) : 0;
     int r;
 
-    if (journal->is_broken)
-        return error_set(error, EIO,
-                         "event journal: an earlier write failed; restart grivetd when the disk is well");
-    line = event_format(journal, event);
     if (!line)
         return error_oom(error);
-    length = strlen(line);
     if (length >= JOURNAL_LINE_MAX)
-        return error_set(error, EMSGSIZE, "event journal: event %s of %zu bytes is too long", event->kind,
-                         length);
-    r = find_room(journal, error);
+        return error_set(error, EMSGSIZE, "an event of %zu bytes is too long", length);
+    /* What is broken gets no new segment either. */
+    r = journal->newest.is_broken ? 0 : find_room(journal, error);
+    if (r == 0)
+        r = lines_append(&journal->newest, line, error);
     if (r < 0)
         return r;
-    line[length++] = '\n'; /* in the place of the NUL: it is no string any more */
-    return write_line(journal, line, length, error);
+    journal->written.sequence++;
+    hash_text(line, length, journal->written.hash);
+    return 0;
+}
+
+int journal_append(struct journal *journal, json_t *event, struct error *error)
+{
+    return append(journal, event, error) < 0 ? error_wrap(error, "event journal") : 0;
 }
 
 size_t journal_sync_begin(struct journal *journal, int ret_fds[JOURNAL_SYNC_FDS])
 {
     size_t count = 0;
 
-    if (journal->is_broken || journal->durable.sequence == journal->written.sequence)
+    if (journal->newest.is_broken || journal->durable.sequence == journal->written.sequence)
         return 0;
     if (journal->is_folder_new)
         ret_fds[count++] = journal->folder;
-    ret_fds[count++] = journal->fd;
+    ret_fds[count++] = journal->newest.fd;
     journal->syncing = journal->written;
     return count;
 }
@@ -190,7 +248,7 @@ size_t journal_sync_begin(struct journal *journal, int ret_fds[JOURNAL_SYNC_FDS]
 int journal_sync_end(struct journal *journal, int result, struct error *error)
 {
     if (result < 0) {
-        journal->is_broken = true;
+        journal->newest.is_broken = true; /* the kernel may have dropped the pages */
         return error_errno(error, -result, "event journal: can't make events durable");
     }
     journal->is_folder_new = false;
@@ -198,21 +256,11 @@ int journal_sync_end(struct journal *journal, int result, struct error *error)
     return 0;
 }
 
-int journal_sync(struct journal *journal, struct error *error)
-{
-    int fds[JOURNAL_SYNC_FDS], r = 0;
-    size_t count = journal_sync_begin(journal, fds);
-
-    if (journal->is_broken)
-        return error_set(error, EIO, "event journal: an earlier write failed");
-    for (size_t i = 0; i < count && r == 0; i++)
-        r = fdatasync(fds[i]) < 0 ? -errno : 0;
-    return count ? journal_sync_end(journal, r, error) : 0;
-}
+/* ---- asking */
 
 size_t journal_cut_bytes(const struct journal *journal)
 {
-    return journal->n_segments ? journal->segments[journal->n_segments - 1].cut_bytes : 0;
+    return journal->newest.unfinished_bytes;
 }
 
 int64_t journal_last(const struct journal *journal, char ret_hash[HASH_TEXT_MAX])
@@ -224,97 +272,96 @@ int64_t journal_last(const struct journal *journal, char ret_hash[HASH_TEXT_MAX]
 
 int64_t journal_acknowledged(const struct journal *journal)
 {
-    int64_t deleted = journal->n_segments ? journal->segments[0].first - 1 : 0;
+    int64_t deleted = journal->n_segments ? journal->firsts[0] - 1 : 0;
 
     return journal->acknowledged > deleted ? journal->acknowledged : deleted;
 }
 
-static const struct segment *segment_of(const struct journal *journal, int64_t sequence)
+/* The line after the first @count ones in @text. */
+static char *skip_lines(char *text, char *end, int64_t count)
 {
-    for (size_t i = 0; i < journal->n_segments; i++) {
-        const struct segment *segment = &journal->segments[i];
+    while (count-- > 0 && text < end) {
+        char *newline = memchr(text, '\n', end - text);
 
-        if (sequence >= segment->first && sequence < segment->first + segment->count)
-            return segment;
+        text = newline ? newline + 1 : end;
     }
-    return NULL;
+    return text;
+}
+
+/* Durable lines of the segment that holds event @sequence: from that on, up to @ret_end, all in @ret_text. */
+static int read_from(const struct journal *journal, int64_t sequence, char **ret_text, char **ret_from,
+                     char **ret_end, struct error *error)
+{
+    char name[SEGMENT_NAME_MAX];
+    _cleanup_close_ int fd = -1;
+    size_t index = journal->n_segments - 1, length = 0;
+    int r;
+
+    while (index && journal->firsts[index] > sequence)
+        index--;
+    segment_name(journal->firsts[index], name);
+    fd = openat(journal->folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(error, errno, "event journal: %s: can't open", name);
+    r = io_read_fd(fd, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, ret_text, &length, error);
+    if (r < 0)
+        return r;
+    *ret_end = *ret_text + length;
+    *ret_from = skip_lines(*ret_text, *ret_end, sequence - journal->firsts[index]);
+    *ret_end = skip_lines(*ret_from, *ret_end, journal->durable.sequence - sequence + 1);
+    if (*ret_from == *ret_end)
+        return error_set(error, EBADMSG, "event journal: event %" PRId64 " is gone", sequence);
+    return 0;
 }
 
 int journal_fetch(struct journal *journal, int64_t after, size_t limit_bytes, char **ret, size_t *ret_length,
                   struct error *error)
 {
     /* What was deleted is safe elsewhere: go on with the oldest that is here. */
-    int64_t oldest = journal->n_segments ? journal->segments[0].first : 1,
-            from = after < oldest ? oldest : after + 1;
-    const struct segment *segment = from > journal->durable.sequence ? NULL : segment_of(journal, from);
+    int64_t oldest = journal->n_segments ? journal->firsts[0] : 1,
+            sequence = after < oldest ? oldest : after + 1;
     _cleanup_free_ char *text = NULL;
-    const char *start, *end, *durable_end;
-    size_t length;
+    char *from, *end, *last;
     int r;
 
     *ret = NULL;
     *ret_length = 0;
-    if (!segment)
+    if (sequence > journal->durable.sequence)
         return 0;
-    r = segment_read(journal->folder, segment, &text, &length, error);
+    r = read_from(journal, sequence, &text, &from, &end, error);
     if (r < 0)
         return r;
-    start = segment_skip(text, text + length, from - segment->first);
-    durable_end = segment_skip(text, text + length, journal->durable.sequence - segment->first + 1);
-    end = durable_end;
-    if ((size_t)(end - start) > limit_bytes) {
-        end = memrchr(start, '\n', limit_bytes);
-        end = end ? end + 1 : segment_skip(start, durable_end, 1);
+    if ((size_t)(end - from) > limit_bytes) {
+        last = memrchr(from, '\n', limit_bytes);
+        end = last ? last + 1 : skip_lines(from, end, 1);
     }
-    memmove(text, start, end - start);
-    *ret_length = end - start;
+    *ret_length = end - from;
+    memmove(text, from, *ret_length);
     *ret = TAKE_PTR(text);
-    return 0;
-}
-
-static int hash_of(const struct journal *journal, int64_t sequence, char ret[HASH_TEXT_MAX],
-                   struct error *error)
-{
-    const struct segment *segment = segment_of(journal, sequence);
-    _cleanup_free_ char *text = NULL;
-    const char *line, *end;
-    size_t length;
-    int r;
-
-    if (!segment || sequence > journal->durable.sequence)
-        return error_set(error, EKEYREJECTED, "ack: event %" PRId64 " is not in this journal", sequence);
-    r = segment_read(journal->folder, segment, &text, &length, error);
-    if (r < 0)
-        return r;
-    line = segment_skip(text, text + length, sequence - segment->first);
-    end = memchr(line, '\n', text + length - line);
-    if (!end)
-        return error_set(error, EBADMSG, "event journal: event %" PRId64 " is gone", sequence);
-    hash_text(line, end - line, ret);
     return 0;
 }
 
 int journal_acknowledge(struct journal *journal, int64_t sequence, const char *hash, struct error *error)
 {
-    char ours[HASH_TEXT_MAX], name[SEGMENT_NAME_MAX];
-    size_t dropped = 0;
+    _cleanup_free_ char *text = NULL;
+    char *from, *end, ours[HASH_TEXT_MAX], name[SEGMENT_NAME_MAX];
     int r;
 
     if (sequence <= journal_acknowledged(journal))
         return 0;
-    r = hash_of(journal, sequence, ours, error);
+    if (sequence > journal->durable.sequence)
+        return error_set(error, EKEYREJECTED, "ack: event %" PRId64 " is not in this journal", sequence);
+    r = read_from(journal, sequence, &text, &from, &end, error);
     if (r < 0)
         return r;
+    hash_text(from, skip_lines(from, end, 1) - from - 1, ours);
     if (strcmp(ours, hash))
         return error_set(error, EKEYREJECTED, "ack: its hash is not that of our event %" PRId64, sequence);
     journal->acknowledged = sequence;
-    while (dropped + 1 < journal->n_segments &&
-           journal->segments[dropped].first + journal->segments[dropped].count - 1 <= sequence) {
-        if (unlinkat(journal->folder, segment_name(journal->segments[dropped].first, name), 0) < 0)
+    for (; journal->n_segments > 1 && journal->firsts[1] <= sequence + 1; journal->n_segments--) {
+        if (unlinkat(journal->folder, segment_name(journal->firsts[0], name), 0) < 0)
             return error_errno(error, errno, "event journal: %s: can't delete", name);
-        dropped++;
+        memmove(journal->firsts, journal->firsts + 1, sizeof(journal->firsts) - sizeof(*journal->firsts));
     }
-    journal->n_segments -= dropped;
-    memmove(journal->segments, journal->segments + dropped, journal->n_segments * sizeof(*journal->segments));
     return 0;
 }

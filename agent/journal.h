@@ -8,12 +8,12 @@
 #pragma once
 
 #include <jansson.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/document.h"
 #include "common/envelope.h"
 #include "common/times.h"
+#include "lines.h"
 
 #define JOURNAL_FOLDER        "/var/lib/grivet/events"
 #define JOURNAL_SEGMENT_BYTES (1024 * 1024)
@@ -22,50 +22,37 @@
 #define JOURNAL_SYNC_FDS      2
 #define JOURNAL_LINE_MAX      (128 * 1024)
 
-/** struct event - @run, @order, @step, @clock may be NULL; everything borrowed */
-struct event {
-    const char *kind, *run, *order, *step;
-    int64_t at_usec, boot_nsec;
-    json_t *clock, *body;
-};
-
 struct journal;
-
-/** struct journal_reader - hears of every event that is there at the start, oldest first; @event is borrowed
- */
-struct journal_reader {
-    void (*read)(void *context, const struct node *event);
-    void *context;
-};
 
 /**
  * journal_open() - check the whole chain
  * @host: the name that events bear
- * @reader: NULL = nobody
+ * @read: hears of every event that is there, oldest first; NULL = nobody
  * An unfinished last line (a crash in mid write) is cut off. Return: 0, -EBADMSG for any other damage, -errno
  */
 int journal_open(struct journal **ret, const char *folder, const char *host,
-                 const struct journal_reader *reader, struct error *error);
+                 void (*read)(void *context, const struct node *event), void *context, struct error *error);
 struct journal *journal_free(struct journal *journal);
 DEFINE_CLEANUP(struct journal *, journal_free)
 
-/** journal_append() - write, but don't wait for the disk. Return: 0, -ENOSPC, -EBUSY when too much waits for
- * the disk, -errno: nothing was added */
-int journal_append(struct journal *journal, const struct event *event, struct error *error);
+/**
+ * journal_append() - write, but don't wait for the disk
+ * @event: `at` and all that follows it in docs/protocol.md; borrowed
+ * Return: 0, -ENOSPC, -EBUSY when too much waits for the disk, -errno: nothing was added
+ */
+int journal_append(struct journal *journal, json_t *event, struct error *error);
 /**
  * journal_sync_begin() - what has to be made durable so that everything appended so far may be fetched
  * @ret_fds: files for fdatasync(2), in this order; borrowed
  * Return: their number, 0 when nothing is to be done. One at a time, ended by journal_sync_end()
  */
 size_t journal_sync_begin(struct journal *journal, int ret_fds[JOURNAL_SYNC_FDS]);
-/** journal_sync_end() - @result: 0, or the -errno of a failure, which is final */
+/** journal_sync_end() - @result: 0, or the -errno of a failure, which is final; harmless when there was
+ * nothing to be done */
 int journal_sync_end(struct journal *journal, int result, struct error *error);
-/** journal_sync() - both, waiting for the disk: where there is no loop, or none any more */
-int journal_sync(struct journal *journal, struct error *error);
 
 /** journal_cut_bytes() - how much of an unfinished last line was cut off when it was opened, 0 = nothing */
 size_t journal_cut_bytes(const struct journal *journal);
-
 /** journal_last() - sequence of the last durable event, 0 = none; @ret_hash: its line's hash, may be NULL */
 int64_t journal_last(const struct journal *journal, char ret_hash[HASH_TEXT_MAX]);
 /** journal_acknowledged() - everything up to here may have been deleted */

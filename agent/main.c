@@ -1,15 +1,21 @@
-/* grivetd: the executor of a host, and, re-executed with --holder, one fault. The only file of it that logs.
- */
+/* grivetd: the executor of a host, and, re-executed with --holder, one fault. The executor put together: what
+ * it reads at the start, in which order it opens, and its loop. The only file of it that logs. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
 #include <sodium.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
-#include "common/log.h"
+#include "common/io.h"
 #include "executor.h"
 #include "holder.h"
-#include "journal.h"
-#include "policy.h"
-#include "replay.h"
+
+#define ROOTS_PATH   "/etc/grivet/roots.json"
+#define KEY_PATH     "/var/lib/grivet/host.key"
+#define RUNNING_PATH "/var/lib/grivet/running" /* there while we live */
 
 /* MESSAGE_ID of a fault's start and end in the journal: `journalctl MESSAGE_ID=...` */
 #define ID_FAULT_ARMED "6f2f4a7b0d5c4f6e9a3c1b8e7d2a5f10"
@@ -24,34 +30,255 @@ static const struct {
     {"fault.failed", ID_FAULT_OVER},
 };
 
-static void say(int level, const char *text)
+void executor_say(enum log_level level, const char *format, ...)
 {
-    log_print((enum log_level)level, "%s", text);
+    char text[ERROR_TEXT_MAX + 256];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    log_print(level, "%s", text);
 }
 
-static void say_fault(const char *kind, const char *run, const char *order, const char *fault)
+void executor_say_fault(const char *kind, const char *run, const char *order, const char *fault)
 {
     for (size_t i = 0; i < ARRAY_SIZE(fault_messages); i++)
         if (!strcmp(fault_messages[i].kind, kind))
             log_fault(fault_messages[i].id, run ? run : "", order ? order : "", "%s: %s", kind, fault);
 }
 
-static const struct executor_config config = {
-    .policy = POLICY_PATH,
-    .roots = "/etc/grivet/roots.json",
-    .key = "/var/lib/grivet/host.key",
-    .replay = REPLAY_PATH,
-    .events = JOURNAL_FOLDER,
-    .run = "/run/grivet",
-    .say = say,
-    .say_fault = say_fault,
-};
+void executor_break(struct executor *executor, const struct error *error)
+{
+    if (*executor->broken)
+        return;
+    snprintf(executor->broken, sizeof(executor->broken), "%s", error->text);
+    executor_say(LOG_LEVEL_ERROR, "no orders are taken: %s", error->text);
+}
+
+struct event *executor_event(struct executor *executor, int fd, short what, event_callback_fn callback,
+                             const struct timeval *after)
+{
+    bool is_added = fd >= 0 || after;
+    struct event *event = executor->n_all_events < EXECUTOR_EVENTS_MAX
+                              ? event_new(executor->base, fd, what, callback, executor)
+                              : NULL;
+
+    if (!event)
+        return NULL;
+    executor->all_events[executor->n_all_events++] = event;
+    return is_added && event_add(event, after) < 0 ? NULL : event;
+}
+
+/* ---- what it reads */
+
+static int find_user(const char *name, uid_t *ret, struct error *error)
+{
+    const struct passwd *user = getpwnam(name);
+
+    if (!user)
+        return error_set(error, ENOENT, "user %s: does not exist; run systemd-sysusers", name);
+    if (user->pw_uid == 0)
+        return error_set(error, EPERM, "user %s: must not be root", name);
+    *ret = user->pw_uid;
+    return 0;
+}
+
+static int read_files(struct executor *executor, struct error *error)
+{
+    int r = policy_load(&executor->policy, POLICY_PATH, error);
+
+    if (r == 0)
+        r = io_check_root_only(ROOTS_PATH, error);
+    if (r == 0)
+        r = roots_load(&executor->roots, ROOTS_PATH, error);
+    if (r == 0)
+        r = secret_key_load(&executor->key, KEY_PATH, NULL, error);
+    if (r == 0)
+        r = find_user("grivet-courier", &executor->courier_uid, error);
+    if (r == 0)
+        r = find_user("grivet-prober", &executor->prober_uid, error);
+    return r;
+}
+
+/* A memory that is lost is not the same as one that is empty: an order may still be on its way a second time.
+ */
+static void open_replay(struct executor *executor)
+{
+    const struct public_key key = secret_key_public(executor->key);
+    bool may_forget = !executor->policy->requires_synchronised_clock || time_is_synchronised();
+    struct error error = {0};
+    int64_t now_usec = time_now_usec();
+
+    if (replay_open(&executor->replay, REPLAY_PATH, &key, now_usec, may_forget, &error) == 0)
+        return;
+    executor_say(LOG_LEVEL_ERROR, "replay memory lost, quarantine for %lld s: %s",
+                 ORDER_START_WINDOW_USEC / USEC_PER_SEC, error.text);
+    if (replay_replace(REPLAY_PATH, &key, now_usec + ORDER_START_WINDOW_USEC, &error) < 0 ||
+        replay_open(&executor->replay, REPLAY_PATH, &key, now_usec, false, &error) < 0)
+        executor_break(executor, &error);
+}
+
+static void describe_host(struct executor *executor)
+{
+    executor->host = (struct fault_host){.name = executor->policy->host,
+                                         .zone = executor->policy->zone,
+                                         .lifeline = &executor->lifeline,
+                                         .protected_processes = executor->policy->protected_processes,
+                                         .protected_cidrs = &executor->policy->protected_cidrs};
+    executor_make_lifeline(executor);
+}
+
+/* ---- in which order it opens */
+
+/* Whether the last life was ended without a word, and what that left. A line that a crash left unfinished is
+ * cut off: what was handed over before can't be missing. */
+static void tell_start(struct executor *executor)
+{
+    _cleanup_close_ int fd = open(RUNNING_PATH, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    bool is_unclean = fd < 0 && errno == EEXIST;
+    size_t cut_bytes = executor->events.journal ? journal_cut_bytes(executor->events.journal) : 0;
+
+    if (cut_bytes)
+        executor_say(LOG_LEVEL_WARNING,
+                     "event journal: the last line was unfinished, and its %zu bytes are cut off", cut_bytes);
+    executor_record(executor, "agent.started", NULL, NULL, NULL,
+                    json_pack("{s:s s:b s:I}", "version", GRIVET_VERSION, "is_unclean", is_unclean,
+                              "journal_cut_bytes", (json_int_t)cut_bytes));
+}
+
+/* Faults of an earlier life are ended; its observations are over, since their probes are not known any more.
+ */
+static void end_earlier_life(struct executor *executor)
+{
+    struct unfinished *orders = executor->events.unfinished;
+    size_t n_faults = 0;
+
+    for (size_t i = 0; i < executor->events.n_unfinished; i++)
+        if (strcmp(orders[i].fault, MANDATE_OBSERVE))
+            orders[n_faults++] = orders[i];
+        else
+            executor_record(executor, "fault.failed", orders[i].run, orders[i].order, orders[i].step,
+                            json_pack("{s:s s:s s:b}", "fault", MANDATE_OBSERVE, "reason",
+                                      "the executor was started again", "is_reverted", true));
+    supervisor_adopt(executor->supervisor, orders, n_faults);
+}
+
+static void on_event(void *context, const char *kind, const char *run, const char *order, const char *step,
+                     json_t *body)
+{
+    executor_record(context, kind, run, order, step, body);
+}
+
+static void on_supervisor_says(void *context, const struct error *error)
+{
+    executor_say(LOG_LEVEL_WARNING, "%s", error->text);
+}
+
+static void on_watchdog(evutil_socket_t fd, short what, void *context)
+{
+    sd_notify(0, "WATCHDOG=1");
+}
+
+static int open_watchdog(struct executor *executor, struct error *error)
+{
+    uint64_t limit_usec = 0;
+    struct timeval tick;
+
+    if (sd_watchdog_enabled(0, &limit_usec) <= 0)
+        return 0;
+    tick = (struct timeval){(time_t)(limit_usec / 3 / USEC_PER_SEC),
+                            (suseconds_t)(limit_usec / 3 % USEC_PER_SEC)};
+    return executor_event(executor, -1, EV_PERSIST, on_watchdog, &tick) ? 0 : error_oom(error);
+}
+
+/* First what may have to be undone, then what is told about it, last whoever wants something new. */
+static int open_all(struct executor *executor, struct error *error)
+{
+    static const struct supervisor_events heard = {on_event, executor_on_changed, on_supervisor_says};
+    static const char *const folders[] = {EXECUTOR_RUN, RECORD_FOLDER, RESULT_FOLDER};
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(folders) && r == 0; i++)
+        r = io_mkdir(folders[i], 0755, error);
+    if (r < 0)
+        return r;
+    open_replay(executor);
+    describe_host(executor);
+    r = executor_open_events(executor, error);
+    if (r == 0)
+        r = supervisor_new(&executor->supervisor, executor->base, &heard, executor, error);
+    if (r == 0)
+        r = answers_new(&executor->answers, executor->base, executor_answer, executor, error);
+    if (r == 0)
+        r = executor_open_contact(executor, error);
+    if (r < 0)
+        return r;
+    tell_start(executor);
+    end_earlier_life(executor);
+    r = executor_open_halts(executor, error);
+    if (r == 0)
+        r = open_watchdog(executor, error);
+    return r < 0 ? r : executor_open_peers(executor, error);
+}
+
+static void executor_close(struct executor *executor)
+{
+    executor_close_orders(executor);
+    executor_watch_end(executor, NULL);
+    answers_free(executor->answers);
+    supervisor_free(executor->supervisor);
+    executor_close_peers(executor);
+    executor_close_events(executor);
+    for (size_t i = 0; i < executor->n_all_events; i++)
+        event_free(executor->all_events[i]);
+    cleanup_close(&executor->halts.inotify_fd);
+    replay_free(executor->replay);
+    secret_key_free(executor->key);
+    roots_free(executor->roots);
+    policy_free(executor->policy);
+    if (executor->base)
+        event_base_free(executor->base);
+}
+
+/* Until SIGTERM and the last fault's end. */
+static int executor_run(struct executor *executor, struct error *error)
+{
+    int r;
+
+    executor->base = event_base_new();
+    if (!executor->base)
+        return error_oom(error);
+    r = executor_open_syncer(executor, error);
+    if (r == 0)
+        r = read_files(executor, error);
+    if (r == 0)
+        r = open_all(executor, error);
+    if (r < 0)
+        return r;
+    sd_notify(0, "READY=1");
+    executor_say(LOG_LEVEL_INFO, "host %s takes orders in environment %s", executor->policy->host,
+                 executor->policy->environment);
+    if (event_base_dispatch(executor->base) < 0)
+        return error_set(error, EIO, "the event loop failed");
+    executor_flush(executor);
+    unlink(RUNNING_PATH);
+    return 0;
+}
+
+static int executor_main(void)
+{
+    _cleanup_(executor_close) struct executor executor = {.listen_fd = -1, .halts.inotify_fd = -1};
+    struct error error = {0};
+
+    if (executor_run(&executor, &error) == 0)
+        return EXIT_SUCCESS;
+    log_error("%s", error.text);
+    return EXIT_FAILURE;
+}
 
 int main(int argc, char **argv)
 {
-    _cleanup_(executor_freep) struct executor *executor = NULL;
-    struct error error = {0};
-
     if (argc == 2 && !strcmp(argv[1], "--holder"))
         return holder_main();
     log_open("grivetd");
@@ -67,9 +294,5 @@ int main(int argc, char **argv)
         log_error("libsodium can't start");
         return EXIT_FAILURE;
     }
-    if (executor_new(&executor, &config, &error) < 0 || executor_run(executor, &error) < 0) {
-        log_error("%s", error.text);
-        return EXIT_FAILURE;
-    }
-    return EXIT_SUCCESS;
+    return executor_main();
 }

@@ -1,5 +1,6 @@
-/* See replay.h. Lines of plain text: `grivet-replay/1 KEYHASH QUARANTINE`, then `MANDATE RUN STEP CLASS END
- * UNTIL`. */
+/* See replay.h. Plain text: whose memory it is and until when it is in quarantine, then a line for each
+ * order.
+ */
 #include "replay.h"
 
 #include <errno.h>
@@ -11,40 +12,58 @@
 
 #include "common/io.h"
 
-#define LINE_MAX_BYTES   512
-#define REPLAY_BYTES_MAX ((size_t)REPLAY_ENTRIES_MAX * LINE_MAX_BYTES)
-#define HEADER_FORMAT    "grivet-replay/1 %s %" PRId64 "\n"
+#define REPLAY_BYTES_MAX ((size_t)REPLAY_ENTRIES_MAX * 512)
+#define HEADER_FORMAT    "grivet-replay/1 %s %" PRId64
+#define HEADER_SCAN      "grivet-replay/1 %64s %" SCNd64 "%n"
+#define ENTRY_FORMAT     "%s %s %s %s %" PRId64 " %" PRId64
+#define ENTRY_SCAN       "%64s %36s %63s %63s %" SCNd64 " %" SCNd64 "%n"
 
 struct replay {
-    int fd;
-    off_t size;
+    struct lines lines;
+    char key[HASH_TEXT_MAX];
+    bool has_header;
     int64_t quarantine_usec;
-    bool is_broken; /* a write failed: what the disk holds is no longer known */
     size_t count;
     struct replay_entry *entries;
 };
 
-static int header_format(char *ret, size_t size, const struct public_key *key, int64_t quarantine_usec)
+static char *entry_format(const struct replay_entry *entry)
 {
-    char hash[HASH_TEXT_MAX];
+    char *line = NULL;
 
-    return snprintf(ret, size, HEADER_FORMAT, hash_text(key->bytes, sizeof(key->bytes), hash),
-                    quarantine_usec);
+    return asprintf(&line, ENTRY_FORMAT, entry->mandate, entry->run, entry->step, entry->class,
+                    entry->end_usec, entry->until_usec) < 0
+               ? NULL
+               : line;
 }
 
-static int line_format(char *ret, size_t size, const struct replay_entry *entry)
+/* The whole memory, anew. */
+static int write_all(const struct replay *replay, const char *path, struct error *error)
 {
-    return snprintf(ret, size, "%s %s %s %s %" PRId64 " %" PRId64 "\n", entry->mandate, entry->run,
-                    entry->step, entry->class, entry->end_usec, entry->until_usec);
+    _cleanup_free_ char *text = NULL;
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+    bool is_whole = file != NULL;
+
+    if (file)
+        fprintf(file, HEADER_FORMAT "\n", replay->key, replay->quarantine_usec);
+    for (size_t i = 0; is_whole && i < replay->count; i++) {
+        _cleanup_free_ char *line = entry_format(&replay->entries[i]);
+
+        is_whole = line && fprintf(file, "%s\n", line) > 0;
+    }
+    if (!file || fclose(file) == EOF || !is_whole)
+        return error_oom(error);
+    return io_write_file(path, text, length, 0600, error);
 }
 
 int replay_replace(const char *path, const struct public_key *key, int64_t quarantine_usec,
                    struct error *error)
 {
-    char header[LINE_MAX_BYTES];
-    int length = header_format(header, sizeof(header), key, quarantine_usec);
+    struct replay empty = {.quarantine_usec = quarantine_usec};
 
-    return io_write_file(path, header, length, 0600, error);
+    hash_text(key->bytes, sizeof(key->bytes), empty.key);
+    return write_all(&empty, path, error);
 }
 
 int replay_create(const char *path, const struct public_key *key, struct error *error)
@@ -57,64 +76,36 @@ int replay_create(const char *path, const struct public_key *key, struct error *
     return replay_replace(path, key, 0, error);
 }
 
-static int read_header(struct replay *replay, const char *path, const char *line,
-                       const struct public_key *key, struct error *error)
+static int take_line(void *context, const char *line, size_t length, struct error *error)
 {
-    char expected[LINE_MAX_BYTES];
-    const char *quarantine = strrchr(line, ' ');
+    struct replay *replay = context;
+    struct replay_entry *entry = &replay->entries[replay->count];
+    char key[HASH_TEXT_MAX];
+    int end = -1;
 
-    if (!quarantine || sscanf(quarantine, " %" SCNd64, &replay->quarantine_usec) != 1)
-        return error_set(error, EBADMSG, "%s:1: not a replay memory", path);
-    header_format(expected, sizeof(expected), key, replay->quarantine_usec);
-    if (strncmp(line, expected, strlen(line)) || strlen(line) + 1 != strlen(expected))
-        return error_set(error, EBADMSG, "%s:1: belongs to another host key", path);
-    return 0;
-}
-
-static int read_entry(struct replay *replay, const char *path, size_t number, const char *line,
-                      struct error *error)
-{
-    struct replay_entry entry = {0};
-    char again[LINE_MAX_BYTES];
-
-    if (sscanf(line, "%64s %36s %63s %63s %" SCNd64 " %" SCNd64, entry.mandate, entry.run, entry.step,
-               entry.class, &entry.end_usec, &entry.until_usec) != 6)
-        return error_set(error, EBADMSG, "%s:%zu: damaged", path, number);
-    /* What does not print as it was read is damaged too. */
-    line_format(again, sizeof(again), &entry);
-    if (strncmp(line, again, strlen(line)) || strlen(line) + 1 != strlen(again) ||
-        replay->count == REPLAY_ENTRIES_MAX)
-        return error_set(error, EBADMSG, "%s:%zu: damaged", path, number);
-    replay->entries[replay->count++] = entry;
-    return 0;
-}
-
-/* @ret_whole: bytes up to the last line that ends. */
-static int read_lines(struct replay *replay, const char *path, char *text, const struct public_key *key,
-                      size_t *ret_whole, struct error *error)
-{
-    char *line = text, *end;
-    size_t number = 0;
-    int r = 0;
-
-    for (; r == 0 && (end = strchr(line, '\n')); line = end + 1) {
-        *end = '\0';
-        number++;
-        r = number == 1 ? read_header(replay, path, line, key, error)
-                        : read_entry(replay, path, number, line, error);
+    if (!replay->has_header) {
+        if (sscanf(line, HEADER_SCAN, key, &replay->quarantine_usec, &end) != 2 || end != (int)length)
+            return error_set(error, EBADMSG, "not a replay memory");
+        if (strcmp(key, replay->key))
+            return error_set(error, EBADMSG, "belongs to another host key");
+        replay->has_header = true;
+        return 0;
     }
-    if (r == 0 && !number)
-        return error_set(error, EBADMSG, "%s:1: empty", path);
-    *ret_whole = line - text;
-    return r;
+    if (replay->count == REPLAY_ENTRIES_MAX)
+        return error_set(error, EBADMSG, "more than %d orders", REPLAY_ENTRIES_MAX);
+    if (sscanf(line, ENTRY_SCAN, entry->mandate, entry->run, entry->step, entry->class, &entry->end_usec,
+               &entry->until_usec, &end) != 6 ||
+        end != (int)length)
+        return error_set(error, EBADMSG, "not an order");
+    replay->count++;
+    return 0;
 }
 
-/* Writes the memory anew without what may be forgotten. */
-static int compact(struct replay *replay, const char *path, const struct public_key *key, int64_t now_usec,
-                   struct error *error)
+/* Writes the memory anew without what is over. */
+static int forget(struct replay *replay, const char *path, int64_t now_usec, struct error *error)
 {
-    _cleanup_free_ char *text = NULL;
-    size_t kept = 0, length, size;
+    size_t kept = 0;
+    int r;
 
     for (size_t i = 0; i < replay->count; i++)
         if (replay->entries[i].until_usec >= now_usec)
@@ -122,50 +113,32 @@ static int compact(struct replay *replay, const char *path, const struct public_
     if (kept == replay->count)
         return 0;
     replay->count = kept;
-    size = (kept + 1) * LINE_MAX_BYTES;
-    text = malloc(size);
-    if (!text)
-        return error_oom(error);
-    length = header_format(text, size, key, replay->quarantine_usec);
-    for (size_t i = 0; i < kept; i++)
-        length += line_format(text + length, size - length, &replay->entries[i]);
-    return io_write_file(path, text, length, 0600, error);
-}
-
-static int open_for_append(struct replay *replay, const char *path, struct error *error)
-{
-    replay->fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
-    if (replay->fd < 0)
-        return error_errno(error, errno, "%s: can't open", path);
-    replay->size = lseek(replay->fd, 0, SEEK_END);
-    return 0;
+    r = write_all(replay, path, error);
+    return r < 0 ? r : lines_open(&replay->lines, AT_FDCWD, path, 0, error);
 }
 
 int replay_open(struct replay **ret, const char *path, const struct public_key *key, int64_t now_usec,
                 bool may_forget, struct error *error)
 {
     _cleanup_(replay_freep) struct replay *replay = calloc(1, sizeof(*replay));
-    _cleanup_free_ char *text = NULL;
-    size_t length, whole = 0;
     int r;
 
     if (!replay)
         return error_oom(error);
-    replay->fd = -1;
-    replay->entries = calloc(REPLAY_ENTRIES_MAX, sizeof(*replay->entries));
+    replay->lines.fd = -1;
+    hash_text(key->bytes, sizeof(key->bytes), replay->key);
+    replay->entries = calloc(REPLAY_ENTRIES_MAX + 1, sizeof(*replay->entries));
     if (!replay->entries)
         return error_oom(error);
-    r = io_read_file(path, REPLAY_BYTES_MAX, &text, &length, error);
-    if (r == 0 && strlen(text) != length)
-        r = error_set(error, EBADMSG, "%s: holds a zero byte", path);
+    r = lines_open(&replay->lines, AT_FDCWD, path, 0, error);
     if (r == 0)
-        r = read_lines(replay, path, text, key, &whole, error);
-    if (r == 0 && whole < length && truncate(path, (off_t)whole) < 0)
-        r = error_errno(error, errno, "%s: can't cut the unfinished last line", path);
+        r = lines_read(&replay->lines, path, REPLAY_BYTES_MAX, take_line, replay, error);
+    if (r == 0 && !replay->has_header)
+        r = error_set(error, EBADMSG, "%s:1: empty", path);
+    if (r == 0 && lines_cut(&replay->lines, error) < 0)
+        r = error_wrap(error, "%s", path);
     if (r == 0 && may_forget)
-        r = compact(replay, path, key, now_usec, error);
-    if (r == 0)
-        r = open_for_append(replay, path, error);
+        r = forget(replay, path, now_usec, error);
     if (r == 0)
         *ret = TAKE_PTR(replay);
     return r;
@@ -175,10 +148,29 @@ struct replay *replay_free(struct replay *replay)
 {
     if (!replay)
         return NULL;
-    cleanup_close(&replay->fd);
+    lines_close(&replay->lines);
     free(replay->entries);
     free(replay);
     return NULL;
+}
+
+int replay_remember(struct replay *replay, const struct replay_entry *entry, struct error *error)
+{
+    _cleanup_free_ char *line = entry_format(entry);
+
+    if (!line)
+        return error_oom(error);
+    if (replay->count == REPLAY_ENTRIES_MAX)
+        return error_set(error, ENOSPC, "replay memory: full (%d orders)", REPLAY_ENTRIES_MAX);
+    if (lines_append(&replay->lines, line, error) < 0)
+        return error_wrap(error, "replay memory");
+    replay->entries[replay->count++] = *entry;
+    return 0;
+}
+
+int replay_fd(const struct replay *replay)
+{
+    return replay->lines.fd;
 }
 
 int64_t replay_quarantine_usec(const struct replay *replay)
@@ -194,25 +186,24 @@ bool replay_has(const struct replay *replay, const char *run, const char *step)
     return false;
 }
 
-static bool is_counted_before(const struct replay *replay, size_t index)
+static bool is_of_run(const struct replay_entry *entry, const char *mandate, const char *run)
 {
-    const struct replay_entry *entry = &replay->entries[index];
-
-    for (size_t i = 0; i < index; i++)
-        if (!strcmp(replay->entries[i].mandate, entry->mandate) &&
-            !strcmp(replay->entries[i].run, entry->run))
-            return true;
-    return false;
+    return !strcmp(entry->mandate, mandate) && !strcmp(entry->run, run);
 }
 
 size_t replay_count_runs(const struct replay *replay, const char *mandate, const char *except_run)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < replay->count; i++)
-        if (!strcmp(replay->entries[i].mandate, mandate) && strcmp(replay->entries[i].run, except_run) &&
-            !is_counted_before(replay, i))
-            count++;
+    for (size_t i = 0, before; i < replay->count; i++) {
+        const struct replay_entry *entry = &replay->entries[i];
+
+        if (strcmp(entry->mandate, mandate) || !strcmp(entry->run, except_run))
+            continue;
+        for (before = 0; !is_of_run(&replay->entries[before], mandate, entry->run); before++) {
+        }
+        count += before == i; /* the first one of its run */
+    }
     return count;
 }
 
@@ -224,44 +215,8 @@ int64_t replay_last_end_usec(const struct replay *replay, const char *class, con
     for (size_t i = 0; i < replay->count; i++) {
         const struct replay_entry *entry = &replay->entries[i];
 
-        if (!strcmp(entry->class, class) && entry->end_usec > last &&
-            (strcmp(entry->mandate, mandate) || strcmp(entry->run, except_run)))
+        if (!strcmp(entry->class, class) && entry->end_usec > last && !is_of_run(entry, mandate, except_run))
             last = entry->end_usec;
     }
     return last;
-}
-
-int replay_remember(struct replay *replay, const struct replay_entry *entry, struct error *error)
-{
-    char line[LINE_MAX_BYTES];
-    int length = line_format(line, sizeof(line), entry), r;
-
-    if (replay->is_broken)
-        return error_set(error, EIO,
-                         "replay memory: an earlier write failed; restart grivetd when the disk is well");
-    if (replay->count == REPLAY_ENTRIES_MAX)
-        return error_set(error, ENOSPC, "replay memory: full (%d orders)", REPLAY_ENTRIES_MAX);
-    r = io_write_all(replay->fd, line, length);
-    if (r < 0) {
-        if (ftruncate(replay->fd, replay->size) < 0)
-            replay->is_broken = true;
-        return error_errno(error, -r, "replay memory: can't write");
-    }
-    replay->size += length;
-    replay->entries[replay->count++] = *entry;
-    return 0;
-}
-
-int replay_fd(const struct replay *replay)
-{
-    return replay->fd;
-}
-
-/* A failed fsync is final: the kernel may have dropped the pages. */
-int replay_synced(struct replay *replay, int result, struct error *error)
-{
-    if (result == 0)
-        return 0;
-    replay->is_broken = true;
-    return error_errno(error, -result, "replay memory: can't make it durable");
 }

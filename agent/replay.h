@@ -1,6 +1,5 @@
 /*
- * What has been done already (/var/lib/grivet/replay): one line per order, durable before its holder
- * starts.
+ * What has been done already (/var/lib/grivet/replay): one line per order, durable before its holder starts.
  * It is bound to the host's key; a memory that is lost while the key is there could let an order in twice, so
  * the executor then refuses all of them for as long as an order may wait to be started (quarantine).
  */
@@ -11,6 +10,7 @@
 
 #include "common/envelope.h"
 #include "common/times.h"
+#include "lines.h"
 
 #define REPLAY_PATH        "/var/lib/grivet/replay"
 #define REPLAY_ENTRIES_MAX 20000
@@ -53,5 +53,3 @@ int64_t replay_last_end_usec(const struct replay *replay, const char *class, con
 int replay_remember(struct replay *replay, const struct replay_entry *entry, struct error *error);
 /** replay_fd() - for fdatasync(2); borrowed */
 int replay_fd(const struct replay *replay);
-/** replay_synced() - what became of it: 0, or the -errno of a failure, which is final */
-int replay_synced(struct replay *replay, int result, struct error *error);

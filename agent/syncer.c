@@ -11,19 +11,13 @@
 
 #include "common/cleanup.h"
 
-#define REQUESTS_MAX 64
-#define SYNCER_NAME  "grivetd-syncer"
-
-struct request {
-    void (*done)(void *context, int result);
-    void *context;
-};
+#define SYNCER_NAME "grivetd-syncer"
 
 struct syncer {
     int fd;
     struct event *readable;
-    struct request requests[REQUESTS_MAX]; /* a ring */
-    size_t first, count;
+    void (*done)(void *context, int result);
+    void *context;
 };
 
 /* ---- the process */
@@ -85,32 +79,23 @@ static _Noreturn void syncer_main(int fd)
 
 /* ---- in the executor */
 
-static void answer_first(struct syncer *syncer, int result)
-{
-    struct request request = syncer->requests[syncer->first];
-
-    syncer->first = (syncer->first + 1) % REQUESTS_MAX;
-    syncer->count--;
-    request.done(request.context, result);
-}
-
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     struct syncer *syncer = context;
-    int result;
-    ssize_t length;
+    int result = -EPIPE;
+    ssize_t length = recv(fd, &result, sizeof(result), MSG_DONTWAIT);
 
-    while ((length = recv(fd, &result, sizeof(result), MSG_DONTWAIT)) == sizeof(result) && syncer->count)
-        answer_first(syncer, result);
     if (length < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    event_del(syncer->readable);
-    close(TAKE_FD(syncer->fd));
-    while (syncer->count)
-        answer_first(syncer, -EPIPE);
+    if (length != sizeof(result)) {
+        event_del(syncer->readable);
+        close(TAKE_FD(syncer->fd));
+    }
+    syncer->done(syncer->context, result);
 }
 
-int syncer_new(struct syncer **ret, struct event_base *base, struct error *error)
+int syncer_new(struct syncer **ret, struct event_base *base, void (*done)(void *context, int result),
+               void *context, struct error *error)
 {
     _cleanup_(syncer_freep) struct syncer *syncer = calloc(1, sizeof(*syncer));
     int pair[2];
@@ -118,7 +103,7 @@ int syncer_new(struct syncer **ret, struct event_base *base, struct error *error
 
     if (!syncer)
         return error_oom(error);
-    syncer->fd = -1;
+    *syncer = (struct syncer){.fd = -1, .done = done, .context = context};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return error_errno(error, errno, "can't make the channel to the process that waits for the disk");
     pid = fork();
@@ -146,8 +131,7 @@ struct syncer *syncer_free(struct syncer *syncer)
     return NULL;
 }
 
-int syncer_request(struct syncer *syncer, const int *fds, size_t count,
-                   void (*done)(void *context, int result), void *context, struct error *error)
+int syncer_request(struct syncer *syncer, const int *fds, size_t count, struct error *error)
 {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(SYNCER_FDS_MAX * sizeof(int))] = {0};
     struct iovec part = {(char[1]){0}, 1};
@@ -159,14 +143,11 @@ int syncer_request(struct syncer *syncer, const int *fds, size_t count,
 
     if (syncer->fd < 0)
         return error_set(error, EPIPE, "the process that waits for the disk is gone: restart grivetd");
-    if (syncer->count == REQUESTS_MAX)
-        return error_set(error, EBUSY, "the disk is too slow: %d writes wait for it", REQUESTS_MAX);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(count * sizeof(int));
     memcpy(CMSG_DATA(header), fds, count * sizeof(int));
     if (sendmsg(syncer->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         return error_errno(error, errno, "can't reach the process that waits for the disk");
-    syncer->requests[(syncer->first + syncer->count++) % REQUESTS_MAX] = (struct request){done, context};
     return 0;
 }

@@ -11,21 +11,20 @@
 
 #include "common/error.h"
 
-#define SYNCER_FDS_MAX 2
+#define SYNCER_FDS_MAX 3
 
 struct syncer;
 
-/** syncer_new() - start the process: early, before keys are read */
-int syncer_new(struct syncer **ret, struct event_base *base, struct error *error);
-/** syncer_free() - callbacks that are still to come don't; the process ends by itself */
+/**
+ * syncer_new() - start the process: early, before keys are read
+ * @done: called from the loop when a request was worked off, with 0 or -errno
+ */
+int syncer_new(struct syncer **ret, struct event_base *base, void (*done)(void *context, int result),
+               void *context, struct error *error);
+/** syncer_free() - the process ends by itself */
 struct syncer *syncer_free(struct syncer *syncer);
 DEFINE_CLEANUP(struct syncer *, syncer_free)
 
-/**
- * syncer_request() - make what was written to @fds durable, one after the other
- * @done: called from the loop, in the order of requests, with 0 or -errno
- *
- * Return: 0, or -errno and @done isn't called: -EPIPE when the process is gone
- */
-int syncer_request(struct syncer *syncer, const int *fds, size_t count,
-                   void (*done)(void *context, int result), void *context, struct error *error);
+/** syncer_request() - make what was written to @fds durable, one after the other; one request at a time.
+ * Return: 0, or -errno and nobody is called */
+int syncer_request(struct syncer *syncer, const int *fds, size_t count, struct error *error);

@@ -30,36 +30,46 @@ static struct journal *reopen(struct journal *old)
     struct journal *journal = NULL;
 
     journal_free(old);
-    ck_assert_msg(journal_open(&journal, folder, "i-1", NULL, &error) == 0, "%s", error.text);
+    ck_assert_msg(journal_open(&journal, folder, "i-1", NULL, NULL, &error) == 0, "%s", error.text);
     return journal;
 }
 
 static int append(struct journal *journal, size_t bytes)
 {
     char *text = calloc(1, bytes + 1);
-    struct event event = {.kind = "test.event", .order = "x", .at_usec = 1};
+    json_t *event;
     int r;
 
     memset(text, 'x', bytes);
-    event.body = json_pack("{s:s}", "text", text);
-    r = journal_append(journal, &event, &error);
-    json_decref(event.body);
+    event = json_pack("{s:s s:{s:s}}", "kind", "test.event", "body", "text", text);
+    r = journal_append(journal, event, &error);
+    json_decref(event);
     free(text);
     return r;
+}
+
+static void make_durable(struct journal *journal)
+{
+    int fds[JOURNAL_SYNC_FDS];
+    size_t count = journal_sync_begin(journal, fds);
+
+    for (size_t i = 0; i < count; i++)
+        ck_assert_int_eq(fdatasync(fds[i]), 0);
+    ck_assert_int_eq(journal_sync_end(journal, 0, &error), 0);
 }
 
 static void add(struct journal *journal, int count)
 {
     for (int i = 0; i < count; i++)
         ck_assert_msg(append(journal, 10) == 0, "%s", error.text);
-    ck_assert_int_eq(journal_sync(journal, &error), 0);
+    make_durable(journal);
 }
 
 static void add_large(struct journal *journal, int count)
 {
     for (int i = 0; i < count; i++) {
         ck_assert_int_eq(append(journal, 100000), 0);
-        ck_assert_int_eq(journal_sync(journal, &error), 0);
+        make_durable(journal);
     }
 }
 
@@ -92,7 +102,6 @@ START_TEST(chain_goes_on_after_a_restart)
     line = fetch(journal, 3, 1000);
     ck_assert_ptr_nonnull(strstr(line, "\"sequence\":4"));
     ck_assert_ptr_nonnull(strstr(line, before));
-    ck_assert_ptr_null(strstr(line, "\"run\""));
     ck_assert_ptr_eq(strchr(line, '\n') + 1, line + strlen(line));
     free(line);
     journal_free(journal);
@@ -187,7 +196,7 @@ START_TEST(other_damage_is_refused)
         add(journal, 3);
         journal_free(journal);
         damage(kinds[i].find, kinds[i].replace);
-        ck_assert_int_eq(journal_open(&journal, folder, "i-1", NULL, &error), -EBADMSG);
+        ck_assert_int_eq(journal_open(&journal, folder, "i-1", NULL, NULL, &error), -EBADMSG);
         assert_error(error, kinds[i].words);
     }
 }
@@ -259,7 +268,7 @@ START_TEST(missing_segment_is_damage)
     journal_free(journal);
     snprintf(command, sizeof(command), "cd %s && rm $(ls | sed -n 2p)", folder);
     ck_assert_int_eq(system(command), 0);
-    ck_assert_int_eq(journal_open(&journal, folder, "i-1", NULL, &error), -EBADMSG);
+    ck_assert_int_eq(journal_open(&journal, folder, "i-1", NULL, NULL, &error), -EBADMSG);
     assert_error(error, "are missing");
     snprintf(command, sizeof(command), "rm -rf %s", folder);
     ck_assert_int_eq(system(command), 0);
