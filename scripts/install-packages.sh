@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building, testing and the lab need on Debian 12, and only what is missing. None of it starts a daemon.
-# Usage: install-packages.sh [build] [lab] [test] [system] [full]; without a word: the first three.
+# Usage: install-packages.sh [build] [lab] [test] [system] [bench] [full]; without a word: the first three.
 # GRIVET_NO_INSTALL=1: install nothing, trust that all is there (other distributions).
 set -eu
 
@@ -10,6 +10,7 @@ libsystemd-dev libcap-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev check"
 lab="python3 curl iproute2 iputils-ping nftables util-linux openssl liblua5.3-0 libopentracing-c-wrapper0 libpcre2-8-0"
 test="python3-pytest strace jq sqlite3 clang-format-14"
 system="qemu-system-x86 mmdebstrap e2fsprogs util-linux" # a virtual machine; KVM helps where it works, and is not needed
+bench="ipset iptables stress-ng" # what Grivet is measured beside
 full="clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck" # analysers and fuzzers
 
 fail() {
@@ -25,8 +26,9 @@ for group in "$@"; do
     lab) words="$words $lab" ;;
     test) words="$words $test" ;;
     system) words="$words $system" ;;
+    bench) words="$words $bench" ;;
     full) words="$words $full" ;;
-    *) echo "install-packages.sh: unknown group '$group': build, lab, test, system or full" >&2; exit 2 ;;
+    *) echo "install-packages.sh: unknown group '$group': build, lab, test, system, bench or full" >&2; exit 2 ;;
     esac
 done
 [ -z "${GRIVET_NO_INSTALL:-}" ] || exit 0
