@@ -28,8 +28,7 @@ int events_begin(struct task *task, struct error *error)
 
 static int events_take_ack(struct events *events, json_t *answer, struct error *error)
 {
-    json_t *json = json_object_get(answer, "ack");
-    _cleanup_free_ char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    _cleanup_free_ char *text = json_dumps(json_object_get(answer, "ack"), JSON_COMPACT);
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
     _cleanup_(ack_freep) struct ack *ack = NULL;
     _cleanup_close_ int fd = -1;
@@ -55,14 +54,13 @@ static int events_take_ack(struct events *events, json_t *answer, struct error *
 /* A 409 names the sequence where the coordinator wants to go on. */
 static bool events_move_cursor(struct events *events, const struct web_call *call)
 {
-    json_t *answer = json_loadb(call->body ? call->body : "", call->length, JSON_REJECT_DUPLICATES, NULL);
-    json_t *sequence = json_object_get(answer, "sequence");
-    bool is_moved = json_integer_value(sequence) > 0;
+    json_auto_t *answer =
+        json_loadb(call->body ? call->body : "", call->length, JSON_REJECT_DUPLICATES, NULL);
+    json_int_t sequence = json_integer_value(json_object_get(answer, "sequence"));
 
-    if (is_moved)
-        events->cursor = json_integer_value(sequence) - 1;
-    json_decref(answer);
-    return is_moved;
+    if (sequence > 0)
+        events->cursor = sequence - 1;
+    return sequence > 0;
 }
 
 static int events_take_answer(struct task *task, const struct web_call *call, json_t *answer,

@@ -13,6 +13,7 @@
 #include "courier.h"
 
 #define MANDATE_MAX (12 * 1024 * 1024) /* 8 MiB of payload in base64, and signatures */
+#define FETCHES_MAX 4                  /* at once, whatever a coordinator says */
 #define ITEMS_MAX   64                 /* on their way; as many as a poll may report */
 
 /* One item, pointers into the answer. */
@@ -62,8 +63,7 @@ static int item_decode(json_t *json, struct item *ret, const struct item_kind **
     *ret_kind = item_kind_find(item.kind);
     if (!*ret_kind)
         return error_set(error, EPROTO, "item %.40s: kind %.40s is unknown", item.id, item.kind);
-    if ((*ret_kind)->has_mandate && (!item.mandate_hash || strlen(item.mandate_hash) != HASH_TEXT_MAX - 1 ||
-                                     item.mandate_hash[strspn(item.mandate_hash, "0123456789abcdef")]))
+    if ((*ret_kind)->has_mandate && (!item.mandate_hash || strlen(item.mandate_hash) != HASH_TEXT_MAX - 1))
         return error_set(error, EPROTO, "item %.40s: mandate: expected a hash", item.id);
     *ret = item;
     return 0;
@@ -149,6 +149,7 @@ static void item_hand_over(struct courier *courier, json_t *json, const struct e
 static void fetch_free(struct fetch *fetch)
 {
     LIST_REMOVE(fetch, entry);
+    fetch->courier->items.n_fetches--;
     web_request_free(fetch->request);
     json_decref(fetch->list);
     free(fetch);
@@ -197,21 +198,25 @@ static void fetch_on_answer(struct web_request *request, CURLcode code, void *co
         json_array_foreach(fetch->list, i, json) item_hand_over(courier, json, mandate);
     }
     fetch_free(fetch);
-    if (LIST_EMPTY(&courier->items.fetches))
+    if (!courier->items.n_fetches)
         poll_on_items(&courier->poll);
 }
 
 static int items_fetch(struct courier *courier, const char *hash, json_t *list, struct error *error)
 {
-    struct fetch *fetch = calloc(1, sizeof(*fetch));
+    struct fetch *fetch;
     char path[32 + HASH_TEXT_MAX];
     int r;
 
+    if (courier->items.n_fetches == FETCHES_MAX)
+        return error_set(error, ENOBUFS, "more than %d mandates at once: the others wait", FETCHES_MAX);
+    fetch = calloc(1, sizeof(*fetch));
     if (!fetch)
         return error_oom(error);
     fetch->courier = courier;
     fetch->list = json_incref(list);
     LIST_INSERT_HEAD(&courier->items.fetches, fetch, entry);
+    courier->items.n_fetches++;
     snprintf(fetch->hash, sizeof(fetch->hash), "%s", hash);
     snprintf(path, sizeof(path), "/v1/mandates/%s", hash);
     r = courier_request(courier, &fetch->request, path, NULL, MANDATE_MAX, COURIER_TIMEOUT_MSEC,
@@ -250,9 +255,10 @@ static int items_sort(struct courier *courier, json_t *json, json_t *by_mandate,
 
 void items_take(struct courier *courier, json_t *list)
 {
-    json_t *by_mandate = json_object(), *json;
+    json_auto_t *by_mandate = json_object();
     struct error error = {0};
     const char *hash;
+    json_t *json;
     size_t i;
 
     courier->items.is_complete = true;
@@ -260,12 +266,11 @@ void items_take(struct courier *courier, json_t *list)
         items_fail(&courier->items, &error);
     json_object_foreach(by_mandate, hash, json) if (items_fetch(courier, hash, json, &error) < 0)
         items_fail_all(&courier->items, json, &error);
-    json_decref(by_mandate);
 }
 
 void items_on_down(struct items *items)
 {
-    while (!LIST_EMPTY(&items->fetches))
+    while (items->n_fetches)
         fetch_free(LIST_FIRST(&items->fetches));
     for (enum item_state state = ITEM_FETCHING; state < ITEM_RECEIVED; state++)
         items_move(items, state, ITEM_GONE);

@@ -28,14 +28,13 @@ static int poll_send_nonce(struct task *task, struct error *error)
 {
     struct courier *courier = task->courier;
     struct items *items = &courier->items;
-    json_t *json = json_pack("{s:s}", "nonce", courier->poll.nonce);
-    _cleanup_free_ char *body = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_auto_t *json = json_pack("{s:s}", "nonce", courier->poll.nonce);
+    _cleanup_free_ char *body = json_dumps(json, JSON_COMPACT);
     int r;
 
-    json_decref(json);
     if (!body)
         return error_oom(error);
-    items->is_complete = items->is_complete && LIST_EMPTY(&items->fetches);
+    items->is_complete = items->is_complete && !items->n_fetches;
     if (items->is_complete) {
         items->said[0] = '\0';
         carrier_send(&courier->carrier, CHANNEL_CONTACT, courier->poll.contact, -1, NULL);
@@ -81,7 +80,7 @@ static int poll_take_answer(struct task *task, const struct web_call *call, json
     poll->is_first = false;
     items_move(&courier->items, ITEM_RECEIVED, ITEM_GONE);
     items_take(courier, items);
-    if (LIST_EMPTY(&courier->items.fetches))
+    if (!courier->items.n_fetches)
         return poll_send_nonce(task, error);
     task_wait(task, PATIENCE_USEC, poll_send_nonce);
     return 0;
@@ -96,17 +95,15 @@ void poll_on_items(struct poll *poll)
 /* A head goes along once: if it is what the coordinator does not want, the next nonce brings another. */
 static char *poll_format(struct poll *poll)
 {
-    char boot[BOOT_ID_MAX], *text;
+    char boot[BOOT_ID_MAX];
     json_t *clock = poll->has_clock ? json_pack("{s:I, s:I}", "offset_usec", (json_int_t)poll->offset_usec,
                                                 "bound_usec", (json_int_t)poll->bound_usec)
                                     : NULL;
-    json_t *body = json_pack(
+    json_auto_t *body = json_pack(
         "{s:b, s:s, s:o, s:o?, s:o?}", "is_first", poll->is_first, "boot", time_boot_id(boot), "received",
         items_list(&poll->task.courier->items, ITEM_RECEIVED), "head", TAKE_PTR(poll->head), "clock", clock);
 
-    text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    json_decref(body);
-    return text;
+    return json_dumps(body, JSON_COMPACT);
 }
 
 static int poll_ask(struct poll *poll, struct error *error)

@@ -51,15 +51,14 @@ static int renewal_take(struct task *task, const struct web_call *call, json_t *
 static int renewal_ask(struct task *task, EVP_PKEY *key, struct error *error)
 {
     _cleanup_free_ char *csr = NULL, *body = NULL;
-    json_t *json;
+    json_auto_t *json = NULL;
     int r;
 
     r = certificate_request(key, task->courier->host, &csr, error);
     if (r < 0)
         return r;
     json = json_pack("{s:s}", "csr", csr);
-    body = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
+    body = json_dumps(json, JSON_COMPACT);
     if (!body)
         return error_oom(error);
     return task_ask(task, "/v1/agent/renew", body, COURIER_TIMEOUT_MSEC, renewal_take, error);

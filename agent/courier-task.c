@@ -98,9 +98,8 @@ void task_wait(struct task *task, int64_t usec, int (*step)(struct task *task, s
 static int task_take(struct task *task, const struct web_call *call, CURLcode code, struct error *error)
 {
     long status = code == CURLE_OK ? web_call_status(call) : 0;
+    json_auto_t *answer = NULL;
     json_error_t why;
-    json_t *answer;
-    int r;
 
     if (status != 200) {
         web_call_error(call, code, error);
@@ -112,9 +111,7 @@ static int task_take(struct task *task, const struct web_call *call, CURLcode co
     answer = json_loadb(call->body ? call->body : "", call->length, JSON_REJECT_DUPLICATES, &why);
     if (!answer)
         return error_set(error, EPROTO, "the coordinator's answer:%d:%d: %s", why.line, why.column, why.text);
-    r = task->take(task, call, answer, error);
-    json_decref(answer);
-    return r;
+    return task->take(task, call, answer, error);
 }
 
 static void task_on_answer(struct web_request *request, CURLcode code, void *context)

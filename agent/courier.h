@@ -54,6 +54,7 @@ struct poll {
 struct items {
     json_t *states;
     LIST_HEAD(, fetch) fetches;
+    size_t n_fetches;
     bool is_complete;
     char said[ERROR_TEXT_MAX];
 };

@@ -236,9 +236,9 @@ void watch_stop(struct watch *watch)
  * is awaited */
 static char *watched_format(const struct watched *watched, size_t *ret_count)
 {
-    json_t *list = json_array(), *body;
+    json_t *list = json_array();
+    json_auto_t *body = NULL;
     struct asking *asking;
-    char *text;
 
     TAILQ_FOREACH(asking, &watched->askings, entry)
     {
@@ -251,9 +251,7 @@ static char *watched_format(const struct watched *watched, size_t *ret_count)
     *ret_count = json_array_size(list);
     body = json_pack("{s:s, s:s, s:o}", "order", watched->watch->order, "probe", watched->probe.name,
                      "samples", list);
-    text = *ret_count && body ? json_dumps(body, JSON_COMPACT) : NULL;
-    json_decref(body);
-    return text;
+    return *ret_count ? json_dumps(body, JSON_COMPACT) : NULL;
 }
 
 /* Return: 0 when all that was known is handed over, -errno */

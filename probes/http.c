@@ -83,26 +83,23 @@ static bool value_is_equal(const json_t *value, const json_t *wanted)
 
 static bool assertion_holds(json_t *root, const struct node *assertion)
 {
-    json_t *wanted = node_to_json(assertion), *value = pointer_find(root, assertion->key);
-    bool is_equal = wanted && value && value_is_equal(value, wanted);
+    json_auto_t *wanted = node_to_json(assertion);
+    json_t *value = pointer_find(root, assertion->key);
 
-    json_decref(wanted);
-    return is_equal;
+    return wanted && value && value_is_equal(value, wanted);
 }
 
 bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length)
 {
-    json_t *root;
-    bool is_ok;
+    json_auto_t *root = NULL;
 
     if (status < probe->status_min || status > probe->status_max)
         return false;
     if (!probe->assertions)
         return true;
     root = body ? json_loadb(body, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL) : NULL;
-    is_ok = root;
-    for (const struct node *i = probe->assertions->first; is_ok && i; i = i->next)
-        is_ok = assertion_holds(root, i);
-    json_decref(root);
-    return is_ok;
+    for (const struct node *i = probe->assertions->first; root && i; i = i->next)
+        if (!assertion_holds(root, i))
+            return false;
+    return root;
 }

@@ -44,9 +44,10 @@ def unbundle(data):
 class SlowMandates(dict):
     def __init__(self, released, mandates):
         super().__init__(mandates)
-        self.asked, self.released = threading.Event(), released
+        self.asked, self.released, self.n_asked = threading.Event(), released, 0
 
     def get(self, key, default=None):
+        self.n_asked += 1
         self.asked.set()
         self.released.wait(9)
         return super().get(key, default)
@@ -146,6 +147,25 @@ def test_halt_overtakes_a_slow_mandate(courier):
         courier.go_on(CLOCK)
         received += courier.coordinator.polls.get(timeout=5)["received"]
     assert received == [halt["id"], order["id"]]
+
+
+def test_few_mandates_are_fetched_at_once(courier):
+    """However many a coordinator names: each may be 8 MiB. The others follow."""
+    mandates, released = [b'{"mandate": %d}' % n for n in range(7)], threading.Event()
+    slow = SlowMandates(released, {hash_of(each): envelope("mandate", each, KEY) for each in mandates})
+    courier.coordinator.mandates = slow
+    orders = [item("order", hash_of(each)) for each in mandates]
+    for _ in range(30):
+        courier.coordinator.items.put(orders)
+    courier.begin()
+    try:
+        for _ in range(3):  # a head has answered each, though nothing could be handed over
+            assert courier.go_on(CLOCK, ORDER).kind == CLOCK
+        assert slow.n_asked == 4
+    finally:
+        released.set()
+    assert sorted(unbundle(courier.go_on(ORDER).data)[1][1] for _ in mandates) == mandates
+    assert "more than 4 mandates at once" in courier.host.log("courier")
 
 
 def test_another_mandate_is_not_passed_on(courier):
