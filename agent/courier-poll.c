@@ -5,7 +5,6 @@
  * taken the items sent before it; only then are they reported as received.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -93,22 +92,13 @@ void poll_on_items(struct poll *poll)
 }
 
 /* A head goes along once: if it is what the coordinator does not want, the next nonce brings another. */
-static char *poll_format(struct poll *poll)
+static int poll_ask(struct poll *poll, json_t *clock, struct error *error)
 {
     char boot[BOOT_ID_MAX];
-    json_t *clock = poll->has_clock ? json_pack("{s:I, s:I}", "offset_usec", (json_int_t)poll->offset_usec,
-                                                "bound_usec", (json_int_t)poll->bound_usec)
-                                    : NULL;
-    json_auto_t *body = json_pack(
-        "{s:b, s:s, s:o, s:o?, s:o?}", "is_first", poll->is_first, "boot", time_boot_id(boot), "received",
+    json_auto_t *json = json_pack(
+        "{s:b, s:s, s:o, s:o?, s:O}", "is_first", poll->is_first, "boot", time_boot_id(boot), "received",
         items_list(&poll->task.courier->items, ITEM_RECEIVED), "head", TAKE_PTR(poll->head), "clock", clock);
-
-    return json_dumps(body, JSON_COMPACT);
-}
-
-static int poll_ask(struct poll *poll, struct error *error)
-{
-    _cleanup_free_ char *body = poll_format(poll);
+    _cleanup_free_ char *body = json_dumps(json, JSON_COMPACT);
 
     if (!body)
         return error_oom(error);
@@ -120,11 +110,12 @@ static int poll_ask(struct poll *poll, struct error *error)
 static int poll_take_time(struct task *task, const struct web_call *call, json_t *answer, struct error *error)
 {
     struct poll *poll = &task->courier->poll;
-    int64_t now_usec, received_usec = time_now_usec(), sent_usec = poll->sent_usec;
+    int64_t now_usec, sent_usec, round_trip_usec, received_usec = time_now_usec();
+    _cleanup_free_ char *text = NULL;
+    json_auto_t *clock = NULL;
     curl_off_t before_usec = 0;
     json_error_t why;
     const char *now;
-    char body[96];
 
     if (!answer)
         return -EIO;
@@ -132,14 +123,15 @@ static int poll_take_time(struct task *task, const struct web_call *call, json_t
         return error_set(error, EPROTO, "the coordinator's time: expected {\"now\"}");
     /* Connecting and TLS are not part of the round trip. */
     curl_easy_getinfo(call->easy, CURLINFO_PRETRANSFER_TIME_T, &before_usec);
-    sent_usec += before_usec;
-    poll->offset_usec = sent_usec + (received_usec - sent_usec) / 2 - now_usec;
-    poll->bound_usec = received_usec > sent_usec ? (received_usec - sent_usec + 1) / 2 : 0;
-    poll->has_clock = true;
-    snprintf(body, sizeof(body), "{\"offset_usec\":%" PRId64 ",\"bound_usec\":%" PRId64 "}",
-             poll->offset_usec, poll->bound_usec);
-    carrier_send(&task->courier->carrier, CHANNEL_CLOCK, body, -1, NULL);
-    return poll_ask(poll, error);
+    sent_usec = poll->begun_usec + before_usec;
+    round_trip_usec = received_usec > sent_usec ? received_usec - sent_usec : 0;
+    clock = json_pack("{s:I, s:I}", "offset_usec", (json_int_t)(sent_usec + round_trip_usec / 2 - now_usec),
+                      "bound_usec", (json_int_t)((round_trip_usec + 1) / 2));
+    text = json_dumps(clock, JSON_COMPACT);
+    if (!text)
+        return error_oom(error);
+    carrier_send(&task->courier->carrier, CHANNEL_CLOCK, text, -1, NULL);
+    return poll_ask(poll, clock, error);
 }
 
 int poll_begin(struct task *task, struct error *error)
@@ -147,7 +139,7 @@ int poll_begin(struct task *task, struct error *error)
     struct poll *poll = &task->courier->poll;
 
     poll->nonce[0] = '\0';
-    poll->sent_usec = time_now_usec();
+    poll->begun_usec = time_now_usec();
     return task_ask(task, "/v1/agent/time", NULL, COURIER_TIMEOUT_MSEC, poll_take_time, error);
 }
 

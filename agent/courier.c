@@ -6,26 +6,31 @@
 #include "common/log.h"
 #include "courier.h"
 
-#define CONFIG_PATH       "/etc/grivet/agent.yaml"
-#define ENVELOPE_TEXT_MAX (2 * 1024 * 1024)
-#define EVENTS_TEXT_MAX   (16 * 1024 * 1024)
+#define CONFIG_PATH "/etc/grivet/agent.yaml"
+#define TEXT_MAX    (16 * 1024 * 1024) /* of what the executor says */
 
 void courier_say(const struct error *error)
 {
     log_warning("%s", error->text);
 }
 
-static int courier_on_events(void *context, struct message *message, struct error *error)
+static int courier_on_text(void *context, struct message *message, struct error *error)
 {
-    _cleanup_free_ char *lines = NULL;
+    _cleanup_free_ char *text = NULL;
     struct courier *courier = context;
     size_t length;
     int r;
 
-    r = io_memfd_read(message->fd, EVENTS_TEXT_MAX, &lines, &length, error);
-    if (r == 0)
-        events_on_lines(&courier->events, lines, length);
-    return r;
+    r = io_memfd_read(message->fd, TEXT_MAX, &text, &length, error);
+    if (r < 0)
+        return r;
+    if (message->type == CHANNEL_HEAD)
+        poll_on_head(&courier->poll, text);
+    else if (message->type == CHANNEL_EVENTS)
+        events_on_lines(&courier->events, text, length);
+    else
+        answers_add(courier, TAKE_PTR(text));
+    return 0;
 }
 
 static int courier_on_news(void *context, struct message *message, struct error *error)
@@ -34,31 +39,6 @@ static int courier_on_news(void *context, struct message *message, struct error 
 
     events_on_news(&courier->events);
     return 0;
-}
-
-static int courier_on_answer(void *context, struct message *message, struct error *error)
-{
-    size_t length;
-    char *text;
-    int r;
-
-    r = io_memfd_read(message->fd, ENVELOPE_TEXT_MAX, &text, &length, error);
-    if (r == 0)
-        answers_add(context, text);
-    return r;
-}
-
-static int courier_on_head(void *context, struct message *message, struct error *error)
-{
-    _cleanup_free_ char *text = NULL;
-    struct courier *courier = context;
-    size_t length;
-    int r;
-
-    r = io_memfd_read(message->fd, ENVELOPE_TEXT_MAX, &text, &length, error);
-    if (r == 0)
-        poll_on_head(&courier->poll, text);
-    return r;
 }
 
 /* A poll tells the coordinator that this host is in contact: never without its executor. */
@@ -81,10 +61,10 @@ static void courier_on_error(void *context, const struct error *error)
 }
 
 static const struct channel_row rows[] = {
-    {CHANNEL_EVENTS, "events", CHANNEL_EXECUTOR, 0, 0, true, courier_on_events},
+    {CHANNEL_EVENTS, "events", CHANNEL_EXECUTOR, 0, 0, true, courier_on_text},
     {CHANNEL_NEWS, "news", CHANNEL_EXECUTOR, 2, 256, false, courier_on_news},
-    {CHANNEL_ANSWER, "answer", CHANNEL_EXECUTOR, 0, 0, true, courier_on_answer},
-    {CHANNEL_HEAD, "head", CHANNEL_EXECUTOR, 0, 0, true, courier_on_head},
+    {CHANNEL_ANSWER, "answer", CHANNEL_EXECUTOR, 0, 0, true, courier_on_text},
+    {CHANNEL_HEAD, "head", CHANNEL_EXECUTOR, 0, 0, true, courier_on_text},
     {0},
 };
 

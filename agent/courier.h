@@ -39,8 +39,8 @@ struct task {
 /** struct poll - the long poll; @contact: the coordinator that answered, for the executor */
 struct poll {
     struct task task;
-    bool is_first, has_clock;
-    int64_t offset_usec, bound_usec, sent_usec;
+    bool is_first;
+    int64_t begun_usec;
     char nonce[128], contact[128];
     json_t *head;
 };

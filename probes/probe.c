@@ -94,15 +94,6 @@ static int probe_decode_expect(struct probe *probe, const struct document *docum
     return 0;
 }
 
-static int probe_decode_connection(struct probe *probe, const struct document *document,
-                                   const struct node *node, const char *connection, struct error *error)
-{
-    probe->is_fresh = !strcmp(connection, "fresh");
-    if (!probe->is_fresh && strcmp(connection, "kept"))
-        return node_error(document, node_get(node, "connection"), error, "expected fresh or kept");
-    return 0;
-}
-
 int probe_decode(struct probe *ret, const struct document *document, const struct node *node,
                  struct error *error)
 {
@@ -125,17 +116,14 @@ int probe_decode(struct probe *ret, const struct document *document, const struc
         return node_error(document, node_get(node, "timeout_ms"), error,
                           "expected at most 20 times the interval, %ld",
                           (long)(20 * text.probe.interval_msec));
-    r = probe_decode_connection(&text.probe, document, node, text.connection, error);
-    if (r < 0)
-        return r;
-    if (text.expect) {
+    text.probe.is_fresh = !strcmp(text.connection, "fresh");
+    if (!text.probe.is_fresh && strcmp(text.connection, "kept"))
+        return node_error(document, node_get(node, "connection"), error, "expected fresh or kept");
+    if (text.expect)
         r = probe_decode_expect(&text.probe, document, text.expect, error);
-        if (r < 0)
-            return r;
-    }
-    r = probe_http_check(&text.probe, document, node, error);
-    if (r < 0)
-        return r;
-    *ret = text.probe;
-    return 0;
+    if (r == 0)
+        r = probe_http_check(&text.probe, document, node, error);
+    if (r == 0)
+        *ret = text.probe;
+    return r;
 }

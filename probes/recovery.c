@@ -7,7 +7,6 @@
 #include "recovery.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/cleanup.h"
 
@@ -24,11 +23,12 @@ const char *recovery_state_name(enum recovery_state state)
 void recovery_init(struct recovery *recovery, int64_t t0_usec, int64_t unhealthy_after, int64_t healthy_after,
                    int64_t stable_usec)
 {
-    memset(recovery, 0, sizeof(*recovery));
-    recovery->t0_usec = t0_usec;
-    recovery->unhealthy_after = unhealthy_after > 1 ? unhealthy_after : 1;
-    recovery->healthy_after = healthy_after > 1 ? healthy_after : 1;
-    recovery->stable_usec = stable_usec > 0 ? stable_usec : 0;
+    *recovery = (struct recovery){
+        .t0_usec = t0_usec,
+        .unhealthy_after = unhealthy_after > 1 ? unhealthy_after : 1,
+        .healthy_after = healthy_after > 1 ? healthy_after : 1,
+        .stable_usec = stable_usec > 0 ? stable_usec : 0,
+    };
 }
 
 static bool recovery_is_declared_healthy(const struct recovery *recovery)
