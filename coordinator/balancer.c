@@ -19,11 +19,11 @@
 
 struct balancer {
     struct balancers *all;
-    const char *name, *kind, *statistics, *syslog, *backend;
-    const struct node *check;
+    const char *name, *kind, *backend;
+    const struct node *statistics, *syslog, *check;
     int64_t interval_msec, timeout_msec;
     struct sockaddr_storage address;
-    socklen_t address_length;
+    int address_length;
     struct bufferevent *connection;
     struct event *log_event;
     int log_fd;
@@ -40,43 +40,33 @@ struct balancers {
     struct balancer *items;
 };
 
-#define BALANCER_FIELD(key, type, member, is_required, min, max)                                             \
-    {                                                                                                        \
-        key, type, offsetof(struct balancer, member), is_required, min, max                                  \
-    }
+#define AT(member) offsetof(struct balancer, member)
 
 static const struct field balancer_fields[] = {
-    BALANCER_FIELD("name", FIELD_NAME, name, true, 0, 0),
-    BALANCER_FIELD("kind", FIELD_NAME, kind, true, 0, 0),
-    BALANCER_FIELD("statistics", FIELD_STRING, statistics, true, 1, 60),
-    BALANCER_FIELD("syslog", FIELD_STRING, syslog, false, 1, 60),
-    BALANCER_FIELD("backend", FIELD_STRING, backend, true, 1, 63),
-    BALANCER_FIELD("check", FIELD_MAP, check, true, 2, 2),
-    {0},
+    {"name", FIELD_NAME, AT(name), true},
+    {"kind", FIELD_CHOICE, AT(kind), true, .choices = (const char *const[]){"haproxy", NULL}},
+    {"statistics", FIELD_NODE, AT(statistics), true},
+    {"syslog", FIELD_NODE, AT(syslog), false},
+    {"backend", FIELD_STRING, AT(backend), true, 1, 63},
+    {"check", FIELD_MAP, AT(check), true, 2, 2},
+    {NULL},
 };
 static const struct field check_fields[] = {
-    BALANCER_FIELD("interval_ms", FIELD_INTEGER, interval_msec, true, 1, 3600000),
-    BALANCER_FIELD("timeout_ms", FIELD_INTEGER, timeout_msec, true, 1, 3600000),
-    {0},
+    {"interval_ms", FIELD_INTEGER, AT(interval_msec), true, 1, 3600000},
+    {"timeout_ms", FIELD_INTEGER, AT(timeout_msec), true, 1, 3600000},
+    {NULL},
 };
 
-static socklen_t endpoint_to_address(const struct endpoint *endpoint, struct sockaddr_storage *ret)
+static int parse_address(const struct document *document, const struct node *node,
+                         struct sockaddr_storage *ret, int *ret_length, struct error *error)
 {
-    memset(ret, 0, sizeof(*ret));
-    if (endpoint->address.family == AF_INET) {
-        struct sockaddr_in *in = (struct sockaddr_in *)ret;
-
-        in->sin_family = AF_INET;
-        in->sin_port = htons(endpoint->port);
-        memcpy(&in->sin_addr, endpoint->address.address, sizeof(in->sin_addr));
-        return sizeof(*in);
-    }
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
-
-    in6->sin6_family = AF_INET6;
-    in6->sin6_port = htons(endpoint->port);
-    memcpy(&in6->sin6_addr, endpoint->address.address, sizeof(in6->sin6_addr));
-    return sizeof(*in6);
+    *ret_length = sizeof(*ret);
+    /* the port stands at the same place in an address of either family */
+    if (node->type != DOCUMENT_STRING ||
+        evutil_parse_sockaddr_port(node->string, (struct sockaddr *)ret, ret_length) < 0 ||
+        ((struct sockaddr_in *)ret)->sin_port == 0)
+        return node_error(document, node, error, "expected address:port");
+    return 0;
 }
 
 static void hang_up(struct balancer *balancer)
@@ -137,7 +127,7 @@ static void ask(struct balancer *balancer)
     bufferevent_enable(balancer->connection, EV_READ | EV_WRITE);
     if (bufferevent_write(balancer->connection, command, sizeof(command) - 1) < 0 ||
         bufferevent_socket_connect(balancer->connection, (struct sockaddr *)&balancer->address,
-                                   (int)balancer->address_length) < 0)
+                                   balancer->address_length) < 0)
         hang_up(balancer);
 }
 
@@ -180,20 +170,17 @@ static void on_log(evutil_socket_t fd, short what, void *context)
     }
 }
 
-static int listen_log(struct balancer *balancer, struct error *error)
+static int listen_log(struct balancer *balancer, const struct document *document, struct error *error)
 {
     struct sockaddr_storage address;
-    struct endpoint endpoint;
-    socklen_t length;
-    int r;
+    int length, r;
 
-    r = endpoint_parse(&endpoint, balancer->syslog, error);
+    r = parse_address(document, balancer->syslog, &address, &length, error);
     if (r < 0)
         return r;
-    length = endpoint_to_address(&endpoint, &address);
     balancer->log_fd = socket(address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (balancer->log_fd < 0 || bind(balancer->log_fd, (struct sockaddr *)&address, length) < 0)
-        return error_errno(error, errno, "listening for syslog at %s", balancer->syslog);
+    if (balancer->log_fd < 0 || bind(balancer->log_fd, (struct sockaddr *)&address, (socklen_t)length) < 0)
+        return error_errno(error, errno, "listening for syslog at %s", balancer->syslog->string);
     balancer->log_event =
         event_new(balancer->all->base, balancer->log_fd, EV_READ | EV_PERSIST, on_log, balancer);
     return balancer->log_event && event_add(balancer->log_event, NULL) == 0 ? 0 : error_oom(error);
@@ -202,23 +189,19 @@ static int listen_log(struct balancer *balancer, struct error *error)
 static int balancer_open(struct balancer *balancer, const struct document *document, const struct node *node,
                          struct error *error)
 {
-    struct endpoint endpoint;
     int r;
 
-    balancer->log_fd = -1;
     r = node_decode(document, node, balancer_fields, balancer, error);
     if (r == 0)
         r = node_decode(document, balancer->check, check_fields, balancer, error);
+    if (r == 0)
+        r = parse_address(document, balancer->statistics, &balancer->address, &balancer->address_length,
+                          error);
     if (r < 0)
         return r;
-    if (strcmp(balancer->kind, "haproxy"))
-        return node_error(document, node_get(node, "kind"), error, "expected haproxy");
-    if (endpoint_parse(&endpoint, balancer->statistics, error) < 0)
-        return node_error(document, node_get(node, "statistics"), error, "expected address:port");
-    balancer->address_length = endpoint_to_address(&endpoint, &balancer->address);
     snprintf(balancer->budget.balancer, sizeof(balancer->budget.balancer), "%s", balancer->name);
     snprintf(balancer->budget.backend, sizeof(balancer->budget.backend), "%s", balancer->backend);
-    return balancer->syslog ? listen_log(balancer, error) : 0;
+    return balancer->syslog ? listen_log(balancer, document, error) : 0;
 }
 
 int balancers_open(struct balancers **ret, struct event_base *base, const struct config *config,
@@ -226,46 +209,42 @@ int balancers_open(struct balancers **ret, struct event_base *base, const struct
                    void (*on_line)(void *context, const struct balancer_fact *fact), void *context,
                    struct error *error)
 {
-    struct balancers *all = calloc(1, sizeof(*all));
-    size_t count = config->balancers ? config->balancers->count : 0;
+    _cleanup_(balancers_freep) struct balancers *all = calloc(1, sizeof(*all));
+    const struct node *node = config->balancers ? config->balancers->first : NULL;
     int r = 0;
 
     if (!all)
         return error_oom(error);
     *all = (struct balancers){.base = base, .on_server = on_server, .on_line = on_line, .context = context};
     all->timer = event_new(base, -1, EV_PERSIST, ask_all, all);
-    all->items = calloc(count + 1, sizeof(*all->items));
+    all->items = calloc(node ? config->balancers->count : 1, sizeof(*all->items));
     if (!all->timer || !all->items)
-        r = error_oom(error);
-    for (const struct node *node = count ? config->balancers->first : NULL; node && r == 0;
-         node = node->next) {
+        return error_oom(error);
+    for (; node && r == 0; node = node->next) {
         struct balancer *balancer = &all->items[all->count++];
 
-        balancer->all = all;
+        *balancer = (struct balancer){.all = all, .log_fd = -1};
         r = balancer_open(balancer, config->document, node, error);
     }
-    if (r < 0) {
-        balancers_free(all);
-        return r;
-    }
-    *ret = all;
-    return 0;
+    if (r == 0)
+        *ret = TAKE_PTR(all);
+    return r;
 }
 
 struct balancers *balancers_free(struct balancers *all)
 {
-    for (size_t i = 0; all && i < all->count; i++) {
+    if (!all)
+        return NULL;
+    for (size_t i = 0; i < all->count; i++) {
         hang_up(&all->items[i]);
         if (all->items[i].log_event)
             event_free(all->items[i].log_event);
         if (all->items[i].log_fd >= 0)
             close(all->items[i].log_fd);
     }
-    if (all) {
-        if (all->timer)
-            event_free(all->timer);
-        free(all->items);
-    }
+    if (all->timer)
+        event_free(all->timer);
+    free(all->items);
     free(all);
     return NULL;
 }

@@ -15,6 +15,7 @@ int balancers_open(struct balancers **ret, struct event_base *base, const struct
                    void (*on_line)(void *context, const struct balancer_fact *fact), void *context,
                    struct error *error);
 struct balancers *balancers_free(struct balancers *balancers);
+DEFINE_CLEANUP(struct balancers *, balancers_free)
 /** balancers_watch() - ask every second while @is_wanted; always asks once at once */
 void balancers_watch(struct balancers *balancers, bool is_wanted);
 /** balancers_budgets() - copies up to @max; Return: how many */

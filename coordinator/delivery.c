@@ -62,9 +62,8 @@ static int add_stored(struct fleet_host *host, json_t *items)
 {
     _cleanup_(store_row_freep) struct store_row *row =
         store_select(host->coordinator->store, NULL,
-                     "SELECT id, kind, envelope, mandate FROM items WHERE host = ? AND received IS NULL"
-                     " ORDER BY id LIMIT ?",
-                     "si", host->id, (int64_t)ITEMS_MAX);
+                     "SELECT id, kind, envelope, mandate FROM items WHERE host = ? ORDER BY id LIMIT ?", "si",
+                     host->id, (int64_t)ITEMS_MAX);
     int r;
 
     while ((r = store_next(row, NULL)) > 0)
@@ -171,9 +170,8 @@ void delivery_hold(struct fleet_host *host, struct http_request *request, bool i
 int delivery_received(struct fleet_host *host, const char *id, struct error *error)
 {
     struct halt_item *halt = find_halt(&host->mailbox, id);
-    int r = store_write(host->coordinator->store, error,
-                        "UPDATE items SET received = ? WHERE id = ? AND host = ? AND received IS NULL", "iss",
-                        time_now_usec(), id, host->id);
+    int r = store_write(host->coordinator->store, error, "DELETE FROM items WHERE id = ? AND host = ?", "ss",
+                        id, host->id);
 
     if (halt)
         halt_clear(halt);

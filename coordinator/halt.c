@@ -78,25 +78,18 @@ static bool host_is_in_scope(const struct halt_request *request, const struct fl
 }
 
 /* One host's trouble is not the next one's. */
-static int add_host(void *context, struct fleet_host *host)
+static void halt_host(struct halt_request *request, const struct fleet_host *host)
 {
-    struct halt_request *request = context;
-    struct coordinator *coordinator = request->waiting.runs->coordinator;
-    struct halt_host *hosts;
+    struct halt_host *entry;
     struct error error;
 
-    if (!host_is_in_scope(request, host))
-        return 0;
-    if (delivery_send(coordinator, host->id, request->envelope, NULL, &error) < 0)
-        coordinator_say(coordinator, "host %s can not be halted: %s", host->id, error.text);
-    hosts = reallocarray(request->hosts, request->n_hosts + 1, sizeof(*hosts));
-    if (!hosts)
-        return 0;
-    request->hosts = hosts;
-    hosts = &hosts[request->n_hosts++];
-    *hosts = (struct halt_host){.ends_usec = active_until(request, host->id)};
-    snprintf(hosts->id, sizeof(hosts->id), "%s", host->id);
-    return 0;
+    if (delivery_send(host->coordinator, host->id, request->envelope, NULL, &error) < 0)
+        coordinator_say(host->coordinator, "host %s can not be halted: %s", host->id, error.text);
+    entry = array_add(&request->hosts, &request->n_hosts, sizeof(*entry));
+    if (!entry)
+        return;
+    entry->ends_usec = active_until(request, host->id);
+    snprintf(entry->id, sizeof(entry->id), "%s", host->id);
 }
 
 static void reply(struct halt_request *request)
@@ -190,6 +183,7 @@ void runs_handle_halt(void *context, struct http_request *http)
     struct coordinator *coordinator = context;
     struct halt_request *request = calloc(1, sizeof(*request));
     int64_t now_usec = time_now_usec();
+    struct fleet_host *host;
     struct error error;
 
     if (!request) {
@@ -205,7 +199,9 @@ void runs_handle_halt(void *context, struct http_request *http)
         free(request);
         return;
     }
-    fleet_each(coordinator, add_host, request);
+    for (size_t i = 0; (host = fleet_at(coordinator, i)); i++)
+        if (host_is_in_scope(request, host))
+            halt_host(request, host);
     for (size_t i = 0; i < coordinator->runs->count && strcmp(request->halt->scope, "host"); i++)
         if (run_is_in_scope(request->halt, coordinator->runs->items[i]))
             run_halt(coordinator->runs->items[i], signer(request), now_usec);

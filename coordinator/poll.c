@@ -144,13 +144,6 @@ static int take_answer(struct fleet_host *host, struct http_request *request, st
     named = node_string(document_root(document), "host");
     if (!ask || !uuid_is_valid(ask) || !named || strcmp(named, host->id) != 0)
         return error_set(error, EINVAL, "answer: expected the id of an ask, and host %s", host->id);
-    r = store_write(host->coordinator->store, error,
-                    "INSERT INTO answers (ask, host, envelope, received) VALUES (?, ?, ?, ?)", "sssi", ask,
-                    host->id, request->body, time_now_usec());
-    if (r == -EEXIST) /* sent again because our reply was lost */
-        return 0;
-    if (r < 0)
-        return r;
     runs_on_answer(host->coordinator, host, document);
     return 0;
 }
@@ -164,7 +157,7 @@ void poll_handle_answers(void *context, struct http_request *request)
     if (!host || coordinator_refuses(coordinator, request))
         return;
     if (take_answer(host, request, &error) < 0)
-        http_reply_error(request, error.code == EROFS ? 503 : 400, "%s", error.text);
+        http_reply_error(request, 400, "%s", error.text);
     else
-        coordinator_reply_later(coordinator, request, 200, json_object());
+        http_reply_json(request, 200, json_object());
 }

@@ -13,9 +13,8 @@ const char store_schema[] =
     "  expires INTEGER NOT NULL, by TEXT NOT NULL, is_revoked INTEGER NOT NULL DEFAULT 0) STRICT;"
     /* what waits for a host, until it says that it has it */
     "CREATE TABLE items (id TEXT PRIMARY KEY, host TEXT NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,"
-    "  kind TEXT NOT NULL, envelope TEXT NOT NULL, mandate TEXT, created INTEGER NOT NULL,"
-    "  received INTEGER) STRICT;"
-    "CREATE INDEX items_waiting ON items (host, id) WHERE received IS NULL;"
+    "  kind TEXT NOT NULL, envelope TEXT NOT NULL, mandate TEXT, created INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX items_of_host ON items (host, id);"
     /* the chains of the hosts; outlive them */
     "CREATE TABLE events (host TEXT NOT NULL, sequence INTEGER NOT NULL, hash TEXT NOT NULL,"
     "  line TEXT NOT NULL, run TEXT, kind TEXT NOT NULL, at INTEGER NOT NULL,"
@@ -24,7 +23,5 @@ const char store_schema[] =
     /* what was in a chain until the host's own signature spoke against it: evidence */
     "CREATE TABLE disputed (host TEXT NOT NULL, sequence INTEGER NOT NULL, hash TEXT NOT NULL,"
     "  line TEXT NOT NULL, since INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE answers (ask TEXT NOT NULL, host TEXT NOT NULL, envelope TEXT NOT NULL,"
-    "  received INTEGER NOT NULL, PRIMARY KEY (ask, host)) STRICT;"
     "CREATE TABLE mandates (hash TEXT PRIMARY KEY, envelope TEXT NOT NULL, received INTEGER NOT NULL) STRICT;"
     "PRAGMA user_version = " STORE_SCHEMA_VERSION "; COMMIT";

@@ -177,7 +177,7 @@ START_TEST(test_refused)
     config = (struct config){.document = document, .balancers = document_root(document)};
     base = event_base_new();
     ck_assert_int_lt(balancers_open(&balancers, base, &config, on_server, on_line, NULL, &error), 0);
-    ck_assert_msg(strstr(error.text, "kind: expected haproxy") != NULL, "%s", error.text);
+    ck_assert_msg(strstr(error.text, "kind: expected one of haproxy") != NULL, "%s", error.text);
     document_free(document);
     event_base_free(base);
 }
