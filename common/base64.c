@@ -25,31 +25,34 @@ static int base64_variant(const char *text, size_t length)
     return sodium_base64_VARIANT_ORIGINAL_NO_PADDING;
 }
 
+static int decode(const char *text, void *ret, size_t size, size_t *ret_length)
+{
+    size_t length = strlen(text);
+    const char *end;
+
+    return sodium_base642bin(ret, size, text, length, NULL, ret_length, &end, base64_variant(text, length)) <
+                       0 ||
+                   end != text + length
+               ? -EINVAL
+               : 0;
+}
+
 int base64_decode(const char *text, uint8_t **ret, size_t *ret_length)
 {
-    size_t length = strlen(text), size = length / 4 * 3 + 3;
-    _cleanup_free_ uint8_t *data = malloc(size);
-    const char *end;
+    size_t size = strlen(text) / 4 * 3 + 3;
+    _cleanup_free_ uint8_t *data = calloc(1, size + 1); /* NUL-ended for those who take it for text */
 
     if (!data)
         return -ENOMEM;
-    if (sodium_base642bin(data, size, text, length, NULL, ret_length, &end, base64_variant(text, length)) <
-            0 ||
-        end != text + length)
+    if (decode(text, data, size, ret_length) < 0)
         return -EINVAL;
-    data[*ret_length] = '\0'; /* for those who take it for text */
     *ret = TAKE_PTR(data);
     return 0;
 }
 
 int base64_decode_exactly(const char *text, void *ret, size_t length)
 {
-    size_t got, text_length = strlen(text);
-    const char *end;
+    size_t got;
 
-    if (sodium_base642bin(ret, length, text, text_length, NULL, &got, &end,
-                          base64_variant(text, text_length)) < 0 ||
-        end != text + text_length || got != length)
-        return -EINVAL;
-    return 0;
+    return decode(text, ret, length, &got) == 0 && got == length ? 0 : -EINVAL;
 }

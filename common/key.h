@@ -32,7 +32,7 @@ void secret_key_sign(const struct secret_key *key, const void *message, size_t l
  * @passphrase: NULL or empty = not encrypted
  *
  * JSON: {"schema": "grivet.key/1", "name", "public", and either "secret" (64 bytes: seed and public key) or
- * "kdf": {…}, "nonce", "sealed"}: Argon2id (interactive limits) and XSalsa20-Poly1305, both by libsodium.
+ * "sealed" (salt, nonce and box: Argon2id with 64 MiB and XSalsa20-Poly1305, both by libsodium)}.
  * Return: 0, -EEXIST, -errno
  */
 int secret_key_save(const struct secret_key *key, const char *path, const char *name, const char *passphrase,

@@ -88,9 +88,9 @@ START_TEST(refuses_bad_files)
         "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\", "
         "\"secret\": "
         "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\"}",
-        "{\"schema\": \"grivet.key/1\", \"name\": \"a\", \"public\": \"x\", \"nonce\": \"x\", \"sealed\": "
-        "\"x\", \"kdf\": "
-        "{\"algorithm\": \"argon2id\", \"salt\": \"x\", \"operations\": 1, \"memory_bytes\": 99999999999}}",
+        "{\"schema\": \"grivet.key/1\", \"name\": \"a\", \"public\": \"x\", \"sealed\": \"eA==\"}",
+        "{\"schema\": \"grivet.key/1\", \"name\": \"a\", \"public\": \"x\", \"secret\": \"eA==\", "
+        "\"sealed\": \"eA==\"}",
     };
     struct secret_key *key = NULL;
     struct error error;
