@@ -1,6 +1,4 @@
 /* network.block: packets to and from some addresses vanish. */
-#include <sys/capability.h>
-
 #include "network.h"
 
 enum protocol {
@@ -37,11 +35,11 @@ static const struct fault_parameter block_table[] = {
     {},
 };
 
-static struct network_rule block_rule(const struct block_parameters *parameters)
+static struct gate_spec block_spec(const struct block_parameters *parameters)
 {
     unsigned int any = GATE_TCP | GATE_UDP | (parameters->ports.count ? 0 : GATE_OTHER);
 
-    return (struct network_rule){
+    return (struct gate_spec){
         .blocked = &parameters->cidrs,
         .ports = &parameters->ports,
         .protocols = parameters->protocol == PROTOCOL_TCP   ? GATE_TCP
@@ -55,16 +53,16 @@ static struct network_rule block_rule(const struct block_parameters *parameters)
 static int block_plan(const void *parameters, const struct mandate *mandate, const struct fault_host *host,
                       struct fault_plan *plan, struct error *error)
 {
-    const struct network_rule rule = block_rule(parameters);
+    const struct gate_spec spec = block_spec(parameters);
 
-    return network_plan(&rule, "block addresses", plan, error);
+    return network_plan(&spec, "block addresses", plan, error);
 }
 
 static int block_inject(struct fault_run *run, struct error *error)
 {
-    const struct network_rule rule = block_rule(run->parameters);
+    const struct gate_spec spec = block_spec(run->parameters);
 
-    return network_inject(run, &rule, error);
+    return network_inject(run, &spec, NULL, error);
 }
 
 /* Not FAULT_SELF_EXERCISED: nobody here can make packets come in. Outbound, network_exercise() is as strict.
@@ -72,18 +70,10 @@ static int block_inject(struct fault_run *run, struct error *error)
 const struct fault fault_network_block = {
     .name = "network.block",
     .summary = "packets to and from some addresses vanish",
-    .class = "network",
     .flags = FAULT_REVERSIBLE,
-    .capabilities = NETWORK_CAPABILITIES,
     .parameters = block_table,
     .parameters_size = sizeof(struct block_parameters),
-    .supported = gate_supported,
     .plan = block_plan,
     .inject = block_inject,
-    .verify = network_verify,
-    .exercise = network_exercise,
-    .measure = network_measure,
-    .revert = network_revert,
-    .verify_reverted = network_verify_reverted,
-    .release = network_release,
+    NETWORK_FAULT,
 };

@@ -103,14 +103,13 @@ static void send_probe(struct probe *probe, bool is_udp)
 static int probe_all(struct network *network, bool is_udp, struct error *error)
 {
     bool is_silent = is_udp && network->gate.has_egress;
-    uint64_t out, silent, in, before;
-    int r = gate_packets(&network->gate, &out, &silent, &in, error);
+    struct gate_packets before, now;
+    int r = gate_packets(&network->gate, &before, error);
 
-    before = is_silent ? silent : out;
     for (size_t i = 0; i < network->n_probes && r == 0; i++) {
         send_probe(&network->probes[i], is_udp);
-        r = gate_packets(&network->gate, &out, &silent, &in, error);
-        if (r == 0 && (is_silent ? silent : out) > before)
+        r = gate_packets(&network->gate, &now, error);
+        if (r == 0 && (is_silent ? now.silent > before.silent : now.out > before.out))
             r = 1;
     }
     return r;
@@ -134,65 +133,54 @@ static int exercise_out(struct network *network, struct error *error)
                      network->n_probes);
 }
 
-struct waiting {
-    const struct network *network;
-    json_t *list;
-};
-
 /* Our own probes wait for nothing. */
-static bool is_own(const struct network *network, const struct endpoint *endpoint, uint64_t packets)
+static bool is_own(const struct network *network, const struct gate_seen *seen)
 {
     for (size_t i = 0; i < network->n_probes; i++) {
         const struct probe *probe = &network->probes[i];
 
-        if (probe->target.port == endpoint->port && packets <= probe->sent &&
-            cidr_contains(&probe->target.address, &endpoint->address))
+        if (probe->target.port == seen->endpoint.port && seen->packets <= probe->sent &&
+            cidr_contains(&probe->target.address, &seen->endpoint.address))
             return true;
     }
     return false;
 }
 
-static void on_seen(const struct endpoint *endpoint, uint64_t packets, void *context)
+static json_t *list_waiting(const struct network *network, struct error *error)
 {
-    const struct waiting *waiting = context;
+    struct gate_seen seen[2 * GATE_SEEN_MAX];
+    int count = gate_waiting(&network->gate, seen, error);
+    json_t *list = count < 0 ? NULL : json_array();
     char text[ENDPOINT_TEXT_MAX];
 
-    if (!is_own(waiting->network, endpoint, packets))
-        json_array_append_new(waiting->list, json_string(endpoint_format(endpoint, text)));
-}
-
-static json_t *directions(const struct network *network, uint64_t in)
-{
-    json_t *json = json_object();
-
-    if (network->spec.is_out)
-        json_object_set_new(json, "out", json_string(network->is_out_exercised ? "exercised" : "armed"));
-    if (network->spec.is_in)
-        json_object_set_new(json, "in", json_string(in ? "exercised" : "armed"));
-    return json;
+    for (int i = 0; i < count; i++)
+        if (!is_own(network, &seen[i]))
+            json_array_append_new(list, json_string(endpoint_format(&seen[i].endpoint, text)));
+    return list;
 }
 
 int network_measure(struct fault_run *run, json_t *effect, struct error *error)
 {
     struct network *network = run->state;
-    struct waiting waiting = {network, NULL};
-    uint64_t out, silent, in;
-    int r = gate_packets(&network->gate, &out, &silent, &in, error);
+    json_t *directions = json_object(), *waiting;
+    struct gate_packets packets;
+    int r = gate_packets(&network->gate, &packets, error);
 
+    json_object_set_new(effect, "directions", directions);
     if (r < 0)
         return r;
     if (network->view)
         json_object_set_new(effect, "view", json_string(network->view));
-    json_object_set_new(effect, "directions", directions(network, in));
-    if (network->spec.is_in)
-        json_object_set_new(effect, "in_packets", json_integer(in));
+    if (network->spec.is_in) {
+        json_object_set_new(directions, "in", json_string(packets.in ? "exercised" : "armed"));
+        json_object_set_new(effect, "in_packets", json_integer(packets.in));
+    }
     if (!network->spec.is_out)
         return 0;
-    json_object_set_new(effect, "out_packets", json_integer(out));
-    waiting.list = json_array();
-    r = gate_waiting(&network->gate, on_seen, &waiting, error);
-    json_object_set_new(effect, "waiting", waiting.list);
-    return r;
+    json_object_set_new(directions, "out", json_string(network->is_out_exercised ? "exercised" : "armed"));
+    json_object_set_new(effect, "out_packets", json_integer(packets.out));
+    waiting = list_waiting(network, error);
+    return waiting ? json_object_set_new(effect, "waiting", waiting) : -EIO;
 }
 
 /* Nothing of our own can come in from outside: that direction is exercised when traffic came. */
@@ -208,7 +196,7 @@ int network_exercise(struct fault_run *run, json_t *effect, struct error *error)
     return r;
 }
 
-int network_inject(struct fault_run *run, const struct network_rule *rule, struct error *error)
+int network_inject(struct fault_run *run, const struct gate_spec *spec, const char *view, struct error *error)
 {
     _cleanup_free_ struct network *network = calloc(1, sizeof(*network));
     char name[FAULT_OBJECT_NAME_MAX];
@@ -216,18 +204,12 @@ int network_inject(struct fault_run *run, const struct network_rule *rule, struc
 
     if (!network)
         return error_oom(error);
-    network->view = rule->view;
-    network->spec = (struct gate_spec){
-        .name = fault_object_name(run->order, name),
-        .deadline_boot_nsec = run->deadline_boot_nsec,
-        .blocked = rule->blocked,
-        .protected = run->host->protected_cidrs,
-        .ports = rule->ports,
-        .protocols = rule->protocols,
-        .is_out = rule->is_out,
-        .is_in = rule->is_in,
-        .lifeline = run->host->lifeline,
-    };
+    network->view = view;
+    network->spec = *spec;
+    network->spec.name = fault_object_name(run->order, name);
+    network->spec.deadline_boot_nsec = run->deadline_boot_nsec;
+    network->spec.protected = run->host->protected_cidrs;
+    network->spec.lifeline = run->host->lifeline;
     choose_probes(network);
     r = gate_add_undos(run->record, run->record_fd, name, error);
     if (r == 0)
@@ -294,7 +276,7 @@ static void list_ports(const struct parameter_ports *ports, char *ret, size_t si
     }
 }
 
-static int plan_limits(const struct network_rule *rule, json_t *limits)
+static int plan_limits(const struct gate_spec *spec, json_t *limits)
 {
     static const char *const always[] = {
         "packets forwarded for containers and virtual machines are not reached",
@@ -305,7 +287,7 @@ static int plan_limits(const struct network_rule *rule, json_t *limits)
 
     for (size_t i = 0; i < ARRAY_SIZE(always); i++)
         r |= json_array_append_new(limits, json_string(always[i]));
-    if (rule->is_out && rule->protocols & GATE_UDP)
+    if (spec->is_out && spec->protocols & GATE_UDP)
         r |= json_array_append_new(
             limits,
             json_string(gate_has_egress() ? "UDP through a device that is added later is not dropped"
@@ -313,20 +295,19 @@ static int plan_limits(const struct network_rule *rule, json_t *limits)
     return r;
 }
 
-int network_plan(const struct network_rule *rule, const char *what, struct fault_plan *plan,
-                 struct error *error)
+int network_plan(const struct gate_spec *spec, const char *what, struct fault_plan *plan, struct error *error)
 {
-    const char *protocols = rule->protocols & GATE_OTHER    ? "all protocols"
-                            : !(rule->protocols & GATE_UDP) ? "TCP"
-                            : rule->protocols & GATE_TCP    ? "TCP and UDP"
+    const char *protocols = spec->protocols & GATE_OTHER    ? "all protocols"
+                            : !(spec->protocols & GATE_UDP) ? "TCP"
+                            : spec->protocols & GATE_TCP    ? "TCP and UDP"
                                                             : "UDP";
-    const char *direction = rule->is_out && rule->is_in ? "to and from" : rule->is_out ? "to" : "from";
+    const char *direction = spec->is_out && spec->is_in ? "to and from" : spec->is_out ? "to" : "from";
     char cidrs[SUMMARY_CIDRS * (CIDR_TEXT_MAX + 2) + 32], ports[512] = "", text[1024];
 
-    list_cidrs(rule->blocked, cidrs, sizeof(cidrs));
-    list_ports(rule->ports, ports, sizeof(ports));
+    list_cidrs(spec->blocked, cidrs, sizeof(cidrs));
+    list_ports(spec->ports, ports, sizeof(ports));
     snprintf(text, sizeof(text), "%s: drop %s %s %s%s", what, protocols, direction, cidrs, ports);
-    if (json_array_append_new(plan->summary, json_string(text)) < 0 || plan_limits(rule, plan->limits) < 0)
+    if (json_array_append_new(plan->summary, json_string(text)) < 0 || plan_limits(spec, plan->limits) < 0)
         return error_oom(error);
     return 0;
 }

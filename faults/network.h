@@ -1,32 +1,33 @@
 /* What the network faults have in common: a gate, an own probe through it, and what is measured at it. */
 #pragma once
 
+#include <sys/capability.h>
+
 #include "kernel/gate.h"
 
-#define NETWORK_CAPABILITIES (1ULL << CAP_NET_ADMIN)
+/** network_plan() - @spec: what is blocked, as for network_inject(); @what: the summary's first words, "lose
+ * the zone apse2-az1" */
+int network_plan(const struct gate_spec *spec, const char *what, struct fault_plan *plan,
+                 struct error *error);
 
 /**
- * struct network_rule - what one fault blocks, everything borrowed; must live as long as the fault's
- * parameters
+ * network_inject() - put up the gate
+ * @spec: blocked, ports, protocols and directions; the rest is the run's. What it points to, but for the
+ * addresses, must live as long as the run.
  * @view: "inside" or "outside" for the report, NULL = neither
  */
-struct network_rule {
-    const struct parameter_cidrs *blocked;
-    const struct parameter_ports *ports;
-    unsigned int protocols; /* gate_protocol bits */
-    bool is_out, is_in;
-    const char *view;
-};
+int network_inject(struct fault_run *run, const struct gate_spec *spec, const char *view,
+                   struct error *error);
 
-/** network_plan() - @what: the summary's first words, "lose the zone apse2-az1" */
-int network_plan(const struct network_rule *rule, const char *what, struct fault_plan *plan,
-                 struct error *error);
-int network_inject(struct fault_run *run, const struct network_rule *rule, struct error *error);
-
-/* These are members of the descriptor as they stand. */
 int network_verify(struct fault_run *run, struct error *error);
 int network_exercise(struct fault_run *run, json_t *effect, struct error *error);
 int network_measure(struct fault_run *run, json_t *effect, struct error *error);
 int network_revert(struct fault_run *run, struct error *error);
 int network_verify_reverted(const struct fault_run *run, struct error *error);
 void network_release(struct fault_run *run);
+
+/* The members of a descriptor that are the same for every network fault. */
+#define NETWORK_FAULT                                                                                        \
+    .class = "network", .capabilities = 1ULL << CAP_NET_ADMIN, .supported = gate_supported,                  \
+    .verify = network_verify, .exercise = network_exercise, .measure = network_measure,                      \
+    .revert = network_revert, .verify_reverted = network_verify_reverted, .release = network_release

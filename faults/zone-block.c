@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/capability.h>
 
 #include "network.h"
 
@@ -27,26 +26,25 @@ static bool is_inside(const struct zone_parameters *parameters, const struct fau
     return host->zone && strcmp(host->zone, parameters->zone) == 0;
 }
 
-/* @ret_blocked: memory that the rule borrows */
-static int zone_rule(const struct zone_parameters *parameters, const struct mandate *mandate,
+/* @ret_blocked: memory that the spec borrows */
+static int zone_spec(const struct zone_parameters *parameters, const struct mandate *mandate,
                      const struct fault_host *host, struct parameter_cidrs *ret_blocked,
-                     struct network_rule *ret, struct error *error)
+                     struct gate_spec *ret, struct error *error)
 {
     const struct zone *zone = mandate_zone(mandate, parameters->zone);
-    bool inside = is_inside(parameters, host);
 
     if (!zone || !zone->n_cidrs)
         return error_set(error, EINVAL, "zone.block: the mandate's zone map has no subnets for '%s'",
                          parameters->zone);
-    *ret_blocked = inside ? (struct parameter_cidrs){ARRAY_SIZE(everything), (struct cidr *)everything}
-                          : (struct parameter_cidrs){zone->n_cidrs, zone->cidrs};
-    *ret = (struct network_rule){
+    *ret_blocked = is_inside(parameters, host)
+                       ? (struct parameter_cidrs){ARRAY_SIZE(everything), (struct cidr *)everything}
+                       : (struct parameter_cidrs){zone->n_cidrs, zone->cidrs};
+    *ret = (struct gate_spec){
         .blocked = ret_blocked,
         .ports = &all_ports,
         .protocols = GATE_TCP | GATE_UDP | GATE_OTHER,
         .is_out = true,
         .is_in = true,
-        .view = inside ? "inside" : "outside",
     };
     return 0;
 }
@@ -56,9 +54,9 @@ static int zone_plan(const void *parameters, const struct mandate *mandate, cons
 {
     const struct zone_parameters *own = parameters;
     struct parameter_cidrs blocked;
-    struct network_rule rule;
+    struct gate_spec spec;
     char what[128];
-    int r = zone_rule(own, mandate, host, &blocked, &rule, error);
+    int r = zone_spec(own, mandate, host, &blocked, &spec, error);
 
     if (r < 0)
         return r;
@@ -66,33 +64,26 @@ static int zone_plan(const void *parameters, const struct mandate *mandate, cons
     snprintf(what, sizeof(what),
              plan->is_victim ? "die with the zone %.64s, but for the lifeline" : "lose the zone %.64s",
              own->zone);
-    return network_plan(&rule, what, plan, error);
+    return network_plan(&spec, what, plan, error);
 }
 
 static int zone_inject(struct fault_run *run, struct error *error)
 {
+    const char *view = is_inside(run->parameters, run->host) ? "inside" : "outside";
     struct parameter_cidrs blocked;
-    struct network_rule rule;
-    int r = zone_rule(run->parameters, run->mandate, run->host, &blocked, &rule, error);
+    struct gate_spec spec;
+    int r = zone_spec(run->parameters, run->mandate, run->host, &blocked, &spec, error);
 
-    return r < 0 ? r : network_inject(run, &rule, error);
+    return r < 0 ? r : network_inject(run, &spec, view, error);
 }
 
 const struct fault fault_zone_block = {
     .name = "zone.block",
     .summary = "a zone dies: its hosts lose everything, the others lose the zone",
-    .class = "network",
     .flags = FAULT_REVERSIBLE | FAULT_SELF_EXERCISED,
-    .capabilities = NETWORK_CAPABILITIES,
     .parameters = zone_table,
     .parameters_size = sizeof(struct zone_parameters),
-    .supported = gate_supported,
     .plan = zone_plan,
     .inject = zone_inject,
-    .verify = network_verify,
-    .exercise = network_exercise,
-    .measure = network_measure,
-    .revert = network_revert,
-    .verify_reverted = network_verify_reverted,
-    .release = network_release,
+    NETWORK_FAULT,
 };

@@ -11,7 +11,6 @@
 #include "gate.h"
 
 #define PRIORITY     (-10) /* before the filters of others, after their destination NAT */
-#define SEEN_SIZE    256
 #define TCP_FLAGS    13
 #define TCP_SYN      0x02
 #define TCP_ACK      0x10
@@ -297,7 +296,7 @@ static void write_inet(struct writer *writer)
         nft_add_port_set(writer->batch, "ports", spec->ports->ranges, spec->ports->count);
     for (size_t i = 0; i < ARRAY_SIZE(families) && spec->is_out && spec->protocols & GATE_TCP; i++)
         nft_add_seen_set(writer->batch, set_name("waiting", &families[i], name), families[i].family,
-                         SEEN_SIZE, spec->deadline_boot_nsec);
+                         GATE_SEEN_MAX, spec->deadline_boot_nsec);
     add_peers(writer, PEERS_ANY + 1);
     if (spec->is_out)
         write_chain(writer, GATE_OUTPUT, NF_INET_LOCAL_OUT, NULL);

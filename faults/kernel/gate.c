@@ -51,12 +51,11 @@ int gate_supported(struct error *error)
 
 int gate_add_undos(struct record *record, int fd, const char *name, struct error *error)
 {
-    static const char *const families[] = {"inet", "netdev"};
     char argument[FAULT_OBJECT_NAME_MAX + 8];
     int r = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(families) && r == 0; i++) {
-        snprintf(argument, sizeof(argument), "%s %s", families[i], name);
+    for (size_t i = 0; i < NFT_FAMILIES && r == 0; i++) {
+        snprintf(argument, sizeof(argument), "%s %s", nft_families[i].name, name);
         r = record_add_undo(record, fd, "nft-table", argument, error);
     }
     return r;
@@ -106,103 +105,106 @@ int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *err
     return r < 0 ? r : 0;
 }
 
-static int verify_table(const struct gate *gate, uint8_t family, const char *words, struct error *error)
+static int verify_table(const struct gate *gate, const struct nft_family *family, struct error *error)
 {
     uint32_t flags;
-    int r = nft_read_table(gate->fd, family, gate->name, &flags, error);
+    int r = nft_read_table(gate->fd, family->number, gate->name, &flags, error);
 
     if (r < 0)
         return r;
     if (r == 0)
-        return error_set(error, EIO, "table %s %s is gone", words, gate->name);
+        return error_set(error, EIO, "table %s %s is gone", family->name, gate->name);
     if (has_owner_flag && !(flags & NFT_TABLE_F_OWNER))
-        return error_set(error, EIO, "table %s %s has no owner", words, gate->name);
+        return error_set(error, EIO, "table %s %s has no owner", family->name, gate->name);
     for (size_t i = 0; i < ARRAY_SIZE(gate->n_intervals); i++) {
-        if (!gate->n_intervals[i])
-            continue;
-        r = nft_read_set(gate->fd, family, gate->name, i ? "blocked6" : "blocked4", NULL, NULL, error);
+        r = gate->n_intervals[i] ? nft_read_set(gate->fd, family->number, gate->name,
+                                                i ? "blocked6" : "blocked4", NULL, NULL, error)
+                                 : 0;
         if (r < 0)
             return r;
         if ((size_t)r != gate->n_intervals[i])
-            return error_set(error, EIO, "table %s %s blocks %d of %zu address ranges", words, gate->name, r,
-                             gate->n_intervals[i]);
+            return error_set(error, EIO, "table %s %s blocks %d of %zu address ranges", family->name,
+                             gate->name, r, gate->n_intervals[i]);
     }
     return 0;
 }
 
-static uint8_t chain_family(enum gate_chain chain)
+static int read_chains(const struct gate *gate, struct nft_chain_facts facts[GATE_CHAINS],
+                       struct error *error)
 {
-    return chain == GATE_EGRESS ? NFPROTO_NETDEV : NFPROTO_INET;
-}
-
-int gate_verify(const struct gate *gate, struct error *error)
-{
-    struct nft_chain_facts facts;
-    int r = verify_table(gate, NFPROTO_INET, "inet", error);
-
-    if (r == 0 && gate->has_egress)
-        r = verify_table(gate, NFPROTO_NETDEV, "netdev", error);
-    for (enum gate_chain chain = 0; r == 0 && chain < GATE_CHAINS; chain++) {
-        if (!gate->n_rules[chain])
-            continue;
-        r = nft_read_chain(gate->fd, chain_family(chain), gate->name, gate_chains[chain], &facts, error);
-        if (r == 0 && facts.n_rules != gate->n_rules[chain])
-            r = error_set(error, EIO, "chain %s of %s has %zu rules instead of %zu", gate_chains[chain],
-                          gate->name, facts.n_rules, gate->n_rules[chain]);
-    }
-    return r;
-}
-
-int gate_packets(const struct gate *gate, uint64_t *ret_out, uint64_t *ret_silent, uint64_t *ret_in,
-                 struct error *error)
-{
-    struct nft_chain_facts facts[GATE_CHAINS] = {0};
     int r = 0;
 
     for (enum gate_chain chain = 0; r == 0 && chain < GATE_CHAINS; chain++)
         if (gate->n_rules[chain])
-            r = nft_read_chain(gate->fd, chain_family(chain), gate->name, gate_chains[chain], &facts[chain],
-                               error);
+            r = nft_read_chain(gate->fd, chain == GATE_EGRESS ? NFPROTO_NETDEV : NFPROTO_INET, gate->name,
+                               gate_chains[chain], &facts[chain], error);
+    return r;
+}
+
+int gate_verify(const struct gate *gate, struct error *error)
+{
+    struct nft_chain_facts facts[GATE_CHAINS] = {0};
+    int r = 0;
+
+    for (size_t i = 0; i < NFT_FAMILIES && r == 0; i++)
+        if (nft_families[i].number == NFPROTO_INET || gate->has_egress)
+            r = verify_table(gate, &nft_families[i], error);
+    if (r == 0)
+        r = read_chains(gate, facts, error);
+    for (enum gate_chain chain = 0; r == 0 && chain < GATE_CHAINS; chain++)
+        if (facts[chain].n_rules != gate->n_rules[chain])
+            r = error_set(error, EIO, "chain %s of %s has %zu rules instead of %zu", gate_chains[chain],
+                          gate->name, facts[chain].n_rules, gate->n_rules[chain]);
+    return r;
+}
+
+int gate_packets(const struct gate *gate, struct gate_packets *ret, struct error *error)
+{
+    struct nft_chain_facts facts[GATE_CHAINS] = {0};
+    int r = read_chains(gate, facts, error);
+
     if (r < 0)
         return r;
-    *ret_out = facts[GATE_OUTPUT].packets + facts[GATE_EGRESS].packets;
-    *ret_silent = facts[GATE_EGRESS].packets;
-    *ret_in = facts[GATE_INPUT].packets;
+    *ret = (struct gate_packets){
+        .out = facts[GATE_OUTPUT].packets + facts[GATE_EGRESS].packets,
+        .silent = facts[GATE_EGRESS].packets,
+        .in = facts[GATE_INPUT].packets,
+    };
     return 0;
 }
 
-struct waiting_reader {
-    sa_family_t family;
-    gate_seen *each;
-    void *context;
+struct waiting {
+    size_t count;
+    struct gate_seen *seen;
 };
 
+/* The key is address and port, in 8 or 20 bytes. */
 static void on_waiting(const uint8_t *key, size_t length, uint64_t packets, void *context)
 {
-    const struct waiting_reader *reader = context;
-    size_t address = reader->family == AF_INET ? 4 : 16;
-    struct endpoint endpoint = {.address = {.family = reader->family, .prefix = address * 8}};
+    struct waiting *waiting = context;
+    size_t address = length < 20 ? 4 : 16;
+    struct gate_seen seen = {.packets = packets};
 
-    if (length < address + 2)
+    if (length < address + 2 || waiting->count == 2 * GATE_SEEN_MAX)
         return;
-    memcpy(endpoint.address.address, key, address);
-    endpoint.port = key[address] << 8 | key[address + 1];
-    reader->each(&endpoint, packets, reader->context);
+    seen.endpoint.address = (struct cidr){.family = address == 4 ? AF_INET : AF_INET6, .prefix = address * 8};
+    memcpy(seen.endpoint.address.address, key, address);
+    seen.endpoint.port = key[address] << 8 | key[address + 1];
+    waiting->seen[waiting->count++] = seen;
 }
 
-int gate_waiting(const struct gate *gate, gate_seen *each, void *context, struct error *error)
+int gate_waiting(const struct gate *gate, struct gate_seen ret[2 * GATE_SEEN_MAX], struct error *error)
 {
-    int r = 0;
+    static const char *const sets[] = {"waiting4", "waiting6"};
+    struct waiting waiting = {0, ret};
 
-    for (size_t i = 0; i < 2 && r >= 0; i++) {
-        struct waiting_reader reader = {i ? AF_INET6 : AF_INET, each, context};
+    for (size_t i = 0; i < ARRAY_SIZE(sets); i++) {
+        int r = nft_read_set(gate->fd, NFPROTO_INET, gate->name, sets[i], on_waiting, &waiting, error);
 
-        r = nft_read_set(gate->fd, NFPROTO_INET, gate->name, i ? "waiting6" : "waiting4", on_waiting, &reader,
-                         error);
-        if (r == -ENOENT) /* nothing outbound, or no TCP, is blocked */
-            r = 0;
+        if (r < 0 && r != -ENOENT) /* there is none when nothing outbound, or no TCP, is blocked */
+            return r;
     }
-    return r < 0 ? r : 0;
+    return waiting.count;
 }
 
 int gate_remove(const struct gate *gate, struct error *error)
@@ -212,17 +214,13 @@ int gate_remove(const struct gate *gate, struct error *error)
 
 int gate_is_gone(const char *name, struct error *error)
 {
-    static const struct {
-        const char *words;
-        uint8_t family;
-    } tables[] = {{"inet", NFPROTO_INET}, {"netdev", NFPROTO_NETDEV}};
     _cleanup_close_ int fd = nft_open(error);
     int r = fd < 0 ? fd : 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0; i++) {
-        r = nft_read_table(fd, tables[i].family, name, NULL, error);
+    for (size_t i = 0; i < NFT_FAMILIES && r == 0; i++) {
+        r = nft_read_table(fd, nft_families[i].number, name, NULL, error);
         if (r == 1)
-            r = error_set(error, EEXIST, "table %s %s still exists", tables[i].words, name);
+            r = error_set(error, EEXIST, "table %s %s still exists", nft_families[i].name, name);
     }
     return r;
 }

@@ -25,6 +25,7 @@ enum gate_protocol {
 /**
  * struct gate_spec - what to block; everything borrowed
  * @name: of both tables
+ * @protected: as well as the lifeline, passes
  * @ports: destination ports, of packets in either direction; none = all
  * @protocols: gate_protocol bits; GATE_OTHER only without ports
  */
@@ -71,15 +72,23 @@ int gate_add_undos(struct record *record, int fd, const char *name, struct error
 int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error);
 /** gate_verify() - read back both tables: flags, number of rules, elements */
 int gate_verify(const struct gate *gate, struct error *error);
-/** gate_packets() - dropped so far; @ret_silent: the part of @ret_out that UDP is */
-int gate_packets(const struct gate *gate, uint64_t *ret_out, uint64_t *ret_silent, uint64_t *ret_in,
-                 struct error *error);
-/** gate_waiting() - call @each for every address and port that TCP tried to reach and lost */
-typedef void gate_seen(const struct endpoint *endpoint, uint64_t packets, void *context);
-int gate_waiting(const struct gate *gate, gate_seen *each, void *context, struct error *error);
+/** struct gate_packets - dropped so far; @silent: the part of @out that UDP is */
+struct gate_packets {
+    uint64_t out, silent, in;
+};
+int gate_packets(const struct gate *gate, struct gate_packets *ret, struct error *error);
+
+/** struct gate_seen - an address and port that TCP tried to reach and lost, and how often */
+struct gate_seen {
+    struct endpoint endpoint;
+    uint64_t packets;
+};
+#define GATE_SEEN_MAX 256 /* for each family */
+/** gate_waiting() - Return: how many are in @ret, or -errno */
+int gate_waiting(const struct gate *gate, struct gate_seen ret[2 * GATE_SEEN_MAX], struct error *error);
 /** gate_remove() - both tables in one transaction; allocates nothing */
 int gate_remove(const struct gate *gate, struct error *error);
-/** gate_is_gone() - Return: 0, or -EEXIST when a table called @name stands */
+/** gate_is_gone() - Return: 0, -EEXIST when a table called @name stands, or -errno */
 int gate_is_gone(const char *name, struct error *error);
 void gate_close(struct gate *gate);
 /** gate_is_exempt() - would the gate let packets to @address pass, whatever their ports? */

@@ -11,6 +11,8 @@
 
 #define BATCH_SIZE_FIRST 16384
 
+const struct nft_family nft_families[NFT_FAMILIES] = {{"inet", NFPROTO_INET}, {"netdev", NFPROTO_NETDEV}};
+
 static int batch_grow(struct nft_batch *batch, size_t needed)
 {
     size_t size = batch->size ? batch->size : BATCH_SIZE_FIRST;

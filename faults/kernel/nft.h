@@ -17,6 +17,14 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 
+/** struct nft_family - a kind of table that we make, as nft(8) and our undo records call it */
+struct nft_family {
+    const char *name;
+    uint8_t number;
+};
+#define NFT_FAMILIES 2
+extern const struct nft_family nft_families[NFT_FAMILIES]; /* inet, netdev */
+
 /**
  * struct nft_batch - a transaction being written
  * @failure: the first -errno while writing; later writes do nothing and nft_commit() returns it

@@ -23,68 +23,60 @@ struct undo_kind {
     int (*is_done)(const char *argument, struct error *error);
 };
 
+/* A table of ours. */
+struct table {
+    uint8_t family;
+    const char *name;
+};
+
 /* "inet grivet-0190abcd", "netdev grivet-0190abcd". A name that is not ours is refused, whatever the record
  * says. */
-static int parse_table(const char *argument, uint8_t *ret_family, const char **ret_name, struct error *error)
+static int parse_table(const char *argument, struct table *ret, struct error *error)
 {
-    static const struct {
-        const char *name;
-        uint8_t family;
-    } families[] = {{"inet ", NFPROTO_INET}, {"netdev ", NFPROTO_NETDEV}};
+    for (size_t i = 0; i < NFT_FAMILIES; i++) {
+        size_t length = strlen(nft_families[i].name);
 
-    for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-        size_t length = strlen(families[i].name);
-
-        if (strncmp(argument, families[i].name, length) != 0)
-            continue;
-        *ret_family = families[i].family;
-        *ret_name = argument + length;
-        if (strncmp(*ret_name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) == 0)
+        *ret = (struct table){nft_families[i].number, argument + length + 1};
+        if (strncmp(argument, nft_families[i].name, length) == 0 && argument[length] == ' ' &&
+            strncmp(ret->name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) == 0)
             return 0;
     }
     return error_set(error, EINVAL, "nft-table '%s' is no table of ours (inet or netdev, %s...)", argument,
                      UNDO_NAME_PREFIX);
 }
 
-static int table_delete(int fd, uint8_t family, const char *name, struct error *error)
-{
-    uint8_t bytes[512] __attribute__((aligned(8)));
-    struct nft_batch batch;
-
-    nft_batch_begin(&batch, bytes, sizeof(bytes));
-    nft_drop_table(&batch, family, name);
-    nft_batch_end(&batch);
-    return nft_commit(fd, &batch, error);
-}
-
 /* Return: 1 it is there, 0 it is not, -errno. @ret_fd: the caller's to close, also after a failure */
-static int table_look(const char *argument, int *ret_fd, uint8_t *ret_family, const char **ret_name,
-                      struct error *error)
+static int table_look(const char *argument, int *ret_fd, struct table *ret, struct error *error)
 {
-    int r = parse_table(argument, ret_family, ret_name, error);
+    int r = parse_table(argument, ret, error);
 
     if (r < 0)
         return r;
     *ret_fd = nft_open(error);
-    return *ret_fd < 0 ? *ret_fd : nft_read_table(*ret_fd, *ret_family, *ret_name, NULL, error);
+    return *ret_fd < 0 ? *ret_fd : nft_read_table(*ret_fd, ret->family, ret->name, NULL, error);
 }
 
 static int table_undo(const char *argument, struct error *error)
 {
+    uint8_t bytes[512] __attribute__((aligned(8)));
     _cleanup_close_ int fd = -1;
-    uint8_t family;
-    const char *name;
-    int r = table_look(argument, &fd, &family, &name, error);
+    struct nft_batch batch;
+    struct table table;
+    int r = table_look(argument, &fd, &table, error);
 
-    return r == 1 ? table_delete(fd, family, name, error) : r;
+    if (r != 1)
+        return r;
+    nft_batch_begin(&batch, bytes, sizeof(bytes));
+    nft_drop_table(&batch, table.family, table.name);
+    nft_batch_end(&batch);
+    return nft_commit(fd, &batch, error);
 }
 
 static int table_is_done(const char *argument, struct error *error)
 {
     _cleanup_close_ int fd = -1;
-    uint8_t family;
-    const char *name;
-    int r = table_look(argument, &fd, &family, &name, error);
+    struct table table;
+    int r = table_look(argument, &fd, &table, error);
 
     return r < 0 ? r : !r;
 }
@@ -143,20 +135,17 @@ static int on_table(const struct nlmsghdr *message, void *context)
     const struct nfgenmsg *general = nlmsg_data(message);
     struct nlattr *attributes[NFTA_TABLE_MAX + 1];
     struct strays *strays = context;
-    const char *family, *name;
+    const char *name;
 
     if (nlmsg_parse((struct nlmsghdr *)message, sizeof(*general), attributes, NFTA_TABLE_MAX, NULL) < 0 ||
         !attributes[NFTA_TABLE_NAME])
         return -EPROTO;
     name = nla_get_string(attributes[NFTA_TABLE_NAME]);
-    family = general->nfgen_family == NFPROTO_INET     ? "inet"
-             : general->nfgen_family == NFPROTO_NETDEV ? "netdev"
-                                                       : NULL;
-    if (!family || strncmp(name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) != 0 ||
-        strays->count == STRAYS_MAX)
-        return 0;
-    snprintf(strays->undos[strays->count++].argument, sizeof(strays->undos->argument), "%s %.80s", family,
-             name);
+    for (size_t i = 0; i < NFT_FAMILIES && strays->count < STRAYS_MAX; i++)
+        if (general->nfgen_family == nft_families[i].number &&
+            strncmp(name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) == 0)
+            snprintf(strays->undos[strays->count++].argument, sizeof(strays->undos->argument), "%s %.80s",
+                     nft_families[i].name, name);
     return 0;
 }
 
