@@ -12,30 +12,38 @@
 
 #define SAMPLES_LATE_USEC (2 * USEC_PER_SEC) /* samples come in batches of a second */
 
+/** struct objective - @probe NULL, @limit 0 for the kinds that have none */
 struct objective {
     const char *name, *kind, *probe;
-    int64_t within_sec, within_msec, at_most_percent;
+    int64_t limit;
 };
 
+/**
+ * struct objective_kind - what it takes besides name and kind, and how it is judged
+ * @look: one observer's view of the probe: measured into @measured, a miss into @one; @is_by_clocks: against
+ * other hosts' clocks; or
+ * @judge: all of the run
+ */
 struct objective_kind {
     const char *name;
-    const struct field *fields;
-    void (*judge)(const struct run *run, const struct objective *objective, struct objective_result *result);
+    void (*look)(const struct objective *objective, const struct recovery *recovery, json_t *measured,
+                 struct judgement *one);
+    bool is_by_clocks;
+    void (*judge)(const struct run *run, const struct objective *objective, json_t *measured,
+                  struct judgement *ret);
+    const char *limit_key;
+    int64_t limit_min, limit_max;
 };
 
-static void weigh(struct objective_result *result, enum verdict verdict, const char *format, ...)
-    _printf_(3, 4);
-
-/* The heaviest verdict's words stay. */
-static void weigh(struct objective_result *result, enum verdict verdict, const char *format, ...)
+void judge(struct judgement *judgement, enum verdict verdict, const char *format, ...)
 {
     va_list arguments;
 
-    if (verdict <= result->verdict)
+    if (verdict <= judgement->verdict)
         return;
-    result->verdict = verdict;
+    judgement->verdict = verdict;
     va_start(arguments, format);
-    vsnprintf(result->why, sizeof(result->why), format, arguments);
+    vsnprintf(judgement->why, sizeof(judgement->why), format, arguments);
     va_end(arguments);
 }
 
@@ -78,11 +86,11 @@ static int64_t longest_gap(const struct run *run, const struct run_endpoint *end
 /* Bound of an interval between the hosts that armed and the observer; -1 = no clock is known. */
 static int64_t clock_bound(const struct run *run, const struct run_endpoint *endpoint)
 {
-    const struct run_host *observer = run_host((struct run *)run, endpoint->from), *host;
+    const struct run_host *observer = run_host(run, endpoint->from), *host;
     int64_t bound_usec = 0;
 
     for (size_t i = 0; i < run->n_faults; i++) {
-        host = run_host((struct run *)run, run->faults[i].host);
+        host = run_host(run, run->faults[i].host);
         if (!run->faults[i].step || !host || !host->is_pinned || host == observer)
             continue;
         if (!host->has_clock || !observer->has_clock)
@@ -95,122 +103,94 @@ static int64_t clock_bound(const struct run *run, const struct run_endpoint *end
 
 /* Why not to believe what an endpoint's samples say. */
 static void doubt_samples(const struct run *run, const struct run_endpoint *endpoint,
-                          const struct recovery *recovery, struct objective_result *result)
+                          const struct recovery *recovery, struct judgement *ret)
 {
     int64_t gap_usec = longest_gap(run, endpoint);
-    const struct run_host *observer = run_host((struct run *)run, endpoint->from);
+    const struct run_host *observer = run_host(run, endpoint->from);
 
     if (!endpoint->n_samples || gap_usec > 3 * endpoint->probe.interval_msec * USEC_PER_MSEC)
-        weigh(result, VERDICT_UNKNOWN, "%s has no samples of %s for %.1f s", endpoint->from,
+        judge(ret, VERDICT_UNKNOWN, "%s has no samples of %s for %.1f s", endpoint->from,
               endpoint->probe.name, (double)gap_usec / USEC_PER_SEC);
     if (!recovery->was_healthy_at_t0)
-        weigh(result, VERDICT_UNKNOWN, "%s was not healthy before the fault, seen from %s",
-              endpoint->probe.name, endpoint->from);
+        judge(ret, VERDICT_UNKNOWN, "%s was not healthy before the fault, seen from %s", endpoint->probe.name,
+              endpoint->from);
     if (!observer->is_head_fresh)
-        weigh(result, VERDICT_UNKNOWN, "no fresh word from %s after the end", endpoint->from);
+        judge(ret, VERDICT_UNKNOWN, "no fresh word from %s after the end", endpoint->from);
 }
 
-static void doubt_clocks(const struct run *run, const struct run_endpoint *endpoint,
-                         struct objective_result *result)
+static void doubt_clocks(const struct run *run, const struct run_endpoint *endpoint, struct judgement *ret)
 {
     int64_t bound_usec = clock_bound(run, endpoint);
 
     if (bound_usec < 0)
-        weigh(result, VERDICT_UNKNOWN, "the clock of %s or of a host with a fault is not known",
-              endpoint->from);
+        judge(ret, VERDICT_UNKNOWN, "the clock of %s or of a host with a fault is not known", endpoint->from);
     else if (bound_usec > endpoint->probe.interval_msec * USEC_PER_MSEC)
-        weigh(result, VERDICT_UNKNOWN, "clocks are known to %.0f ms only, more than the probe's interval",
+        judge(ret, VERDICT_UNKNOWN, "clocks are known to %.0f ms only, more than the probe's interval",
               (double)bound_usec / USEC_PER_MSEC);
 }
 
-/* Worst of what the observers saw; `never` (-1) counts as worse than any number. */
-static void measure_worst(struct objective_result *result, int64_t msec)
+/* Of several observers the worst is the measure; `never` (-1) counts as worse than any number. */
+static void look_time(const struct objective *objective, int64_t msec, json_t *measured,
+                      struct judgement *one, const char *never, const char *after)
 {
-    const json_t *is = json_object_get(result->measured, "within_ms");
+    const json_t *worst = json_object_get(measured, "within_ms");
 
-    if (is && (json_is_null(is) || (msec >= 0 && msec <= json_integer_value(is))))
-        return;
-    json_object_set_new(result->measured, "within_ms", msec < 0 ? json_null() : json_integer(msec));
-}
-
-/* One observer's view of one kind of objective: measured into @result, a miss into @one. */
-typedef void judge_view(const struct objective *objective, const struct recovery *recovery,
-                        struct objective_result *result, struct objective_result *one);
-
-static void view_recover(const struct objective *objective, const struct recovery *recovery,
-                         struct objective_result *result, struct objective_result *one)
-{
-    int64_t msec = recovery_recover_msec(recovery);
-
-    measure_worst(result, msec);
+    if (!worst || msec < 0 || (json_is_integer(worst) && msec > json_integer_value(worst)))
+        json_object_set_new(measured, "within_ms", msec < 0 ? json_null() : json_integer(msec));
     if (msec < 0)
-        weigh(one, VERDICT_MISSED, "not healthy again");
-    else if (msec > objective->within_sec * 1000)
-        weigh(one, VERDICT_MISSED, "healthy again after %.1f s", (double)msec / 1000);
+        judge(one, VERDICT_MISSED, "%s", never);
+    else if (msec > objective->limit * 1000)
+        judge(one, VERDICT_MISSED, "%s after %.1f s", after, (double)msec / 1000);
 }
 
-static void view_detect(const struct objective *objective, const struct recovery *recovery,
-                        struct objective_result *result, struct objective_result *one)
+static void look_recover(const struct objective *objective, const struct recovery *recovery, json_t *measured,
+                         struct judgement *one)
 {
-    int64_t msec = recovery_detect_msec(recovery);
-
-    measure_worst(result, msec);
-    if (msec < 0)
-        weigh(one, VERDICT_MISSED, "never declared unhealthy");
-    else if (msec > objective->within_sec * 1000)
-        weigh(one, VERDICT_MISSED, "declared unhealthy after %.1f s", (double)msec / 1000);
+    look_time(objective, recovery_recover_msec(recovery), measured, one, "not healthy again",
+              "healthy again");
 }
 
-static void view_lost(const struct objective *objective, const struct recovery *recovery,
-                      struct objective_result *result, struct objective_result *one)
+static void look_detect(const struct objective *objective, const struct recovery *recovery, json_t *measured,
+                        struct judgement *one)
+{
+    look_time(objective, recovery_detect_msec(recovery), measured, one, "never declared unhealthy",
+              "declared unhealthy");
+}
+
+static void look_lost(const struct objective *objective, const struct recovery *recovery, json_t *measured,
+                      struct judgement *one)
 {
     double percent = recovery->requests ? 100.0 * (double)recovery->lost / (double)recovery->requests : 0;
 
-    if (percent >= json_real_value(json_object_get(result->measured, "percent")))
-        json_object_set_new(result->measured, "percent", json_real(percent));
-    if (percent > (double)objective->at_most_percent)
-        weigh(one, VERDICT_MISSED, "%.1f %% of the requests were lost", percent);
+    if (percent >= json_real_value(json_object_get(measured, "percent")))
+        json_object_set_new(measured, "percent", json_real(percent));
+    if (percent > (double)objective->limit)
+        judge(one, VERDICT_MISSED, "%.1f %% of the requests were lost", percent);
 }
 
 /* What is in doubt can't be missed, but one observer's doubt does not hide another's miss. */
-static void judge_views(const struct run *run, const struct objective *objective, judge_view *view,
-                        bool is_interval, struct objective_result *result)
+static void judge_views(const struct run *run, const struct objective_kind *kind,
+                        const struct objective *objective, json_t *measured, struct judgement *ret)
 {
     struct recovery recovery;
 
     for (size_t i = 0; i < run->n_endpoints; i++) {
         const struct run_endpoint *endpoint = &run->endpoints[i];
-        struct objective_result one = {}, doubt = {};
+        struct judgement one = {}, doubt = {};
 
         if (strcmp(endpoint->probe.name, objective->probe) || endpoint_recovery(run, endpoint, &recovery) < 0)
             continue;
         doubt_samples(run, endpoint, &recovery, &doubt);
-        if (is_interval && recovery.lost)
+        if (kind->is_by_clocks && recovery.lost)
             doubt_clocks(run, endpoint, &doubt);
-        view(objective, &recovery, result, &one);
+        kind->look(objective, &recovery, measured, &one);
         if (doubt.verdict != VERDICT_MET)
-            weigh(result, doubt.verdict, "%s", doubt.why);
+            judge(ret, doubt.verdict, "%s", doubt.why);
         else
-            weigh(result, one.verdict, "%s, seen from %s", one.why, endpoint->from);
+            judge(ret, one.verdict, "%s, seen from %s", one.why, endpoint->from);
     }
-}
-
-static void judge_recover(const struct run *run, const struct objective *objective,
-                          struct objective_result *result)
-{
-    judge_views(run, objective, view_recover, true, result);
-}
-
-static void judge_detect(const struct run *run, const struct objective *objective,
-                         struct objective_result *result)
-{
-    judge_views(run, objective, view_detect, true, result);
-}
-
-static void judge_lost(const struct run *run, const struct objective *objective,
-                       struct objective_result *result)
-{
-    judge_views(run, objective, view_lost, false, result);
+    if (!json_object_size(measured))
+        judge(ret, VERDICT_UNKNOWN, "%s was not watched", objective->probe);
 }
 
 static bool balancer_was_seen(const struct run *run)
@@ -218,41 +198,30 @@ static bool balancer_was_seen(const struct run *run)
     return run->balancer_seen_usec && run->balancer_seen_usec + RUN_PROOF_USEC >= run->finishing_usec;
 }
 
-static void judge_replacements(const struct run *run, const struct objective *objective,
-                               struct objective_result *result)
+static void judge_replacements(const struct run *run, const struct objective *objective, json_t *measured,
+                               struct judgement *ret)
 {
-    size_t n_started = 0, n_served = 0, n_unready = 0;
+    size_t n_started, n_served, n_unready = 0;
 
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        const struct run_host *host = &run->hosts[i];
-
-        n_started += host->is_replacement;
-        n_served += run_host_replaced(run, host);
-        n_unready += host->is_replacement && host->is_unready;
-    }
-    json_object_set_new(result->measured, "started", json_integer((json_int_t)n_started));
-    json_object_set_new(result->measured, "in_service", json_integer((json_int_t)n_served));
+    n_started = run_count_replacements(run, &n_served);
+    for (size_t i = 0; i < run->n_hosts; i++)
+        n_unready += run->hosts[i].is_replacement && run->hosts[i].is_unready;
+    json_object_set_new(measured, "started", json_integer((json_int_t)n_started));
+    json_object_set_new(measured, "in_service", json_integer((json_int_t)n_served));
     if (!n_started)
-        weigh(result, VERDICT_UNKNOWN, "no replacement started");
+        judge(ret, VERDICT_UNKNOWN, "no replacement started");
     else if (!balancer_was_seen(run))
-        weigh(result, VERDICT_UNKNOWN, "no balancer said what it has in service");
+        judge(ret, VERDICT_UNKNOWN, "no balancer said what it has in service");
     else if (n_started - n_served > n_unready)
-        weigh(result, VERDICT_MISSED, "%zu of %zu replacements came into service", n_served, n_started);
+        judge(ret, VERDICT_MISSED, "%zu of %zu replacements came into service", n_served, n_started);
     if (n_unready)
-        weigh(result, VERDICT_UNKNOWN, "%zu of %zu replacements booted without waiting for their faults",
+        judge(ret, VERDICT_UNKNOWN, "%zu of %zu replacements booted without waiting for their faults",
               n_unready, n_started);
 }
 
-/* A miss can be forged as well as a success. */
-static bool is_suspect(const struct run *run, const char *id)
-{
-    const struct run_host *host = run_host((struct run *)run, id);
-
-    return host && host->is_suspect;
-}
-
-static void judge_rollback(const struct run *run, const struct objective *objective,
-                           struct objective_result *result)
+/* A suspect's miss can be forged as well as its success. */
+static void judge_rollback(const struct run *run, const struct objective *objective, json_t *measured,
+                           struct judgement *ret)
 {
     double worst = 0;
     size_t n = 0;
@@ -263,81 +232,68 @@ static void judge_rollback(const struct run *run, const struct objective *object
         if (!fault->step || fault->state == RUN_FAULT_ENDED || fault->state == RUN_FAULT_REFUSED)
             continue;
         n++;
-        if (is_suspect(run, fault->host))
-            weigh(result, VERDICT_UNKNOWN, "what %s says may be forged", fault->host);
+        if (run_host(run, fault->host)->is_suspect)
+            judge(ret, VERDICT_UNKNOWN, "what %s says may be forged", fault->host);
         else if (fault->is_left_behind)
-            weigh(result, VERDICT_MISSED, "%s was not reverted on %s: %s", fault->step->fault, fault->host,
+            judge(ret, VERDICT_MISSED, "%s was not reverted on %s: %s", fault->step->fault, fault->host,
                   fault->reason);
         else if (!fault->has_revert_error)
-            weigh(result, VERDICT_UNKNOWN, "no proof that %s was reverted on %s", fault->step->fault,
+            judge(ret, VERDICT_UNKNOWN, "no proof that %s was reverted on %s", fault->step->fault,
                   fault->host);
-        else if (fault->revert_error_msec > (double)objective->within_msec)
-            weigh(result, VERDICT_MISSED, "%s was reverted %.0f ms late on %s", fault->step->fault,
+        else if (fault->revert_error_msec > (double)objective->limit)
+            judge(ret, VERDICT_MISSED, "%s was reverted %.0f ms late on %s", fault->step->fault,
                   fault->revert_error_msec, fault->host);
         if (fault->has_revert_error && fault->revert_error_msec > worst)
             worst = fault->revert_error_msec;
     }
-    json_object_set_new(result->measured, "within_ms", n ? json_real(worst) : json_null());
+    json_object_set_new(measured, "within_ms", n ? json_real(worst) : json_null());
     if (!n)
-        weigh(result, VERDICT_UNKNOWN, "nothing was there to roll back");
+        judge(ret, VERDICT_UNKNOWN, "nothing was there to roll back");
 }
 
-#define OBJECTIVE_FIELD(key, type, member, is_required, min, max)                                            \
-    {                                                                                                        \
-        key, type, offsetof(struct objective, member), is_required, min, max                                 \
-    }
-#define OBJECTIVE_COMMON                                                                                     \
-    OBJECTIVE_FIELD("name", FIELD_STRING, name, true, 1, 200),                                               \
-        OBJECTIVE_FIELD("kind", FIELD_NAME, kind, true, 0, 0)
-
-static const struct field time_fields[] = {
-    OBJECTIVE_COMMON,
-    OBJECTIVE_FIELD("probe", FIELD_NAME, probe, true, 0, 0),
-    OBJECTIVE_FIELD("within_s", FIELD_INTEGER, within_sec, true, 1, 86400),
-    {0},
-};
-static const struct field lost_fields[] = {
-    OBJECTIVE_COMMON,
-    OBJECTIVE_FIELD("probe", FIELD_NAME, probe, true, 0, 0),
-    OBJECTIVE_FIELD("at_most_percent", FIELD_INTEGER, at_most_percent, true, 0, 100),
-    {0},
-};
-static const struct field replacements_fields[] = {OBJECTIVE_COMMON, {0}};
-static const struct field rollback_fields[] = {
-    OBJECTIVE_COMMON,
-    OBJECTIVE_FIELD("within_ms", FIELD_INTEGER, within_msec, true, 1, 3600000),
-    {0},
-};
-
 static const struct objective_kind kinds[] = {
-    {"recover", time_fields, judge_recover},
-    {"detect", time_fields, judge_detect},
-    {"lost", lost_fields, judge_lost},
-    {"replacements", replacements_fields, judge_replacements},
-    {"rollback", rollback_fields, judge_rollback},
+    {"recover", look_recover, true, NULL, "within_s", 1, 86400},
+    {"detect", look_detect, true, NULL, "within_s", 1, 86400},
+    {"lost", look_lost, false, NULL, "at_most_percent", 0, 100},
+    {"replacements", NULL, false, judge_replacements},
+    {"rollback", NULL, false, judge_rollback, "within_ms", 1, 3600000},
 };
 
-static const struct objective_kind *kind_of(const struct node *node)
+/* Return: 0, -EINVAL with the place */
+static int decode(const struct document *document, const struct node *node, struct objective *ret,
+                  const struct objective_kind **ret_kind, struct error *error)
 {
     const char *name = node_string(node, "kind");
+    const struct objective_kind *kind = NULL;
+    struct field fields[5] = {
+        {"name", FIELD_STRING, offsetof(struct objective, name), true, 1, 200},
+        {"kind", FIELD_NAME, offsetof(struct objective, kind), true},
+    };
+    size_t n = 2;
 
     for (size_t i = 0; name && i < ARRAY_SIZE(kinds); i++)
         if (!strcmp(kinds[i].name, name))
-            return &kinds[i];
-    return NULL;
+            kind = &kinds[i];
+    if (!kind)
+        return node_error(document, node_get(node, "kind") ?: node, error,
+                          "expected kind recover, detect, lost, replacements or rollback");
+    if (kind->look)
+        fields[n++] = (struct field){"probe", FIELD_NAME, offsetof(struct objective, probe), true};
+    if (kind->limit_key)
+        fields[n++] = (struct field){kind->limit_key, FIELD_INTEGER,  offsetof(struct objective, limit), true,
+                                     kind->limit_min, kind->limit_max};
+    *ret = (struct objective){};
+    *ret_kind = kind;
+    return node_decode(document, node, fields, ret, error);
 }
 
 int objective_check(const struct document *document, const struct node *node, const struct node *probes,
                     struct error *error)
 {
-    const struct objective_kind *kind = kind_of(node);
-    struct objective objective = {};
-    int r;
+    const struct objective_kind *kind;
+    struct objective objective;
+    int r = decode(document, node, &objective, &kind, error);
 
-    if (!kind)
-        return node_error(document, node_get(node, "kind") ?: node, error,
-                          "expected kind recover, detect, lost, replacements or rollback");
-    r = node_decode(document, node, kind->fields, &objective, error);
     if (r < 0 || !objective.probe)
         return r;
     for (const struct node *probe = probes ? probes->first : NULL; probe; probe = probe->next)
@@ -346,25 +302,55 @@ int objective_check(const struct document *document, const struct node *node, co
     return node_error(document, node_get(node, "probe"), error, "there is no probe %s", objective.probe);
 }
 
-int objective_judge(const struct run *run, const struct node *node, struct objective_result *ret)
+json_t *objective_judge(const struct run *run, const struct node *node, struct judgement *ret)
 {
-    const struct objective_kind *kind = kind_of(node);
-    struct objective objective = {};
+    const struct objective_kind *kind;
+    struct objective objective;
+    json_t *measured = json_object();
 
-    *ret = (struct objective_result){.objective = node_to_json(node), .measured = json_object()};
-    if (!kind || node_decode(run->mandate->document, node, kind->fields, &objective, NULL) < 0) {
-        ret->name = ret->kind = "?";
-        weigh(ret, VERDICT_UNKNOWN, "this version does not know the objective");
-        return -EINVAL;
+    *ret = (struct judgement){};
+    if (decode(run->mandate->document, node, &objective, &kind, NULL) < 0) {
+        objective.name = objective.kind = "?";
+        judge(ret, VERDICT_UNKNOWN, "this version does not know the objective");
+    } else if (!run->t0_usec || run->state != RUN_DONE) {
+        judge(ret, VERDICT_UNKNOWN, "the run is %s", run_state_name(run->state));
+    } else if (kind->look) {
+        judge_views(run, kind, &objective, measured, ret);
+    } else {
+        kind->judge(run, &objective, measured, ret);
     }
-    ret->name = objective.name;
-    ret->kind = kind->name;
-    if (!run->t0_usec || run->state != RUN_DONE) {
-        weigh(ret, VERDICT_UNKNOWN, "the run is %s", run_state_name(run->state));
-        return 0;
-    }
-    kind->judge(run, &objective, ret);
-    if (objective.probe && !json_object_size(ret->measured))
-        weigh(ret, VERDICT_UNKNOWN, "%s was not watched", objective.probe);
-    return 0;
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "name", objective.name, "kind", objective.kind,
+                     "verdict", verdict_name(ret->verdict), "objective", node_to_json(node), "measured",
+                     measured, "why", json_words(ret->why));
+}
+
+/* Timed elements may end a little before the deadline; more than this is an outage that was shorter than
+ * signed. */
+#define FAULT_EARLY_MSEC 1000
+
+/* By the host's own words, or by when it was by the coordinator's clock. */
+static bool ended_early(const struct run *run, const struct run_fault *fault)
+{
+    return fault->is_interrupted || !strcmp(fault->ended_by, "halt") ||
+           fault->revert_error_msec < -FAULT_EARLY_MSEC ||
+           (fault->reverted_usec && run_corrected(run, fault->host, fault->reverted_usec) <
+                                        fault->deadline_usec - FAULT_EARLY_MSEC * USEC_PER_MSEC);
+}
+
+void fault_judge(const struct run *run, const struct run_fault *fault, struct judgement *ret)
+{
+    *ret = (struct judgement){};
+    if (run_host(run, fault->host)->is_suspect)
+        judge(ret, VERDICT_UNKNOWN,
+              "the host's events contradict each other: some were forged, withheld or lost");
+    else if (fault->state == RUN_FAULT_FAILED)
+        judge(ret, VERDICT_MISSED, "%s", fault->reason);
+    else if (fault->state == RUN_FAULT_REFUSED)
+        judge(ret, VERDICT_UNKNOWN, "%s", fault->reason);
+    else if (!fault->exercised_usec && fault->state != RUN_FAULT_ENDED)
+        judge(ret, VERDICT_UNKNOWN, "its effect was not shown");
+    else if (fault->state != RUN_FAULT_REVERTED && fault->state != RUN_FAULT_ENDED)
+        judge(ret, VERDICT_UNKNOWN, "there is no proof of its end");
+    else if (ended_early(run, fault))
+        judge(ret, VERDICT_UNKNOWN, "it ended early");
 }

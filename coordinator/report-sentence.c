@@ -1,30 +1,8 @@
 /* The first line of a report: what happened, what users noticed, what came back, and what it waited for. */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "run-state.h"
-
-struct sentence {
-    char *text;
-    size_t length, size;
-};
-
-static void add(struct sentence *sentence, const char *format, ...) _printf_(2, 3);
-
-static void add(struct sentence *sentence, const char *format, ...)
-{
-    va_list arguments;
-    int n;
-
-    va_start(arguments, format);
-    n = vsnprintf(sentence->text + sentence->length, sentence->size - sentence->length, format, arguments);
-    va_end(arguments);
-    if (n > 0)
-        sentence->length += (size_t)n;
-    if (sentence->length >= sentence->size)
-        sentence->length = sentence->size - 1;
-}
 
 /* How long the longest fault held, by its own host's clock; what was never shown to end counts to its
  * deadline. */
@@ -51,22 +29,21 @@ static size_t count_hosts(const struct run *run, const struct step *step)
     return n;
 }
 
-static void add_what(struct sentence *sentence, const struct run *run)
+static void add_what(FILE *out, const struct run *run)
 {
     const struct step *step = &run->mandate->steps[0];
     const char *zone = node_string(step->parameters, "zone");
     size_t n = count_hosts(run, step);
 
     if (!strcmp(step->fault, "zone.block") && zone)
-        add(sentence, "Zone %s was lost for %.1f s", zone, longest_sec(run));
+        fprintf(out, "Zone %s was lost for %.1f s", zone, longest_sec(run));
     else if (!strcmp(step->fault, "process.kill"))
-        add(sentence, "Processes were killed on %zu host%s", n, n == 1 ? "" : "s");
+        fprintf(out, "Processes were killed on %zu host%s", n, n == 1 ? "" : "s");
     else
-        add(sentence, "%s held on %zu host%s for %.1f s", step->fault, n, n == 1 ? "" : "s",
-            longest_sec(run));
+        fprintf(out, "%s held on %zu host%s for %.1f s", step->fault, n, n == 1 ? "" : "s", longest_sec(run));
     if (run->mandate->n_steps > 1)
-        add(sentence, " (and %zu more step%s)", run->mandate->n_steps - 1,
-            run->mandate->n_steps == 2 ? "" : "s");
+        fprintf(out, " (and %zu more step%s)", run->mandate->n_steps - 1,
+                run->mandate->n_steps == 2 ? "" : "s");
 }
 
 static bool is_promised(const struct run *run, const char *probe)
@@ -92,7 +69,7 @@ static bool is_users(const struct run *run, const struct run_endpoint *endpoint)
 }
 
 /* Of several the one that was hit hardest speaks for all. */
-static void add_users(struct sentence *sentence, const struct run *run)
+static void add_users(FILE *out, const struct run *run)
 {
     double failed_sec = 0;
     int64_t recover_msec = 0;
@@ -117,65 +94,60 @@ static void add_users(struct sentence *sentence, const struct run *run)
     if (!n)
         return;
     if (failed_sec > 0)
-        add(sentence, ", users noticed %.1f s of failures", failed_sec);
+        fprintf(out, ", users noticed %.1f s of failures", failed_sec);
     else
-        add(sentence, ", users noticed nothing");
+        fprintf(out, ", users noticed nothing");
     if (recover_msec > 0)
-        add(sentence, ", service recovered after %.1f s", (double)recover_msec / 1000);
+        fprintf(out, ", service recovered after %.1f s", (double)recover_msec / 1000);
     else if (recover_msec < 0)
-        add(sentence, ", service did not recover");
+        fprintf(out, ", service did not recover");
 }
 
-static void add_waiting(struct sentence *sentence, const struct run *run)
+static void add_replacements(FILE *out, const struct run *run)
 {
-    json_t *waiting = report_waiting(run, NULL), *item;
-    size_t i;
+    size_t n_served, n_started = run_count_replacements(run, &n_served), i;
+    json_t *waiting, *item;
 
+    if (n_started && n_served == n_started)
+        fprintf(out, ", %zu of %zu replacements came into service", n_served, n_started);
+    if (n_served == n_started)
+        return;
+    fprintf(out, ", %zu replacement%s started, %zu in service", n_started, n_started == 1 ? "" : "s",
+            n_served);
+    waiting = report_waiting(run, NULL);
     json_array_foreach(waiting, i, item)
-        add(sentence, "%s%s", i ? ", " : ", waiting for ", json_string_value(item));
+        fprintf(out, "%s%s", i ? ", " : ", waiting for ", json_string_value(item));
     json_decref(waiting);
 }
 
-static void add_replacements(struct sentence *sentence, const struct run *run)
+char *report_sentence(const struct run *run, const struct judgement *judgement)
 {
-    size_t n_started = 0, n_served = 0;
+    char *text = NULL;
+    size_t length, clauses;
+    FILE *out = open_memstream(&text, &length);
 
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        n_started += run->hosts[i].is_replacement;
-        n_served += run_host_replaced(run, &run->hosts[i]);
-    }
-    if (!n_started)
-        return;
-    if (n_served == n_started) {
-        add(sentence, ", %zu of %zu replacements came into service", n_served, n_started);
-        return;
-    }
-    add(sentence, ", %zu replacement%s started, %zu in service", n_started, n_started == 1 ? "" : "s",
-        n_served);
-    add_waiting(sentence, run);
-}
-
-void report_sentence(const struct run *run, enum verdict verdict, const char *doubt, char ret[600])
-{
-    struct sentence sentence = {ret, 0, 600};
-    size_t clauses;
-
+    if (!out)
+        return NULL;
     if (!run->t0_usec)
-        add(&sentence, "Nothing was rehearsed");
+        fprintf(out, "Nothing was rehearsed");
     else if (run->state != RUN_DONE)
-        add(&sentence, "%s did not run to its end", run->mandate->experiment);
+        fprintf(out, "%s did not run to its end", run->mandate->experiment);
     else
-        add_what(&sentence, run);
-    clauses = sentence.length;
+        add_what(out, run);
+    fflush(out);
+    clauses = length;
     if (run->state == RUN_DONE) {
-        add_users(&sentence, run);
-        add_replacements(&sentence, run);
-        if (ret[clauses] == ',')
-            ret[clauses] = ':';
+        add_users(out, run);
+        add_replacements(out, run);
+        if (judgement->verdict != VERDICT_MET)
+            fprintf(out, ". %s: %s", judgement->verdict == VERDICT_MISSED ? "Missed" : "Not sure",
+                    judgement->why);
     } else {
-        add(&sentence, ": the run %s%s", run->state == RUN_HALTED ? "was " : "failed: ", run->reason);
+        fprintf(out, ": the run %s%s", run->state == RUN_HALTED ? "was " : "failed: ", run->reason);
     }
-    if (run->state == RUN_DONE && verdict != VERDICT_MET)
-        add(&sentence, ". %s: %s", verdict == VERDICT_MISSED ? "Missed" : "Not sure", doubt);
-    add(&sentence, ".");
+    fprintf(out, ".");
+    fclose(out);
+    if (text[clauses] == ',')
+        text[clauses] = ':'; /* the first of them */
+    return text;
 }

@@ -1,6 +1,5 @@
 /* The report of a run, `grivet.report/1`: facts first, then what they mean. Times are as reported; clocks[]
  * says how far to trust them. */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,60 +15,39 @@ static json_t *msec_or_null(int64_t msec)
     return msec < 0 ? json_null() : json_integer(msec);
 }
 
-static json_t *text_or_null(const char *text)
-{
-    return *text ? json_string(text) : json_null();
-}
-
 /* What can't be undone ends as it was exercised. */
-static json_t *report_fault(const struct run_fault *fault, enum verdict verdict, const char *why)
+static json_t *report_fault(const struct run_fault *fault, const struct judgement *judgement)
 {
     bool is_irreversible = fault->state == RUN_FAULT_ENDED;
     const char *rollback = is_irreversible                      ? "not_applicable"
                            : fault->state == RUN_FAULT_REVERTED ? "proved"
                                                                 : "unproved";
 
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:s, s:s}", "host",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s?, s:b, s:O?, s:s, s:o}", "host",
                      fault->host, "fault", fault->step->fault, "step", fault->step->name, "state",
                      run_fault_state_name(is_irreversible ? RUN_FAULT_EXERCISED : fault->state), "rollback",
                      rollback, "armed_at", time_or_null(fault->armed_usec), "exercised_at",
                      time_or_null(fault->exercised_usec), "deadline", json_time(fault->deadline_usec),
                      "reverted_at", time_or_null(fault->reverted_usec), "revert_error_ms",
                      fault->has_revert_error ? json_real(fault->revert_error_msec) : json_null(), "ended_by",
-                     text_or_null(fault->ended_by), "is_interfered", fault->is_interfered, "effect",
-                     fault->effect ? json_deep_copy(fault->effect) : json_null(), "verdict",
-                     verdict_name(verdict), "why", why);
+                     *fault->ended_by ? fault->ended_by : NULL, "is_interfered", fault->is_interfered,
+                     "effect", fault->effect, "verdict", verdict_name(judgement->verdict), "why",
+                     json_words(judgement->why));
 }
 
-static void heavier(enum verdict *verdict, char doubt[200], enum verdict one, const char *format, ...)
-    _printf_(4, 5);
-
-static void heavier(enum verdict *verdict, char doubt[200], enum verdict one, const char *format, ...)
-{
-    va_list arguments;
-
-    if (one <= *verdict)
-        return;
-    *verdict = one;
-    va_start(arguments, format);
-    vsnprintf(doubt, 200, format, arguments);
-    va_end(arguments);
-}
-
-static json_t *report_faults(const struct run *run, enum verdict *verdict, char doubt[200])
+static json_t *report_faults(const struct run *run, struct judgement *whole)
 {
     json_t *list = json_array();
-    char why[200];
+    struct judgement one;
 
     for (size_t i = 0; i < run->n_faults; i++) {
         const struct run_fault *fault = &run->faults[i];
-        enum verdict one;
 
         if (!fault->step)
             continue;
-        one = fault_verdict(run, fault, why);
-        json_array_append_new(list, report_fault(fault, one, why));
-        heavier(verdict, doubt, one, "%s on %s: %s", fault->step->fault, fault->host, why);
+        fault_judge(run, fault, &one);
+        json_array_append_new(list, report_fault(fault, &one));
+        judge(whole, one.verdict, "%s on %s: %s", fault->step->fault, fault->host, one.why);
     }
     return list;
 }
@@ -216,24 +194,20 @@ static json_t *report_replacements(const struct run *run)
     return list;
 }
 
-static json_t *report_objectives(const struct run *run, enum verdict *verdict, char doubt[200])
+static json_t *report_objectives(const struct run *run, struct judgement *whole)
 {
+    const struct node *objectives = run->mandate->objectives;
     json_t *list = json_array();
-    struct objective_result result;
+    struct judgement one;
 
-    for (const struct node *node = run->mandate->objectives ? run->mandate->objectives->first : NULL; node;
-         node = node->next) {
-        objective_judge(run, node, &result);
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:s, s:o, s:o, s:s}", "name", result.name, "kind",
-                                        result.kind, "verdict", verdict_name(result.verdict), "objective",
-                                        result.objective, "measured", result.measured, "why", result.why));
-        heavier(verdict, doubt, result.verdict, "%s: %s", result.name, result.why);
+    for (const struct node *node = objectives ? objectives->first : NULL; node; node = node->next) {
+        json_array_append_new(list, objective_judge(run, node, &one));
+        judge(whole, one.verdict, "%s: %s", node_string(node, "name"), one.why);
     }
     return list;
 }
 
-static json_t *report_clocks(const struct run *run, enum verdict *verdict, char doubt[200])
+static json_t *report_clocks(const struct run *run, struct judgement *whole)
 {
     json_t *list = json_array();
 
@@ -241,13 +215,12 @@ static json_t *report_clocks(const struct run *run, enum verdict *verdict, char 
         const struct run_host *host = &run->hosts[i];
 
         json_array_append_new(
-            list,
-            json_pack("{s:s, s:o, s:o, s:b, s:b}", "host", host->id, "offset_usec",
-                      host->has_clock ? json_integer(host->clock_offset_usec) : json_null(), "bound_usec",
-                      host->has_clock ? json_integer(host->clock_bound_usec) : json_null(), "has_fresh_head",
-                      host->is_head_fresh, "is_suspect", host->is_suspect));
+            list, json_pack("{s:s, s:o?, s:o?, s:b, s:b}", "host", host->id, "offset_usec",
+                            host->has_clock ? json_integer(host->clock_offset_usec) : NULL, "bound_usec",
+                            host->has_clock ? json_integer(host->clock_bound_usec) : NULL, "has_fresh_head",
+                            host->is_head_fresh, "is_suspect", host->is_suspect));
         if (run->state == RUN_DONE && !host->is_head_fresh)
-            heavier(verdict, doubt, VERDICT_UNKNOWN, "no fresh word from %s after the end", host->id);
+            judge(whole, VERDICT_UNKNOWN, "no fresh word from %s after the end", host->id);
     }
     return list;
 }
@@ -259,34 +232,34 @@ static json_t *report_refused(const struct run *run)
 
     for (size_t i = 0; i < run->n_hosts && !run->t0_usec; i++)
         if (run->hosts[i].has_answered && !run->hosts[i].is_accepted)
-            json_array_append_new(
-                list, json_pack("{s:s, s:s}", "host", run->hosts[i].id, "reason", run->hosts[i].reason));
+            json_array_append_new(list, json_pack("{s:s, s:o}", "host", run->hosts[i].id, "reason",
+                                                  json_words(run->hosts[i].reason)));
     return list;
 }
 
 json_t *report_build(struct run *run)
 {
-    enum verdict verdict = VERDICT_MET;
-    char doubt[200] = "", sentence[600];
-    json_t *faults = report_faults(run, &verdict, doubt);
-    json_t *objectives = report_objectives(run, &verdict, doubt);
-    json_t *clocks = report_clocks(run, &verdict, doubt);
+    struct judgement whole = {};
+    json_t *faults = report_faults(run, &whole);
+    json_t *objectives = report_objectives(run, &whole);
+    json_t *clocks = report_clocks(run, &whole);
+    _cleanup_free_ char *sentence = NULL;
 
     if (run->state != RUN_DONE)
-        heavier(&verdict, doubt, VERDICT_UNKNOWN, "%s", run->reason);
-    run->verdict = verdict;
+        judge(&whole, VERDICT_UNKNOWN, "%s", run->reason);
+    run->verdict = whole.verdict;
     if (!*run->reason)
-        snprintf(run->reason, sizeof(run->reason), "%s", doubt);
-    report_sentence(run, verdict, doubt, sentence);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-                     "schema", "grivet.report/1", "verdict", verdict_name(verdict), "sentence", sentence,
-                     "run", run->id, "experiment", run->mandate->experiment, "mandate", run->mandate->hash,
-                     "state", run_state_name(run->state), "t0", time_or_null(run->t0_usec), "start_skew_ms",
-                     run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
-                     "faults", faults, "endpoints", report_endpoints(run), "balancer", report_balancer(run),
-                     "budgets", run->budgets ? json_incref(run->budgets) : json_array(), "replacements",
-                     report_replacements(run), "objectives", objectives, "clocks", clocks, "refused",
-                     report_refused(run));
+        snprintf(run->reason, sizeof(run->reason), "%s", whole.why);
+    sentence = report_sentence(run, &whole);
+    return json_pack(
+        "{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
+        "grivet.report/1", "verdict", verdict_name(whole.verdict), "sentence",
+        json_words(sentence ? sentence : ""), "run", run->id, "experiment", run->mandate->experiment,
+        "mandate", run->mandate->hash, "state", run_state_name(run->state), "t0", time_or_null(run->t0_usec),
+        "start_skew_ms", run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
+        "faults", faults, "endpoints", report_endpoints(run), "balancer", report_balancer(run), "budgets",
+        run->budgets ? json_incref(run->budgets) : json_array(), "replacements", report_replacements(run),
+        "objectives", objectives, "clocks", clocks, "refused", report_refused(run));
 }
 
 json_t *report_status(const struct run *run)

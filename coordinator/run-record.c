@@ -10,16 +10,6 @@
 
 #define LOGGED_USEC (3 * USEC_PER_SEC)
 
-json_t *json_words(const char *text)
-{
-    size_t length = strlen(text);
-    json_t *value = json_string(text);
-
-    for (size_t cut = 1; !value && cut < 4 && cut <= length; cut++)
-        value = json_stringn(text, length - cut);
-    return value ? value : json_string("(not UTF-8)");
-}
-
 /* From armed hosts that were pinned: the last one's moment, and how far the first was ahead. */
 static void take_t0(struct run *run)
 {

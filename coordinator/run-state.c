@@ -43,6 +43,16 @@ const char *verdict_name(enum verdict verdict)
     return verdict_names[verdict];
 }
 
+json_t *json_words(const char *text)
+{
+    size_t length = strlen(text);
+    json_t *value = json_string(text);
+
+    for (size_t cut = 1; !value && cut < 4 && cut <= length; cut++)
+        value = json_stringn(text, length - cut);
+    return value ? value : json_string("(not UTF-8)");
+}
+
 void *array_add(void *items, size_t *count, size_t size)
 {
     void *at, *grown;
@@ -224,4 +234,16 @@ bool run_host_replaced(const struct run *run, const struct run_host *host)
 
     return host->is_replacement && host->in_service_usec &&
            (!reverted_usec || host->in_service_usec < reverted_usec);
+}
+
+size_t run_count_replacements(const struct run *run, size_t *ret_served)
+{
+    size_t n_started = 0;
+
+    *ret_served = 0;
+    for (size_t i = 0; i < run->n_hosts; i++) {
+        n_started += run->hosts[i].is_replacement;
+        *ret_served += run_host_replaced(run, &run->hosts[i]);
+    }
+    return n_started;
 }

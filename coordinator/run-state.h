@@ -130,6 +130,8 @@ int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t n
 struct run *run_free(struct run *run);
 DEFINE_CLEANUP(struct run *, run_free)
 
+/** json_words() - a new JSON string with @text, which may have been cut inside a character */
+json_t *json_words(const char *text);
 /** array_add() - one more element of @size at the end of *@items, all zero; NULL when out of memory */
 void *array_add(void *items, size_t *count, size_t size);
 struct run_host *run_host(const struct run *run, const char *id);
@@ -149,6 +151,8 @@ int64_t run_reverted_usec(const struct run *run);
 /** run_host_replaced() - is a replacement that came into service while it was needed: before the last revert
  */
 bool run_host_replaced(const struct run *run, const struct run_host *host);
+/** run_count_replacements() - how many were started, and of those in service while they were needed */
+size_t run_count_replacements(const struct run *run, size_t *ret_served);
 
 /* run-events.c: from what was said to what is known */
 /** run_take_event() - of a host, or (@event->host NULL) as the run recorded it */
@@ -181,8 +185,6 @@ void run_see_log(struct run *run, const struct balancer_fact *fact);
  * host's
  * @answer, and recorded */
 void run_see_answer(struct run *run, const char *host, const struct node *root);
-/** json_words() - a new JSON string with @text, which may have been cut inside a character */
-json_t *json_words(const char *text);
 json_t *balancer_fact_json(const struct balancer_fact *fact);
 
 /* run-machine.c */
@@ -211,34 +213,37 @@ void run_store_event(struct run *run, int64_t at_usec, const char *kind, const c
 /** run_store_end() - make the report and keep it, with the last status and all lines */
 void run_store_end(struct run *run);
 
-/* objective.c, report.c */
-struct objective_result {
-    const char *name, *kind;
+/* objective.c */
+/** struct judgement - the heaviest verdict so far, and why it is not met */
+struct judgement {
     enum verdict verdict;
-    json_t *objective, *measured; /* owned */
     char why[200];
 };
+/** judge() - the heavier verdict and its words stay */
+void judge(struct judgement *judgement, enum verdict verdict, const char *format, ...) _printf_(3, 4);
 /** objective_check() - decode one objective of an experiment or mandate; @probes: its list of probes */
 int objective_check(const struct document *document, const struct node *node, const struct node *probes,
                     struct error *error);
-int objective_judge(const struct run *run, const struct node *node, struct objective_result *ret);
+/** objective_judge() - Return: as in the report, owned */
+json_t *objective_judge(const struct run *run, const struct node *node, struct judgement *ret);
+/** fault_judge() - was it what was signed: shown in its effect, as long as promised, and gone? */
+void fault_judge(const struct run *run, const struct run_fault *fault, struct judgement *ret);
 /** endpoint_recovery() - the endpoint's samples counted from t0, by the observer's clock. Return: -ENODATA
  * without t0 */
 int endpoint_recovery(const struct run *run, const struct run_endpoint *endpoint, struct recovery *ret);
 /** endpoint_t0() - t0 by the observer's clock */
 int64_t endpoint_t0(const struct run *run, const struct run_endpoint *endpoint);
-/** fault_verdict() - @why: why not met */
-enum verdict fault_verdict(const struct run *run, const struct run_fault *fault, char why[200]);
 
+/* report.c */
 /** report_build() - `grivet.report/1`, owned by the caller; sets run->verdict, and its
  * reason where there is none; NULL when out of memory */
 json_t *report_build(struct run *run);
-/** report_budgets() - what the coordinator's balancers may take by their settings */
-json_t *report_budgets(const struct balancer_budget *budgets, size_t count);
 /** report_status() - the run as it is now */
 json_t *report_status(const struct run *run);
-/** report_sentence() - the verdict in one sentence */
-void report_sentence(const struct run *run, enum verdict verdict, const char *doubt, char ret[600]);
+/** report_budgets() - what the coordinator's balancers may take by their settings */
+json_t *report_budgets(const struct balancer_budget *budgets, size_t count);
 /** report_waiting() - what the replacements that are not in service were waiting for: owned list of strings;
  * @host NULL = all of those */
 json_t *report_waiting(const struct run *run, const char *host);
+/** report_sentence() - the verdict in one sentence, owned by the caller */
+char *report_sentence(const struct run *run, const struct judgement *judgement);

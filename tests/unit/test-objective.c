@@ -17,14 +17,12 @@ static struct run *run;
 /* Judges the only objective, and drops the run. */
 static void check_verdict(const char *verdict, const char *why)
 {
-    struct objective_result result;
+    struct judgement result;
 
-    objective_judge(run, run->mandate->objectives->first, &result);
+    json_decref(objective_judge(run, run->mandate->objectives->first, &result));
     ck_assert_msg(!strcmp(verdict_name(result.verdict), verdict), "%s: %s", verdict_name(result.verdict),
                   result.why);
     ck_assert_msg(strstr(result.why, why) != NULL, "no \"%s\": %s", why, result.why);
-    json_decref(result.objective);
-    json_decref(result.measured);
     run = run_free(run);
 }
 

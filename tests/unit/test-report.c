@@ -159,23 +159,25 @@ START_TEST(test_no_objectives)
 }
 END_TEST
 
+static void check_judgement(const char *host, const char *verdict, const char *why)
+{
+    struct judgement said;
+
+    fault_judge(run, run_fault_of(run, host, "lose-az1"), &said);
+    ck_assert_str_eq(verdict_name(said.verdict), verdict);
+    ck_assert_str_eq(said.why, why);
+}
+
 static void check_fault(const char *kind, const char *body, const char *verdict, const char *why)
 {
-    char said[200];
-    struct run_fault *fault;
-
     run = fixture_start("[]");
     fixture_says(run, "a1", kind, "lose-az1", body, STEPS_AT + DURATION);
-    fault = run_fault_of(run, "a1", "lose-az1");
-    ck_assert_str_eq(verdict_name(fault_verdict(run, fault, said)), verdict);
-    ck_assert_str_eq(said, why);
+    check_judgement("a1", verdict, why);
     run = run_free(run);
 }
 
 START_TEST(test_fault_verdicts)
 {
-    char why[200];
-
     check_fault("fault.reverted", "{\"revert_error_ms\": 2, \"ended_by\": \"deadline\"}", "met", "");
     check_fault("fault.ended", "{}", "met", "");
     check_fault("fault.reverted", "{\"revert_error_ms\": 2, \"ended_by\": \"halt\"}", "unknown",
@@ -188,8 +190,7 @@ START_TEST(test_fault_verdicts)
     fixture_order(run, "a1", STEPS_AT);
     fixture_arm(run, "a1", STEPS_AT);
     fixture_revert(run, "a1", STEPS_AT + DURATION, 1);
-    ck_assert_str_eq(verdict_name(fault_verdict(run, &run->faults[0], why)), "unknown");
-    ck_assert_str_eq(why, "its effect was not shown");
+    check_judgement("a1", "unknown", "its effect was not shown");
     run = run_free(run);
 }
 END_TEST
@@ -197,17 +198,12 @@ END_TEST
 /* A host whose clock is ahead ends at its own deadline, which came too early by everybody else's. */
 START_TEST(test_ended_early_by_our_clock)
 {
-    char why[200];
-    struct run_fault *fault;
-
     run = fixture_start("[]");
     fixture_revert(run, "a1", STEPS_AT + DURATION + MSEC(2), 2);
-    fault = run_fault_of(run, "a1", "lose-az1");
     run_host(run, "a1")->clock_offset_usec = MSEC(900);
-    ck_assert_str_eq(verdict_name(fault_verdict(run, fault, why)), "met");
+    check_judgement("a1", "met", "");
     run_host(run, "a1")->clock_offset_usec = MSEC(1500);
-    ck_assert_str_eq(verdict_name(fault_verdict(run, fault, why)), "unknown");
-    ck_assert_str_eq(why, "it ended early");
+    check_judgement("a1", "unknown", "it ended early");
     run = run_free(run);
 }
 END_TEST
