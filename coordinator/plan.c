@@ -23,11 +23,6 @@ bool plan_labels_match(const json_t *labels, const struct node *wanted)
     return true;
 }
 
-const char *plan_label(const json_t *labels, const char *key)
-{
-    return json_string_value(json_object_get(labels, key)) ?: "";
-}
-
 struct choice {
     char hash[HASH_TEXT_MAX];
     const char *id;

@@ -14,8 +14,6 @@ struct candidate {
 /** plan_labels_match() - does @labels (an object) contain every key and value of map @wanted? NULL or empty
  * wants nothing */
 bool plan_labels_match(const json_t *labels, const struct node *wanted);
-/** plan_label() - the value of @key, "" for none */
-const char *plan_label(const json_t *labels, const char *key);
 
 /**
  * plan_build() - choose hosts, pin everything

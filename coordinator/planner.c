@@ -89,37 +89,25 @@ static bool plan_advance(struct waiting *waiting, int64_t now_usec)
     return true;
 }
 
-struct candidates {
-    struct candidate *items;
-    size_t count;
-};
-
-static int add_candidate(void *context, struct fleet_host *host)
-{
-    struct candidates *candidates = context;
-    struct candidate *candidate = array_add(&candidates->items, &candidates->count, sizeof(*candidate));
-
-    if (!candidate)
-        return -ENOMEM;
-    *candidate = (struct candidate){host->id, host->labels, fleet_is_in_contact(host)};
-    return 0;
-}
-
 /* The draft: the exact bytes that people will sign. */
 static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error *error)
 {
     struct coordinator *coordinator = plan->waiting.runs->coordinator;
-    struct candidates candidates = {};
+    struct candidate *candidates = NULL, *candidate = NULL;
+    const struct fleet_host *host;
+    size_t n = 0;
     _cleanup_free_ char *text = NULL;
     struct mandate *mandate;
     json_t *payload = NULL;
     int r;
 
-    r = fleet_each(coordinator, add_candidate, &candidates);
-    r = r < 0 ? error_oom(error)
-              : plan_build(plan->experiment, candidates.items, candidates.count, coordinator->config.zones,
-                           now_usec, &payload, error);
-    free(candidates.items);
+    for (size_t i = 0; (host = fleet_at(coordinator, i)); i++) {
+        candidate = array_add(&candidates, &n, sizeof(*candidate));
+        if (candidate)
+            *candidate = (struct candidate){host->id, host->labels, fleet_is_in_contact(host)};
+    }
+    r = plan_build(plan->experiment, candidates, n, coordinator->config.zones, now_usec, &payload, error);
+    free(candidates);
     if (r < 0)
         return r;
     text = json_dumps(payload, JSON_COMPACT);

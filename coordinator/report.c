@@ -117,15 +117,6 @@ static json_t *report_endpoints(const struct run *run)
     return list;
 }
 
-static json_t *report_balancer(const struct run *run)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < run->n_facts; i++)
-        json_array_append_new(list, balancer_fact_json(&run->facts[i]));
-    return list;
-}
-
 json_t *report_budgets(const struct balancer_budget *budgets, size_t count)
 {
     json_t *list = json_array();
@@ -257,7 +248,7 @@ json_t *report_build(struct run *run)
         json_words(sentence ? sentence : ""), "run", run->id, "experiment", run->mandate->experiment,
         "mandate", run->mandate->hash, "state", run_state_name(run->state), "t0", time_or_null(run->t0_usec),
         "start_skew_ms", run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
-        "faults", faults, "endpoints", report_endpoints(run), "balancer", report_balancer(run), "budgets",
+        "faults", faults, "endpoints", report_endpoints(run), "balancer", json_incref(run->facts), "budgets",
         run->budgets ? json_incref(run->budgets) : json_array(), "replacements", report_replacements(run),
         "objectives", objectives, "clocks", clocks, "refused", report_refused(run));
 }

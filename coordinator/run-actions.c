@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "plan.h"
 #include "runs.h"
 
 /* Signed, and queued for the host; takes over @payload. */
@@ -78,30 +77,19 @@ void run_nudge(struct run *run, const struct run_host *host)
     delivery_nudge(run->coordinator, host->id);
 }
 
-struct group_count {
-    const char *group;
-    size_t count;
-};
-
-static int count_group(void *context, struct fleet_host *host)
-{
-    struct group_count *count = context;
-
-    count->count += fleet_is_in_contact(host) && !strcmp(plan_label(host->labels, "group"), count->group);
-    return 0;
-}
-
 size_t run_group_size(const struct run *run, const char *group)
 {
-    struct group_count count = {group, 0};
+    const struct fleet_host *host;
+    size_t count = 0;
 
-    fleet_each(run->coordinator, count_group, &count);
-    return count.count;
+    for (size_t i = 0; (host = fleet_at(run->coordinator, i)); i++)
+        count += fleet_is_in_contact(host) && !strcmp(json_text(host->labels, "group"), group);
+    return count;
 }
 
 /* Among the events of the hosts, whose names hold no slash: so all of them stay in one order. What only plans
  * is no run. */
-void run_store_event(struct run *run, int64_t at_usec, const char *kind, const char *line)
+void run_store_record(const struct run *run, int64_t at_usec, const char *kind, const char *line)
 {
     char place[sizeof(run->id) + 4];
 
@@ -111,7 +99,7 @@ void run_store_event(struct run *run, int64_t at_usec, const char *kind, const c
     store_write(
         run->coordinator->store, NULL,
         "INSERT INTO events (host, sequence, hash, line, run, kind, at) VALUES (?, ?, '', ?, ?, ?, ?)",
-        "sisssi", place, run->n_events, line, run->id, kind, at_usec);
+        "sisssi", place, run->n_records, line, run->id, kind, at_usec);
 }
 
 void run_store_end(struct run *run)

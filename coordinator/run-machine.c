@@ -95,8 +95,8 @@ static int order(struct run *run, const char *host, const struct step *step, int
     char id[UUID_TEXT_MAX];
 
     run_record(run, now_usec, "run.ordered",
-               json_pack("{s:s, s:s, s:s, s:o}", "order", uuid_new(id), "host", host, "step", name,
-                         "deadline", json_time(end_usec)));
+               json_pack("{s:s, s:s, s:s, s:I}", "order", uuid_new(id), "host", host, "step", name,
+                         "deadline_usec", (json_int_t)end_usec));
     fault = run_fault_of(run, host, name);
     return fault ? run_send_order(run, fault, error) : error_oom(error);
 }

@@ -1,6 +1,7 @@
 /*
- * What a run records of itself: its states, its orders, who joined, what balancers said. Each is an event
- * that is stored first and then taken, live as after a restart, so that nothing is known that is not stored.
+ * What a run records of itself: its states, its orders, who answered and who joined, what balancers said.
+ * Each is an event that is stored first and then taken, live as after a restart, so that nothing is known
+ * that is not stored.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,23 @@
 #include "run-state.h"
 
 #define LOGGED_USEC (3 * USEC_PER_SEC)
+
+void run_say(struct run *run, int64_t at_usec, const char *format, ...)
+{
+    char text[600], when[32] = "";
+    va_list arguments;
+    size_t length;
+
+    if (run->started_usec)
+        snprintf(when, sizeof(when), "%+.2f s ", (double)(at_usec - run->started_usec) / USEC_PER_SEC);
+    length = (size_t)snprintf(text, sizeof(text), "%s", when);
+    va_start(arguments, format);
+    vsnprintf(text + length, sizeof(text) - length, format, arguments);
+    va_end(arguments);
+    json_array_append_new(run->lines,
+                          json_pack("{s:I, s:o, s:o}", "n", (json_int_t)json_array_size(run->lines) + 1, "at",
+                                    json_time(at_usec), "text", json_words(text)));
+}
 
 /* From armed hosts that were pinned: the last one's moment, and how far the first was ahead. */
 static void take_t0(struct run *run)
@@ -28,159 +46,160 @@ static void take_t0(struct run *run)
     run->start_skew_usec = run->t0_usec - first_usec;
 }
 
-static void on_state(struct run *run, const struct host_event *event)
+static void on_state(struct run *run, int64_t at_usec, json_t *body)
 {
-    int state = run_state_find(event_text(event, "state"));
+    int state = run_state_find(json_text(body, "state"));
     bool is_news = state != (int)run->state || !json_array_size(run->lines);
 
     if (state < 0)
         return;
     run->state = (enum run_state)state;
-    run->since_usec = event->at_usec;
-    snprintf(run->reason, sizeof(run->reason), "%s", event_text(event, "reason"));
+    run->since_usec = at_usec;
+    snprintf(run->reason, sizeof(run->reason), "%s", json_text(body, "reason"));
     for (size_t i = 0; i < run->n_hosts && run->state == RUN_CHECKING; i++)
         run->hosts[i].has_answered = run->hosts[i].is_accepted = false;
     if (run->state == RUN_RUNNING)
         take_t0(run);
     if (is_news)
-        run_say(run, event->at_usec, "%s%s%s%s", state == RUN_FAILED ? "the run failed" : "run is ",
+        run_say(run, at_usec, "%s%s%s%s", state == RUN_FAILED ? "the run failed" : "run is ",
                 state == RUN_FAILED ? "" : run_state_name(run->state), *run->reason ? ": " : "", run->reason);
 }
 
-static void on_answered(struct run *run, const struct host_event *event)
+static void on_answered(struct run *run, int64_t at_usec, json_t *body)
 {
-    struct run_host *host = run_host(run, event_text(event, "host"));
+    struct run_host *host = run_host(run, json_text(body, "host"));
 
     if (!host)
         return;
     host->has_answered = true;
-    host->is_accepted = node_is(event->body, "is_accepted", true);
-    host->is_victim = node_is(event->body, "is_victim", true);
-    snprintf(host->reason, sizeof(host->reason), "%s", event_text(event, "reason"));
+    host->is_accepted = json_is_true(json_object_get(body, "is_accepted"));
+    host->is_victim = json_is_true(json_object_get(body, "is_victim"));
+    snprintf(host->reason, sizeof(host->reason), "%s", json_text(body, "reason"));
 }
 
-static void on_ordered(struct run *run, const struct host_event *event)
+static void on_ordered(struct run *run, int64_t at_usec, json_t *body)
 {
     struct run_fault *fault = array_add(&run->faults, &run->n_faults, sizeof(*fault));
 
     if (!fault)
         return;
-    snprintf(fault->order, sizeof(fault->order), "%s", event_text(event, "order"));
-    snprintf(fault->host, sizeof(fault->host), "%s", event_text(event, "host"));
-    fault->step = mandate_step(run->mandate, event_text(event, "step"));
-    fault->started_usec = event->at_usec;
-    fault->deadline_usec = event_time(event, "deadline");
+    snprintf(fault->order, sizeof(fault->order), "%s", json_text(body, "order"));
+    snprintf(fault->host, sizeof(fault->host), "%s", json_text(body, "host"));
+    fault->step = mandate_step(run->mandate, json_text(body, "step"));
+    fault->started_usec = at_usec;
+    fault->deadline_usec = json_integer_value(json_object_get(body, "deadline_usec"));
     if (fault->step && !run->started_usec)
-        run->started_usec = event->at_usec;
+        run->started_usec = at_usec;
 }
 
-static void on_joined(struct run *run, const struct host_event *event)
+static void on_joined(struct run *run, int64_t at_usec, json_t *body)
 {
-    struct run_host *host = run_add_host(run, event_text(event, "host"));
+    struct run_host *host = run_add_host(run, json_text(body, "host"));
 
     if (!host)
         return;
     host->is_replacement = true;
-    host->started_usec = event->at_usec;
-    snprintf(host->group, sizeof(host->group), "%s", event_text(event, "group"));
-    snprintf(host->address, sizeof(host->address), "%s", event_text(event, "address"));
-    run_say(run, event->at_usec, "%s joined as a replacement in group %s", host->id, host->group);
+    host->started_usec = at_usec;
+    snprintf(host->group, sizeof(host->group), "%s", json_text(body, "group"));
+    snprintf(host->address, sizeof(host->address), "%s", json_text(body, "address"));
+    run_say(run, at_usec, "%s joined as a replacement in group %s", host->id, host->group);
 }
 
-/* What the balancer said last of a server, NULL = nothing yet. */
-static const struct balancer_fact *last_fact(const struct run *run, const struct balancer_fact *fact)
+/* What the balancer said last of a server, NULL = nothing yet; lines of its log have no address. */
+static json_t *last_fact(const struct run *run, const char *balancer, const char *backend, const char *server)
 {
-    for (size_t i = run->n_facts; i-- > 0;)
-        if (*run->facts[i].address && !strcmp(run->facts[i].server, fact->server) &&
-            !strcmp(run->facts[i].backend, fact->backend) && !strcmp(run->facts[i].balancer, fact->balancer))
-            return &run->facts[i];
+    json_t *fact;
+
+    for (size_t i = json_array_size(run->facts); i-- > 0;) {
+        fact = json_array_get(run->facts, i);
+        if (*json_text(fact, "address") && !strcmp(json_text(fact, "server"), server) &&
+            !strcmp(json_text(fact, "backend"), backend) && !strcmp(json_text(fact, "balancer"), balancer))
+            return fact;
+    }
     return NULL;
 }
 
 /* Its log has said so already, a moment ago. */
-static bool was_logged(const struct run *run, const struct balancer_fact *fact)
+static bool was_logged(const struct run *run, int64_t at_usec, const char *server, const char *state)
 {
-    for (size_t i = run->n_facts; i-- > 0 && run->facts[i].at_usec + LOGGED_USEC >= fact->at_usec;)
-        if (!*run->facts[i].address && !strcmp(run->facts[i].server, fact->server) &&
-            !strcmp(run->facts[i].state, fact->state))
+    int64_t logged_usec;
+
+    for (size_t i = json_array_size(run->facts); i-- > 0;) {
+        const json_t *fact = json_array_get(run->facts, i);
+
+        if (time_parse(json_text(fact, "at"), &logged_usec) < 0 || logged_usec + LOGGED_USEC < at_usec)
+            return false;
+        if (!*json_text(fact, "address") && !strcmp(json_text(fact, "server"), server) &&
+            !strcmp(json_text(fact, "state"), state))
             return true;
+    }
     return false;
 }
 
 /* A slot serves a host when it has the host's address and is UP. */
-static void note_service(struct run *run, const struct balancer_fact *fact)
+static void note_service(struct run *run, int64_t at_usec, const char *address, const char *state)
 {
-    for (size_t i = 0; *fact->address && i < run->n_hosts; i++) {
+    for (size_t i = 0; *address && i < run->n_hosts; i++) {
         struct run_host *host = &run->hosts[i];
 
-        if (strcmp(host->address, fact->address))
+        if (strcmp(host->address, address))
             continue;
-        if (strncmp(fact->state, "UP", 2)) {
+        if (strncmp(state, "UP", 2)) {
             host->in_service_usec = 0;
         } else if (!host->in_service_usec) {
-            host->in_service_usec = fact->at_usec;
+            host->in_service_usec = at_usec;
             if (host->is_replacement)
-                run_say(run, fact->at_usec, "%s came into service", host->id);
+                run_say(run, at_usec, "%s came into service", host->id);
         }
     }
 }
 
 /* Of the log's lines only those that change something are for people. */
-static void on_balancer(struct run *run, const struct host_event *event)
+static void on_balancer(struct run *run, int64_t at_usec, json_t *body)
 {
-    struct balancer_fact fact = {.at_usec = event->at_usec}, *kept;
+    const char *balancer = json_text(body, "balancer"), *backend = json_text(body, "backend"),
+               *server = json_text(body, "server"), *address = json_text(body, "address"),
+               *state = json_text(body, "state");
 
-    snprintf(fact.balancer, sizeof(fact.balancer), "%s", event_text(event, "balancer"));
-    snprintf(fact.backend, sizeof(fact.backend), "%s", event_text(event, "backend"));
-    snprintf(fact.server, sizeof(fact.server), "%s", event_text(event, "server"));
-    snprintf(fact.address, sizeof(fact.address), "%s", event_text(event, "address"));
-    snprintf(fact.state, sizeof(fact.state), "%s", event_text(event, "state"));
-    snprintf(fact.text, sizeof(fact.text), "%s", event_text(event, "text"));
-    if (*fact.address && last_fact(run, &fact) && !was_logged(run, &fact))
-        run_say(run, event->at_usec, "%s has %s/%s (%s) %s", fact.balancer, fact.backend, fact.server,
-                fact.address, fact.state);
-    else if (!*fact.address && strcmp(fact.state, "check"))
-        run_say(run, event->at_usec, "%s: Server %s", fact.balancer, fact.text);
-    kept = array_add(&run->facts, &run->n_facts, sizeof(*kept));
-    if (kept)
-        *kept = fact;
-    note_service(run, &fact);
+    if (!*address && strcmp(state, "check"))
+        run_say(run, at_usec, "%s: Server %s", balancer, json_text(body, "text"));
+    else if (*address && last_fact(run, balancer, backend, server) &&
+             !was_logged(run, at_usec, server, state))
+        run_say(run, at_usec, "%s has %s/%s (%s) %s", balancer, backend, server, address, state);
+    json_array_append(run->facts, body);
+    note_service(run, at_usec, address, state);
 }
 
-static void on_note(struct run *run, const struct host_event *event)
+static void on_note(struct run *run, int64_t at_usec, json_t *body)
 {
-    run_say(run, event->at_usec, "%s", event_text(event, "text"));
+    run_say(run, at_usec, "%s", json_text(body, "text"));
 }
 
-/* Those that the run records itself. */
 static const struct {
     const char *kind;
-    void (*take)(struct run *run, const struct host_event *event);
-} own_events[] = {
+    void (*take)(struct run *run, int64_t at_usec, json_t *body);
+} kinds[] = {
     {"run.state", on_state},   {"run.answered", on_answered}, {"run.ordered", on_ordered},
     {"run.joined", on_joined}, {"run.balancer", on_balancer}, {"run.note", on_note},
 };
 
-void run_take_own(struct run *run, const struct host_event *event)
+void run_take_record(struct run *run, int64_t at_usec, const char *kind, json_t *body)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(own_events); i++)
-        if (!strcmp(own_events[i].kind, event->kind))
-            own_events[i].take(run, event);
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (!strcmp(kinds[i].kind, kind))
+            kinds[i].take(run, at_usec, body);
 }
 
 void run_record(struct run *run, int64_t at_usec, const char *kind, json_t *body)
 {
-    _cleanup_free_ char *line = NULL;
-    json_t *event = json_pack("{s:o, s:s, s:s, s:o}", "at", json_time(at_usec), "kind", kind, "run", run->id,
-                              "body", body);
+    _cleanup_free_ char *line = json_dumps(body, JSON_COMPACT);
 
-    line = event ? json_dumps(event, JSON_COMPACT) : NULL;
-    json_decref(event);
-    if (!line)
-        return;
-    run->n_events++;
-    run_store_event(run, at_usec, kind, line);
-    run_take_line(run, line, NULL);
+    if (line) {
+        run->n_records++;
+        run_store_record(run, at_usec, kind, line);
+        run_take_record(run, at_usec, kind, body);
+    }
+    json_decref(body);
 }
 
 void run_note(struct run *run, int64_t at_usec, const char *format, ...)
@@ -209,48 +228,49 @@ void run_see_newborn(struct run *run, const char *id, const char *group, const c
                    json_pack("{s:s, s:s, s:s}", "host", id, "group", group, "address", address));
 }
 
-json_t *balancer_fact_json(const struct balancer_fact *fact)
-{
-    return json_pack("{s:o, s:s, s:s, s:s, s:s?, s:s, s:o}", "at", json_time(fact->at_usec), "balancer",
-                     fact->balancer, "backend", fact->backend, "server", fact->server, "address",
-                     *fact->address ? fact->address : NULL, "state", fact->state, "text",
-                     json_words(fact->text));
-}
-
 void run_see_log(struct run *run, const struct balancer_fact *fact)
 {
-    if (run->n_facts < RUN_FACTS_MAX)
-        run_record(run, fact->at_usec, "run.balancer", balancer_fact_json(fact));
+    if (json_array_size(run->facts) < RUN_FACTS_MAX)
+        run_record(run, fact->at_usec, "run.balancer",
+                   json_pack("{s:o, s:s, s:s, s:s, s:s?, s:s, s:o}", "at", json_time(fact->at_usec),
+                             "balancer", fact->balancer, "backend", fact->backend, "server", fact->server,
+                             "address", *fact->address ? fact->address : NULL, "state", fact->state, "text",
+                             json_words(fact->text)));
 }
 
 void run_see_server(struct run *run, const struct balancer_fact *fact)
 {
-    const struct balancer_fact *last = last_fact(run, fact);
+    const json_t *last = last_fact(run, fact->balancer, fact->backend, fact->server);
 
     run->balancer_seen_usec = fact->at_usec;
-    if (!last || strcmp(last->state, fact->state) || strcmp(last->address, fact->address))
+    if (!last || strcmp(json_text(last, "state"), fact->state) ||
+        strcmp(json_text(last, "address"), fact->address))
         run_see_log(run, fact);
 }
 
-void run_see_answer(struct run *run, const char *id, const struct node *root)
+void run_see_answer(struct run *run, const char *id, const json_t *answer)
 {
     struct run_host *host = run_host(run, id);
-    const struct node *steps = node_get(root, "steps");
-    const char *ask = node_string(root, "ask"), *reason = NULL;
-    bool is_accepted = node_is(root, "is_accepted", true), is_victim = false;
+    const char *reason = "";
+    bool is_accepted = json_is_true(json_object_get(answer, "is_accepted")), is_victim = false;
+    json_t *step;
+    size_t i;
 
-    if (run->state != RUN_CHECKING || !host || host->has_answered || !ask || strcmp(ask, host->ask))
+    if (run->state != RUN_CHECKING || !host || host->has_answered ||
+        strcmp(json_text(answer, "ask"), host->ask))
         return;
-    for (const struct node *step = steps ? steps->first : NULL; step; step = step->next) {
-        is_victim |= node_is(step, "is_victim", true);
-        if (!reason && node_is(step, "is_accepted", false))
-            reason = node_string(step, "reason");
+    json_array_foreach(json_object_get(answer, "steps"), i, step)
+    {
+        is_victim |= json_is_true(json_object_get(step, "is_victim"));
+        if (!*reason && json_is_false(json_object_get(step, "is_accepted")))
+            reason = json_text(step, "reason");
     }
-    host->answer = node_to_json(root);
+    json_decref(host->answer);
+    host->answer = json_deep_copy(answer);
     run_record(run, time_now_usec(), "run.answered",
                json_pack("{s:s, s:b, s:b, s:s}", "host", id, "is_accepted", is_accepted, "is_victim",
                          is_victim, "reason",
                          is_accepted ? ""
-                         : reason    ? reason
+                         : *reason   ? reason
                                      : "no reason given"));
 }

@@ -43,6 +43,11 @@ const char *verdict_name(enum verdict verdict)
     return verdict_names[verdict];
 }
 
+const char *json_text(const json_t *map, const char *key)
+{
+    return json_string_value(json_object_get(map, key)) ?: "";
+}
+
 json_t *json_words(const char *text)
 {
     size_t length = strlen(text);
@@ -157,6 +162,7 @@ int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t n
     run->since_usec = run->loaded_usec = now_usec;
     run->coordinator = coordinator;
     run->lines = json_array();
+    run->facts = json_array();
     r = add_hosts(run, error);
     if (r < 0) {
         run_free(run);
@@ -179,8 +185,8 @@ struct run *run_free(struct run *run)
     free(run->hosts);
     free(run->faults);
     free(run->endpoints);
-    free(run->facts);
     json_decref(run->lines);
+    json_decref(run->facts);
     json_decref(run->budgets);
     mandate_free(run->mandate);
     free(run);

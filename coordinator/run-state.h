@@ -112,14 +112,14 @@ struct run {
     int64_t started_usec; /* step_started_at, 0 = no fault was ordered */
     int64_t t0_usec, start_skew_usec, finishing_usec;
     char reason[300]; /* of a failure, who halted, or why the verdict is not met */
-    int64_t n_events; /* recorded by the run itself */
-    size_t n_hosts, n_faults, n_endpoints, n_facts;
+    int64_t n_records;
+    size_t n_hosts, n_faults, n_endpoints;
     struct run_host *hosts;
     struct run_fault *faults;
     struct run_endpoint *endpoints;
-    struct balancer_fact *facts;
     int64_t balancer_seen_usec; /* last time a balancer answered */
-    json_t *lines, *budgets;    /* for people: [{n, at, text}]; as in the report */
+    json_t *lines;              /* for people: [{n, at, text}] */
+    json_t *facts, *budgets;    /* of balancers, as in the report */
     enum verdict verdict;
     struct coordinator *coordinator; /* NULL in tests */
 };
@@ -130,6 +130,8 @@ int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t n
 struct run *run_free(struct run *run);
 DEFINE_CLEANUP(struct run *, run_free)
 
+/** json_text() - the string at @key of @map, "" for none */
+const char *json_text(const json_t *map, const char *key);
 /** json_words() - a new JSON string with @text, which may have been cut inside a character */
 json_t *json_words(const char *text);
 /** array_add() - one more element of @size at the end of *@items, all zero; NULL when out of memory */
@@ -154,26 +156,25 @@ bool run_host_replaced(const struct run *run, const struct run_host *host);
 /** run_count_replacements() - how many were started, and of those in service while they were needed */
 size_t run_count_replacements(const struct run *run, size_t *ret_served);
 
-/* run-events.c: from what was said to what is known */
-/** run_take_event() - of a host, or (@event->host NULL) as the run recorded it */
-void run_take_event(struct run *run, const struct host_event *event);
-/** run_take_line() - the same, as it is stored */
-int run_take_line(struct run *run, const char *line, struct error *error);
-/** run_say() - a line for people that follows from what was stored */
-void run_say(struct run *run, int64_t at_usec, const char *format, ...) _printf_(3, 4);
-/** node_is() - does @map say @wanted at @key? */
-bool node_is(const struct node *map, const char *key, bool wanted);
-/** event_text() - a string of the body, "" for none; event_time() - a time of the body, or that of the event
- */
-const char *event_text(const struct host_event *event, const char *key);
-int64_t event_time(const struct host_event *event, const char *key);
+/** struct run_event - something that a host said; all borrowed. @order: NULL without; @clock: NULL = not
+ * known */
+struct run_event {
+    const char *host, *kind, *order;
+    int64_t at_usec;
+    const json_t *body, *clock;
+};
+/** run_take_event() - of this run, or of none (run-events.c) */
+void run_take_event(struct run *run, const struct run_event *event);
 
-/* run-record.c: what it records of itself */
-void run_take_own(struct run *run, const struct host_event *event);
+/* run-record.c */
+/** run_take_record() - what the run recorded, when it is read again */
+void run_take_record(struct run *run, int64_t at_usec, const char *kind, json_t *body);
 /** run_record() - store an event of the run's own, and take it; the reference to @body is taken over */
 void run_record(struct run *run, int64_t at_usec, const char *kind, json_t *body);
 /** run_note() - record a line for people that changes nothing */
 void run_note(struct run *run, int64_t at_usec, const char *format, ...) _printf_(3, 4);
+/** run_say() - a line for people that follows from what was stored */
+void run_say(struct run *run, int64_t at_usec, const char *format, ...) _printf_(3, 4);
 /** run_see_newborn() - a host joined: is it a replacement? */
 void run_see_newborn(struct run *run, const char *host, const char *group, const char *address,
                      int64_t joined_usec);
@@ -181,11 +182,9 @@ void run_see_newborn(struct run *run, const char *host, const char *group, const
 void run_see_server(struct run *run, const struct balancer_fact *fact);
 /** run_see_log() - a line of a balancer's log */
 void run_see_log(struct run *run, const struct balancer_fact *fact);
-/** run_see_answer() - @root: an answer that @host signed; passed over if it is to another ask. Kept as the
- * host's
- * @answer, and recorded */
-void run_see_answer(struct run *run, const char *host, const struct node *root);
-json_t *balancer_fact_json(const struct balancer_fact *fact);
+/** run_see_answer() - that @host signed; passed over if it is to another ask. Kept as the host's @answer, and
+ * recorded */
+void run_see_answer(struct run *run, const char *host, const json_t *answer);
 
 /* run-machine.c */
 void run_begin(struct run *run, int64_t now_usec);
@@ -209,7 +208,7 @@ void run_send_halt(struct run *run, int64_t now_usec);
 void run_nudge(struct run *run, const struct run_host *host);
 /** run_group_size() - how many hosts of @group are in contact */
 size_t run_group_size(const struct run *run, const char *group);
-void run_store_event(struct run *run, int64_t at_usec, const char *kind, const char *line);
+void run_store_record(const struct run *run, int64_t at_usec, const char *kind, const char *line);
 /** run_store_end() - make the report and keep it, with the last status and all lines */
 void run_store_end(struct run *run);
 

@@ -2,12 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "plan.h"
 #include "runs.h"
-
-static const char schema[] = "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, mandate TEXT NOT NULL,"
-                             " is_started INTEGER NOT NULL DEFAULT 0, is_over INTEGER NOT NULL DEFAULT 0,"
-                             " status TEXT, lines TEXT, report TEXT)"; /* the last three when it is over */
 
 /* Of two envelopes around the same payload the longer one carries more signatures: a draft never replaces
  * what was signed. */
@@ -15,85 +10,98 @@ int runs_store_mandate(struct coordinator *coordinator, const struct envelope *e
 {
     _cleanup_free_ char *text = envelope_format(envelope);
     char hash[HASH_TEXT_MAX];
-    int r;
 
     if (!text)
         return error_oom(error);
     hash_text(envelope->payload, envelope->payload_length, hash);
-    r = store_write(
+    return store_write(
         coordinator->store, error,
         "INSERT INTO mandates (hash, envelope, received) VALUES (?, ?, ?) ON CONFLICT (hash) DO UPDATE"
         " SET envelope = excluded.envelope WHERE length(excluded.envelope) > length(mandates.envelope)",
         "ssi", hash, text, time_now_usec());
-    return r < 0 ? r : 0;
 }
 
 int runs_store_insert(const struct run *run, struct error *error)
 {
-    int r = store_write(run->coordinator->store, error, "INSERT INTO runs (id, mandate) VALUES (?, ?)", "ss",
-                        run->id, run->mandate->hash);
-
-    return r < 0 ? r : 0;
+    return store_write(run->coordinator->store, error, "INSERT INTO runs (id, mandate) VALUES (?, ?)", "ss",
+                       run->id, run->mandate->hash);
 }
 
-/* While rows are read nothing is written: taking an event never does. */
-struct loading {
-    struct runs *runs;
-    struct run *run;
-    struct error error;
-};
-
-static int load_event(void *context, const struct store_row *row)
+/* A host's line as it came, or (without @order and clock) what the run recorded. */
+static void load_event(struct run *run, const struct store_row *row)
 {
-    struct loading *loading = context;
+    json_t *line = json_loads(store_text(row, 4), 0, NULL);
 
-    loading->run->n_events = store_integer(row, 1) ?: loading->run->n_events;
-    return run_take_line(loading->run, store_text(row, 0), &loading->error);
+    if (strncmp(store_text(row, 0), "run/", 4)) {
+        run_take_event(run, &(struct run_event){
+                                .host = store_text(row, 0),
+                                .kind = store_text(row, 1),
+                                .order = json_string_value(json_object_get(line, "order")),
+                                .at_usec = store_integer(row, 2),
+                                .body = json_object_get(line, "body"),
+                                .clock = json_object_get(line, "clock"),
+                            });
+    } else {
+        run->n_records = store_integer(row, 3);
+        run_take_record(run, store_integer(row, 2), store_text(row, 1), line);
+    }
+    json_decref(line);
 }
 
-static int load_run(void *context, const struct store_row *row)
+/* All in the order in which it came. Hosts' events that name no run (a halt, a boot) count from the run's own
+ * first one on. Taking an event writes nothing, so rows may be read meanwhile. */
+static int load_events(struct run *run, struct error *error)
+{
+    _cleanup_(store_row_freep) struct store_row *row = NULL;
+    char place[sizeof(run->id) + 4];
+    int r;
+
+    snprintf(place, sizeof(place), "run/%s", run->id);
+    row = store_select(run->coordinator->store, error,
+                       "SELECT host, kind, at, sequence, line FROM events WHERE rowid >="
+                       " (SELECT min(rowid) FROM events WHERE host = ?1) AND (run = ?2 OR run IS NULL)"
+                       " ORDER BY rowid",
+                       "ss", place, run->id);
+    while ((r = store_next(row, error)) > 0)
+        load_event(run, row);
+    return r;
+}
+
+static int load_run(struct runs *runs, const struct store_row *row, struct error *error)
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
-    struct loading *loading = context;
     const char *text = store_text(row, 1);
     struct mandate *mandate;
     struct run *run;
     int r;
 
-    r = envelope_parse(&envelope, "stored mandate", ENVELOPE_MANDATE, text, strlen(text), &loading->error);
+    r = envelope_parse(&envelope, "stored mandate", ENVELOPE_MANDATE, text, strlen(text), error);
     if (r == 0)
-        r = mandate_parse(&mandate, envelope->payload, envelope->payload_length, &loading->error);
+        r = mandate_parse(&mandate, envelope->payload, envelope->payload_length, error);
     if (r == 0)
-        r = run_new(&run, store_text(row, 0), mandate, time_now_usec() + RUN_RETURN_USEC,
-                    loading->runs->coordinator, &loading->error);
-    return r < 0 ? r : runs_add(loading->runs, run, &loading->error);
+        r = run_new(&run, store_text(row, 0), mandate, time_now_usec() + RUN_RETURN_USEC, runs->coordinator,
+                    error);
+    if (r == 0)
+        r = runs_add(runs, run, error);
+    if (r < 0)
+        return r;
+    runs_fill_hosts(run);
+    return load_events(run, error);
 }
-
-/* Hosts' events that name no run (a halt, a boot) count from the run's own first one on. */
-static const char run_events[] =
-    "SELECT line, CASE host WHEN ?1 THEN sequence END FROM events WHERE rowid >="
-    " (SELECT min(rowid) FROM events WHERE host = ?1) AND (run = ?2 OR run IS NULL) ORDER BY rowid";
 
 int runs_store_load(struct runs *runs, struct error *error)
 {
-    struct loading loading = {.runs = runs};
-    char place[UUID_TEXT_MAX + 4];
-    int r = store_write(runs->coordinator->store, error, schema, "");
+    _cleanup_(store_row_freep) struct store_row *row = NULL;
+    int r;
 
-    if (r < 0)
-        return r;
-    r = store_query(runs->coordinator->store, load_run, &loading, &loading.error,
-                    "SELECT r.id, m.envelope FROM runs r JOIN mandates m ON m.hash = r.mandate"
-                    " WHERE NOT r.is_over ORDER BY r.id",
-                    "");
-    for (size_t i = 0; i < runs->count && r == 0; i++) {
-        loading.run = runs->items[i];
-        runs_fill_hosts(loading.run);
-        snprintf(place, sizeof(place), "run/%s", loading.run->id);
-        r = store_query(runs->coordinator->store, load_event, &loading, &loading.error, run_events, "ss",
-                        place, loading.run->id);
+    row = store_select(runs->coordinator->store, error,
+                       "SELECT r.id, m.envelope FROM runs r JOIN mandates m ON m.hash = r.mandate"
+                       " WHERE NOT r.is_over ORDER BY r.id",
+                       "");
+    while ((r = store_next(row, error)) > 0) {
+        r = load_run(runs, row, error);
+        if (r < 0)
+            break;
     }
-    if (r < 0)
-        *error = loading.error;
     return r;
 }

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "plan.h"
-
 struct run *runs_find(struct runs *runs, const char *id)
 {
     for (size_t i = 0; i < runs->count; i++)
@@ -35,7 +33,7 @@ void runs_fill_hosts(struct run *run)
 
         if (!host)
             continue;
-        snprintf(run->hosts[i].group, sizeof(run->hosts[i].group), "%s", plan_label(host->labels, "group"));
+        snprintf(run->hosts[i].group, sizeof(run->hosts[i].group), "%s", json_text(host->labels, "group"));
         snprintf(run->hosts[i].address, sizeof(run->hosts[i].address), "%s", host->address);
     }
 }
@@ -199,20 +197,25 @@ void runs_close(struct coordinator *coordinator)
 
 void runs_on_event(struct coordinator *coordinator, struct fleet_host *host, const struct host_event *event)
 {
+    const struct node *clock = node_get(event->root, "clock");
+    struct run_event said = {event->host,    event->kind,       event->order,
+                             event->at_usec, event->body->json, clock ? clock->json : NULL};
+
     for (size_t i = 0; i < coordinator->runs->count; i++)
-        run_take_event(coordinator->runs->items[i], event);
+        if (!event->run || !strcmp(event->run, coordinator->runs->items[i]->id))
+            run_take_event(coordinator->runs->items[i], &said);
     runs_wake(coordinator->runs);
 }
 
 void runs_on_answer(struct coordinator *coordinator, struct fleet_host *host, const struct document *payload)
 {
-    const struct node *root = document_root(payload);
+    const json_t *answer = document_root(payload)->json;
 
     for (size_t i = 0; i < coordinator->runs->count; i++)
-        run_see_answer(coordinator->runs->items[i], host->id, root);
+        run_see_answer(coordinator->runs->items[i], host->id, answer);
     for (struct waiting *waiting = coordinator->runs->waiting; waiting; waiting = waiting->next)
         if (waiting->run)
-            run_see_answer(waiting->run, host->id, root);
+            run_see_answer(waiting->run, host->id, answer);
     runs_wake(coordinator->runs);
 }
 
@@ -229,7 +232,7 @@ void runs_on_first_poll(struct coordinator *coordinator, struct fleet_host *host
         struct run *run = coordinator->runs->items[i];
         struct run_host *newborn;
 
-        run_see_newborn(run, host->id, plan_label(host->labels, "group"), host->address, host->joined_usec);
+        run_see_newborn(run, host->id, json_text(host->labels, "group"), host->address, host->joined_usec);
         newborn = run_host(run, host->id);
         if (newborn && newborn->is_replacement)
             run_order_late(run, host->id, host->labels, now_usec);

@@ -1,5 +1,4 @@
-/* The tables of hosts and what they say (those of runs: run-store.c). Times are REALTIME microseconds;
- * documents are kept as they came. */
+/* The tables. Times are REALTIME microseconds; documents are kept as they came. */
 #include "store.h"
 
 /* clang-format off: one column a line would be hard to read */
@@ -15,13 +14,15 @@ const char store_schema[] =
     "CREATE TABLE items (id TEXT PRIMARY KEY, host TEXT NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,"
     "  kind TEXT NOT NULL, envelope TEXT NOT NULL, mandate TEXT, created INTEGER NOT NULL) STRICT;"
     "CREATE INDEX items_of_host ON items (host, id);"
-    /* the chains of the hosts; outlive them */
+    /* the chains of the hosts, which outlive them; and, as host run/ID, what a run records of itself */
     "CREATE TABLE events (host TEXT NOT NULL, sequence INTEGER NOT NULL, hash TEXT NOT NULL,"
     "  line TEXT NOT NULL, run TEXT, kind TEXT NOT NULL, at INTEGER NOT NULL,"
     "  PRIMARY KEY (host, sequence)) STRICT;"
-    "CREATE INDEX events_of_run ON events (run, host, sequence) WHERE run IS NOT NULL;"
     /* what was in a chain until the host's own signature spoke against it: evidence */
     "CREATE TABLE disputed (host TEXT NOT NULL, sequence INTEGER NOT NULL, hash TEXT NOT NULL,"
     "  line TEXT NOT NULL, since INTEGER NOT NULL) STRICT;"
     "CREATE TABLE mandates (hash TEXT PRIMARY KEY, envelope TEXT NOT NULL, received INTEGER NOT NULL) STRICT;"
+    /* status, lines and report when it is over */
+    "CREATE TABLE runs (id TEXT PRIMARY KEY, mandate TEXT NOT NULL, is_started INTEGER NOT NULL DEFAULT 0,"
+    "  is_over INTEGER NOT NULL DEFAULT 0, status TEXT, lines TEXT, report TEXT) STRICT;"
     "PRAGMA user_version = " STORE_SCHEMA_VERSION "; COMMIT";

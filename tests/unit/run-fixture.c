@@ -30,9 +30,10 @@ size_t run_group_size(const struct run *run, const char *group)
 {
     return HOSTS;
 }
-void run_store_event(struct run *run, int64_t at_usec, const char *kind, const char *line)
+void run_store_record(const struct run *run, int64_t at_usec, const char *kind, const char *line)
 {
-    json_array_append_new(seen.events, json_string(line));
+    json_array_append_new(seen.records, json_pack("{s:I, s:s, s:o}", "at", (json_int_t)at_usec, "kind", kind,
+                                                  "body", json_loads(line, 0, NULL)));
 }
 void run_store_end(struct run *run)
 {
@@ -65,8 +66,8 @@ struct run *fixture_run(const char *objectives, int require_percent)
     struct run *run;
     int n = snprintf(text, sizeof(text), mandate_format, require_percent, objectives);
 
-    json_decref(seen.events);
-    seen = (struct seen){.events = json_array()};
+    json_decref(seen.records);
+    seen = (struct seen){.records = json_array()};
     ck_assert_msg(mandate_parse(&mandate, text, (size_t)n, &error) == 0, "%s", error.text);
     ck_assert_msg(run_new(&run, "01900000-0000-7000-8000-00000000000a", mandate, T, NULL, &error) == 0, "%s",
                   error.text);
@@ -78,43 +79,29 @@ struct run *fixture_run(const char *objectives, int require_percent)
 void fixture_says(struct run *run, const char *host, const char *kind, const char *step, const char *body,
                   int64_t at_usec)
 {
-    _cleanup_(document_freep) struct document *document = NULL;
     const struct run_fault *fault = step ? run_fault_of(run, host, step) : NULL;
-    struct host_event event = {.host = host, .kind = kind, .run = step ? run->id : NULL, .at_usec = at_usec};
-    struct error error = {};
-    size_t size = strlen(body) + 64;
-    char *text = malloc(size);
-    int n;
+    json_t *json = json_loads(body, 0, NULL);
+    struct run_event event = {host, kind, fault ? fault->order : NULL, at_usec, json};
 
-    n = snprintf(text, size, "{\"body\": %s}", body);
-    ck_assert_msg(document_parse_json(&document, "event", text, (size_t)n, &error) == 0, "%s", error.text);
-    free(text);
-    event.document = document;
-    event.root = document_root(document);
-    event.body = node_get(event.root, "body");
-    event.order = fault ? fault->order : NULL;
+    ck_assert_ptr_nonnull(json);
     run_take_event(run, &event);
+    json_decref(json);
 }
 
 void fixture_answer(struct run *run, const char *host, bool is_accepted, const char *reason)
 {
-    _cleanup_(document_freep) struct document *document = NULL;
-    char text[300];
-    int n = snprintf(text, sizeof(text),
-                     "{\"ask\": \"%s\", \"is_accepted\": %s, \"steps\": [{\"is_accepted\": %s, \"reason\": "
-                     "\"%s\"}]}",
-                     run_host(run, host)->ask, is_accepted ? "true" : "false", is_accepted ? "true" : "false",
-                     reason);
+    json_t *answer = json_pack("{s:s, s:b, s:[{s:b, s:s}]}", "ask", run_host(run, host)->ask, "is_accepted",
+                               is_accepted, "steps", "is_accepted", is_accepted, "reason", reason);
 
-    ck_assert_int_eq(document_parse_json(&document, "answer", text, (size_t)n, NULL), 0);
-    run_see_answer(run, host, document_root(document));
+    run_see_answer(run, host, answer);
+    json_decref(answer);
 }
 
 void fixture_order(struct run *run, const char *host, int64_t at_usec)
 {
     run_record(run, at_usec, "run.ordered",
-               json_pack("{s:s, s:s, s:s, s:o}", "order", host, "host", host, "step", "lose-az1", "deadline",
-                         json_time(STEPS_AT + DURATION)));
+               json_pack("{s:s, s:s, s:s, s:I}", "order", host, "host", host, "step", "lose-az1",
+                         "deadline_usec", (json_int_t)(STEPS_AT + DURATION)));
 }
 
 bool fixture_has_line(const struct run *run, const char *words)

@@ -1,7 +1,6 @@
 /* A run without the world: its actions are counted, its time is made up, its hosts say what the test says. */
 #pragma once
 
-#include "coordinator/coordinator.h"
 #include "coordinator/run-state.h"
 
 #define T        (1800000000LL * USEC_PER_SEC) /* when the run is created */
@@ -13,7 +12,7 @@
 /** struct seen - what the run did so far */
 struct seen {
     int asks, orders, halts, nudges, finishes;
-    json_t *events; /* lines that the run recorded; as long as the run */
+    json_t *records; /* [{at, kind, body}]; as long as the run */
     bool refuses_orders;
 };
 extern struct seen seen;
