@@ -57,7 +57,7 @@ int endpoint_recovery(const struct run *run, const struct run_endpoint *endpoint
     if (!run->t0_usec)
         return -ENODATA;
     recovery_init(ret, endpoint_t0(run, endpoint), endpoint->probe.unhealthy_after,
-                  endpoint->probe.healthy_after, endpoint->probe.stable_msec * USEC_PER_MSEC);
+                  endpoint->probe.healthy_after, endpoint->probe.stable_sec * USEC_PER_SEC);
     for (size_t i = 0; i < endpoint->n_samples; i++)
         recovery_add(ret, &endpoint->samples[i]);
     return 0;

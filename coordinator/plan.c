@@ -8,18 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coordinator.h"
-
 bool plan_labels_match(const json_t *labels, const struct node *wanted)
 {
+    const char *key;
+    json_t *value;
+
     if (!wanted || !wanted->count)
         return false;
-    for (const struct node *node = wanted->first; node; node = node->next) {
-        const char *value = json_string_value(json_object_get(labels, node->key));
-
-        if (!value || node->type != DOCUMENT_STRING || strcmp(value, node->string))
-            return false;
-    }
+    json_object_foreach(wanted->json, key,
+                        value) if (!json_equal(json_object_get(labels, key), value)) return false;
     return true;
 }
 
@@ -94,9 +91,9 @@ static json_t *build_step(const struct experiment *experiment, const struct expe
         return NULL;
     }
     json_array_foreach(hosts, i, host) json_object_set_new(all, json_string_value(host), json_true());
-    return json_pack("{s:s, s:s, s:o, s:I, s:o, s:b}", "name", step->name, "fault", step->fault, "parameters",
-                     node_to_json(step->parameters), "duration_ms", (json_int_t)step->duration_sec * 1000,
-                     "hosts", hosts, "late_joiners", step->takes_late_joiners);
+    return json_pack("{s:s, s:s, s:O, s:I, s:o, s:b}", "name", step->name, "fault", step->fault, "parameters",
+                     step->parameters->json, "duration_ms", (json_int_t)step->duration_sec * 1000, "hosts",
+                     hosts, "late_joiners", step->takes_late_joiners);
 }
 
 static int build_steps(const struct experiment *experiment, const struct candidate *candidates, size_t count,
@@ -108,72 +105,56 @@ static int build_steps(const struct experiment *experiment, const struct candida
 
     for (size_t i = 0; i < experiment->n_steps && step; i++) {
         step = build_step(experiment, &experiment->steps[i], candidates, count, all, error);
-        if (step)
-            json_array_append_new(steps, step);
-        if (!*absent)
-            absent_hosts(experiment->steps[i].labels, candidates, count, absent);
+        json_array_append_new(steps, step);
     }
     n = json_object_size(all);
     json_decref(all);
     if (!step)
         return -EINVAL;
-    if ((int64_t)n != experiment->expect_hosts)
-        return node_error(experiment->document, node_get(experiment->expect, "hosts"), error,
-                          "%zu hosts would get a fault, %lld are expected%s", n,
-                          (long long)experiment->expect_hosts, absent);
-    return 0;
+    if ((int64_t)n == experiment->expect_hosts)
+        return 0;
+    for (size_t i = 0; i < experiment->n_steps && !*absent; i++)
+        absent_hosts(experiment->steps[i].labels, candidates, count, absent);
+    return node_error(experiment->document, node_get(experiment->expect, "hosts"), error,
+                      "%zu hosts would get a fault, %lld are expected%s", n,
+                      (long long)experiment->expect_hosts, absent);
 }
 
-static int set_optional(const struct experiment *experiment, const struct candidate *candidates, size_t count,
-                        json_t *payload, struct error *error)
+static json_t *json_of(const struct node *node)
 {
-    if (experiment->description)
-        json_object_set_new(payload, "description", json_string(experiment->description));
-    if (experiment->late_labels)
-        json_object_set_new(payload, "late_joiners",
-                            json_pack("{s:o, s:I}", "labels", node_to_json(experiment->late_labels), "max",
-                                      (json_int_t)experiment->late_max));
-    if (experiment->observer_labels) {
-        json_t *observers = choose("observers", experiment->observer_labels, 100, candidates, count);
-
-        json_object_set_new(payload, "observers", observers);
-        if (!json_array_size(observers))
-            return node_error(experiment->document, experiment->observer_labels, error,
-                              "no host in contact has these labels");
-    }
-    if (experiment->probes)
-        json_object_set_new(payload, "probes", node_to_json(experiment->probes));
-    if (experiment->objectives)
-        json_object_set_new(payload, "objectives", node_to_json(experiment->objectives));
-    return 0;
+    return node ? json_incref(node->json) : NULL;
 }
 
 int plan_build(const struct experiment *experiment, const struct candidate *candidates, size_t count,
                const struct node *zones, int64_t now_usec, json_t **ret, struct error *error)
 {
-    json_t *steps = json_array(), *payload;
+    json_t *steps = json_array(), *observers = NULL;
     char id[UUID_TEXT_MAX];
-    int r;
+    int r = build_steps(experiment, candidates, count, steps, error);
 
-    r = build_steps(experiment, candidates, count, steps, error);
-    payload = json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:o, s:o}", "schema",
-        "grivet.mandate/1", "id", uuid_new(id), "experiment", experiment->name, "environment",
-        experiment->environment, "created_at", json_time(now_usec), "not_before", json_time(now_usec),
-        "not_after", json_time(now_usec + experiment->valid_for_sec * USEC_PER_SEC), "max_runs",
-        (json_int_t)experiment->max_runs, "require_percent", (json_int_t)experiment->require_percent,
-        "warmup_ms", (json_int_t)experiment->warmup_sec * 1000, "settle_ms",
-        (json_int_t)experiment->settle_sec * 1000, "expect", "hosts", (json_int_t)experiment->expect_hosts,
-        "max_share_of_group_percent", (json_int_t)experiment->max_share_percent, "zones",
-        zones ? node_to_json(zones) : json_object(), "steps", steps);
-    if (!payload)
-        return error_oom(error);
-    if (r == 0)
-        r = set_optional(experiment, candidates, count, payload, error);
+    if (r == 0 && experiment->observer_labels) {
+        observers = choose("observers", experiment->observer_labels, 100, candidates, count);
+        if (!json_array_size(observers))
+            r = node_error(experiment->document, experiment->observer_labels, error,
+                           "no host in contact has these labels");
+    }
     if (r < 0) {
-        json_decref(payload);
+        json_decref(steps);
+        json_decref(observers);
         return r;
     }
-    *ret = payload;
-    return 0;
+    *ret = json_pack("{s:s, s:s, s:s, s:s, s:s*, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o*, "
+                     "s:o*, s:o*, s:o*}",
+                     "schema", "grivet.mandate/1", "id", uuid_new(id), "experiment", experiment->name,
+                     "environment", experiment->environment, "description", experiment->description,
+                     "created_at", json_time(now_usec), "not_before", json_time(now_usec), "not_after",
+                     json_time(now_usec + experiment->valid_for_sec * USEC_PER_SEC), "max_runs",
+                     (json_int_t)experiment->max_runs, "require_percent",
+                     (json_int_t)experiment->require_percent, "warmup_ms",
+                     (json_int_t)experiment->warmup_sec * 1000, "settle_ms",
+                     (json_int_t)experiment->settle_sec * 1000, "expect", json_of(experiment->expect),
+                     "zones", zones ? json_of(zones) : json_object(), "steps", steps, "late_joiners",
+                     json_of(experiment->late_joiners), "observers", observers, "probes",
+                     json_of(experiment->probes), "objectives", json_of(experiment->objectives));
+    return *ret ? 0 : error_oom(error);
 }

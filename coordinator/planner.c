@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "faults/fault.h"
 #include "plan.h"
 #include "runs.h"
 
@@ -89,6 +90,26 @@ static bool plan_advance(struct waiting *waiting, int64_t now_usec)
     return true;
 }
 
+int plan_check_faults(const struct experiment *experiment, const struct mandate *mandate, struct error *error)
+{
+    for (size_t i = 0; i < experiment->n_steps; i++) {
+        const struct experiment_step *step = &experiment->steps[i];
+        const struct fault *fault = fault_find(step->fault);
+        void *parameters = NULL;
+        int r;
+
+        if (!fault)
+            return node_error(experiment->document, node_get(step->node, "fault"), error,
+                              "there is no fault %s", step->fault);
+        r = fault_decode_parameters(fault, experiment->document, step->parameters, mandate, &parameters,
+                                    error);
+        if (r < 0)
+            return r;
+        fault_free_parameters(fault, parameters);
+    }
+    return 0;
+}
+
 /* The draft: the exact bytes that people will sign. */
 static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error *error)
 {
@@ -120,7 +141,7 @@ static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error 
     if (r < 0)
         return r;
     r = run_new(&plan->waiting.run, "", mandate, now_usec, coordinator, error);
-    return r < 0 ? r : experiment_check_faults(plan->experiment, plan->waiting.run->mandate, error);
+    return r < 0 ? r : plan_check_faults(plan->experiment, plan->waiting.run->mandate, error);
 }
 
 static int plan_open(struct plan_request *plan, const char *text, size_t length, struct error *error)

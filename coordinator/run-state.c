@@ -115,7 +115,7 @@ static int add_endpoints(struct run *run, const char *from, struct error *error)
             return r;
         endpoint->from = from;
         recovery_init(&endpoint->live, 0, endpoint->probe.unhealthy_after, endpoint->probe.healthy_after,
-                      endpoint->probe.stable_msec * USEC_PER_MSEC);
+                      endpoint->probe.stable_sec * USEC_PER_SEC);
     }
     return 0;
 }

@@ -26,7 +26,7 @@ static const struct field probe_fields[] = {
     PROBE_FIELD("timeout_ms", FIELD_INTEGER, probe.timeout_msec, true, 10, 20 * 60000),
     PROBE_FIELD("unhealthy_after", FIELD_INTEGER, probe.unhealthy_after, false, 1, 100),
     PROBE_FIELD("healthy_after", FIELD_INTEGER, probe.healthy_after, false, 1, 100),
-    PROBE_FIELD("stable_ms", FIELD_INTEGER, probe.stable_msec, false, 0, 3600000),
+    PROBE_FIELD("stable_s", FIELD_INTEGER, probe.stable_sec, false, 1, 3600),
     PROBE_FIELD("connection", FIELD_NAME, connection, false, 0, 0),
     PROBE_FIELD("expect", FIELD_MAP, expect, false, 1, 2),
     {0},
@@ -98,11 +98,8 @@ int probe_decode(struct probe *ret, const struct document *document, const struc
                  struct error *error)
 {
     struct probe_text text = {
-        .probe = {.unhealthy_after = 2,
-                  .healthy_after = 2,
-                  .stable_msec = 3000,
-                  .status_min = 200,
-                  .status_max = 200},
+        .probe =
+            {.unhealthy_after = 2, .healthy_after = 2, .stable_sec = 3, .status_min = 200, .status_max = 200},
         .connection = "fresh",
     };
     int r;

@@ -7,7 +7,7 @@
  * struct probe - one endpoint to watch, decoded from a mandate; pointers belong to its document
  * @interval_msec: 50..60000, kept by absolute time; @timeout_msec: at most the interval's 20-fold
  * @unhealthy_after, @healthy_after: consecutive answers that make a declaration, as the balancer counts
- * @stable_msec: healthy for so long = stable
+ * @stable_sec: healthy for so long = stable
  * @is_fresh: a new connection for each request, else one is kept
  * @status_min, @status_max: which codes count (`status: 200` or `status: "200-399"`; 200 when nothing is
  * said)
@@ -15,7 +15,7 @@
  */
 struct probe {
     const char *name, *url;
-    int64_t interval_msec, timeout_msec, unhealthy_after, healthy_after, stable_msec;
+    int64_t interval_msec, timeout_msec, unhealthy_after, healthy_after, stable_sec;
     bool is_fresh;
     int64_t status_min, status_max;
     const struct node *assertions;
@@ -23,7 +23,7 @@ struct probe {
 
 /**
  * probe_decode() - one probe of a mandate, with located errors; only kind "http" (http:// or https:// URL) so
- * far Left out: unhealthy_after and healthy_after are 2, stable_ms 3000, connection fresh.
+ * far Left out: unhealthy_after and healthy_after are 2, stable_s 3, connection fresh.
  */
 int probe_decode(struct probe *ret, const struct document *document, const struct node *node,
                  struct error *error);

@@ -292,7 +292,7 @@ def test_roles_and_forms(agent):
 def test_observe(agent):
     prober = Channel(agent.host, "grivet-prober")
     probe = {"name": "shop", "kind": "http", "url": "http://10.0.0.5/", "interval_ms": 200, "timeout_ms": 100,
-             "unhealthy_after": 2, "healthy_after": 2, "stable_ms": 1000, "connection": "fresh", "expect": {"status": 200}}
+             "unhealthy_after": 2, "healthy_after": 2, "stable_s": 1, "connection": "fresh", "expect": {"status": 200}}
     mandate = agent.papers.mandate(observers=["host"], probes=[probe])
     order = agent.order(mandate, step="observe", length_s=2)
     watch = json.loads(prober.expect(WATCH))

@@ -54,7 +54,7 @@ static const char mandate_format[] =
     " \"late_joiners\": {\"labels\": {\"group\": \"web\"}, \"max\": 2}, \"observers\": [\"obs\"],"
     " \"probes\": [{\"name\": \"shop\", \"kind\": \"http\", \"url\": \"http://10.0.0.5/health\","
     "   \"interval_ms\": 200, \"timeout_ms\": 500, \"unhealthy_after\": 2, \"healthy_after\": 2,"
-    "   \"stable_ms\": 3000}, {\"name\": \"a1-health\", \"kind\": \"http\", \"url\": \"http://10.1.0.11/\","
+    "   \"stable_s\": 3}, {\"name\": \"a1-health\", \"kind\": \"http\", \"url\": \"http://10.1.0.11/\","
     "   \"interval_ms\": 200, \"timeout_ms\": 500}],"
     " \"objectives\": %s}";
 

@@ -2,7 +2,7 @@
  * place. */
 #include <stdio.h>
 
-#include "coordinator/experiment.h"
+#include "coordinator/plan.h"
 #include "unit.h"
 
 static const char mandate_text[] =
@@ -30,7 +30,7 @@ static int check(const char *fault, const char *parameters, struct error *error)
 
     ck_assert_msg(mandate_parse(&mandate, mandate_text, strlen(mandate_text), error) == 0, "%s", error->text);
     ck_assert_msg(experiment_parse(&experiment, "e.yaml", text, (size_t)n, error) == 0, "%s", error->text);
-    r = experiment_check_faults(experiment, mandate, error);
+    r = plan_check_faults(experiment, mandate, error);
     experiment_free(experiment);
     mandate_free(mandate);
     return r;

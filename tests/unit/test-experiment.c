@@ -55,7 +55,7 @@ START_TEST(test_accepted)
     ck_assert_int_eq(experiment->require_percent, 100);
     ck_assert_int_eq(experiment->steps[0].percent, 50);
     ck_assert_int_eq(experiment->steps[0].duration_sec, 20);
-    ck_assert_int_eq(node_get(experiment->probes->first, "stable_ms")->integer, 3000);
+    ck_assert_int_eq(node_get(experiment->probes->first, "stable_s")->integer, 3);
     experiment_free(experiment);
 }
 END_TEST
@@ -113,8 +113,8 @@ END_TEST
 START_TEST(test_probes)
 {
     check_refused(HEAD EXPECT STEPS "probes: [{name: shop}]\n", "e.yaml:11:", "observers are missing");
-    check_refused(HEAD EXPECT STEPS PROBE "    stable_ms: 3\n", "e.yaml:18:", "expected stable_s");
-    check_refused(HEAD EXPECT STEPS PROBE "    stable_s: 0\n", "e.yaml:18:", "from 1 to 3600");
+    check_refused(HEAD EXPECT STEPS PROBE "    stable_ms: 3\n", "e.yaml:18:", "stable_ms");
+    check_refused(HEAD EXPECT STEPS PROBE "    stable_s: 0\n", "e.yaml:18:", "expected 1 to 3600");
     check_refused(HEAD EXPECT STEPS PROBE "    stable_s: 3\n    colour: red\n", "e.yaml:19:", "colour");
     check_refused(
         HEAD EXPECT STEPS PROBE

@@ -45,8 +45,7 @@ static void check_answer(long status, const char *body, bool is_ok)
 
 START_TEST(test_decode)
 {
-    check_good("{" BASE
-               ",\"unhealthy_after\":3,\"healthy_after\":4,\"stable_ms\":5000,\"connection\":\"kept\","
+    check_good("{" BASE ",\"unhealthy_after\":3,\"healthy_after\":4,\"stable_s\":5,\"connection\":\"kept\","
                "\"expect\":{\"status\":\"200-399\",\"json\":{\"/a\":true}}}");
     ck_assert_str_eq(probe.name, "shop");
     ck_assert_str_eq(probe.url, "http://10.0.0.5/health");
@@ -54,7 +53,7 @@ START_TEST(test_decode)
     ck_assert_int_eq(probe.timeout_msec, 500);
     ck_assert_int_eq(probe.unhealthy_after, 3);
     ck_assert_int_eq(probe.healthy_after, 4);
-    ck_assert_int_eq(probe.stable_msec, 5000);
+    ck_assert_int_eq(probe.stable_sec, 5);
     ck_assert(!probe.is_fresh);
     ck_assert_int_eq(probe.status_min, 200);
     ck_assert_int_eq(probe.status_max, 399);
@@ -68,7 +67,7 @@ START_TEST(test_defaults)
     ck_assert(probe.is_fresh);
     ck_assert_int_eq(probe.unhealthy_after, 2);
     ck_assert_int_eq(probe.healthy_after, 2);
-    ck_assert_int_eq(probe.stable_msec, 3000);
+    ck_assert_int_eq(probe.stable_sec, 3);
     ck_assert_int_eq(probe.status_min, 200);
     ck_assert_int_eq(probe.status_max, 200);
     ck_assert_ptr_null(probe.assertions);
