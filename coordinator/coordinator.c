@@ -5,58 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-struct later {
-    struct coordinator *coordinator;
-    struct http_request *request;
-    int status;
-    json_t *body;
-};
-
 bool coordinator_refuses(struct coordinator *coordinator, struct http_request *request)
 {
     const char *failure = store_failure(coordinator->store);
 
     if (failure)
-        http_reply_error(request, 503, "nothing can be stored now, only halts are taken: %s", failure);
+        http_reply_error(request, 503, COORDINATOR_READ_ONLY "%s", failure);
     return failure != NULL;
-}
-
-static void later_free(struct later *later)
-{
-    json_decref(later->body);
-    free(later);
-}
-
-static void on_durable(void *context)
-{
-    struct later *later = context;
-
-    if (!coordinator_refuses(later->coordinator, later->request))
-        http_reply_json(later->request, later->status, TAKE_PTR(later->body));
-    later_free(later);
-}
-
-static void on_gone(void *context)
-{
-    struct later *later = context;
-
-    store_forget(later->coordinator->store, later);
-    later_free(later);
-}
-
-void coordinator_reply_later(struct coordinator *coordinator, struct http_request *request, int status,
-                             json_t *body)
-{
-    struct later *later = body ? malloc(sizeof(*later)) : NULL;
-
-    if (!later) {
-        json_decref(body);
-        http_reply_error(request, 503, "out of memory");
-        return;
-    }
-    *later = (struct later){coordinator, request, status, body};
-    http_hold(request, on_gone, later);
-    store_after_commit(coordinator->store, on_durable, later);
 }
 
 void coordinator_say(struct coordinator *coordinator, const char *format, ...)

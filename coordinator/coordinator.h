@@ -54,9 +54,8 @@ int config_load(struct config *ret, const char *path, struct error *error);
 const char *config_url(const struct config *config, char *ret, size_t size);
 void config_clear(struct config *config);
 
-/** coordinator_reply_later() - reply once all that was written so far is durable; takes over @body */
-void coordinator_reply_later(struct coordinator *coordinator, struct http_request *request, int status,
-                             json_t *body);
+#define COORDINATOR_READ_ONLY "nothing can be stored now, only halts are taken: "
+
 /** coordinator_refuses() - nothing can be stored now: @request is answered with 503 and the reason */
 bool coordinator_refuses(struct coordinator *coordinator, struct http_request *request);
 /** coordinator_say() - one line for the log */

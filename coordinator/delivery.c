@@ -72,59 +72,54 @@ static int add_stored(struct fleet_host *host, json_t *items)
     return r;
 }
 
-/* Takes over @items. */
-static void answer(struct fleet_host *host, json_t *items)
+/* Takes over @items. @is_now: doesn't wait for the disk */
+static void answer(struct fleet_host *host, json_t *items, bool is_now)
 {
     struct http_request *request = TAKE_PTR(host->mailbox.held);
+    json_t *body = json_pack("{s:o, s:s, s:o}", "now", json_time(time_now_usec()), "nonce",
+                             delivery_new_nonce(host), "items", items);
 
-    event_del(host->mailbox.patience);
-    http_reply_json(request, 200,
-                    json_pack("{s:o, s:s, s:o}", "now", json_time(time_now_usec()), "nonce",
-                              delivery_new_nonce(host), "items", items));
+    event_del(host->mailbox.due);
+    if (is_now)
+        http_reply_now(request, body);
+    else
+        http_reply_json(request, 200, body);
 }
 
-/* Called when all that waits is durable, or has been rolled back. */
-static void on_durable(void *context)
+/* What was written in this turn may be among it: the server keeps the answer until that is durable. */
+static void flush(struct fleet_host *host)
 {
-    struct fleet_host *host = context;
     struct mailbox *mailbox = &host->mailbox;
-    json_t *items;
-    int r;
+    json_t *items = waiting_halts(mailbox);
+    int r = add_stored(host, items);
 
-    mailbox->is_flushing = false;
-    if (!mailbox->held)
-        return;
-    items = waiting_halts(mailbox);
-    r = add_stored(host, items);
     if (json_array_size(items) > 0 || (r == 0 && mailbox->is_urgent)) {
         mailbox->is_urgent = false;
-        answer(host, items);
+        answer(host, items, false);
         return;
     }
     json_decref(items);
     if (r < 0) {
-        event_del(mailbox->patience);
+        event_del(mailbox->due);
         http_reply_error(TAKE_PTR(mailbox->held), 503, "the store can't be read");
     }
 }
 
+/* Something waits (EV_READ), or nothing came for as long as a poll is held. */
+static void on_due(evutil_socket_t fd, short what, void *context)
+{
+    struct fleet_host *host = context;
+
+    if (what & EV_TIMEOUT)
+        host->mailbox.is_urgent = true;
+    flush(host);
+}
+
+/* At the end of the turn: all that it brings goes into one answer. */
 static void schedule(struct fleet_host *host)
 {
-    if (host->mailbox.is_flushing || !host->mailbox.held)
-        return;
-    host->mailbox.is_flushing = true;
-    store_after_commit(host->coordinator->store, on_durable, host);
-}
-
-static void be_urgent(struct fleet_host *host)
-{
-    host->mailbox.is_urgent = true;
-    schedule(host);
-}
-
-static void on_patience(evutil_socket_t fd, short what, void *context)
-{
-    be_urgent(context);
+    if (host->mailbox.held)
+        event_active(host->mailbox.due, EV_READ, 0);
 }
 
 static void on_gone(void *context)
@@ -132,24 +127,23 @@ static void on_gone(void *context)
     struct fleet_host *host = context;
 
     host->mailbox.held = NULL;
-    event_del(host->mailbox.patience);
+    event_del(host->mailbox.due);
 }
 
 int delivery_open(struct fleet_host *host)
 {
-    host->mailbox.patience = evtimer_new(host->coordinator->base, on_patience, host);
-    return host->mailbox.patience ? 0 : -ENOMEM;
+    host->mailbox.due = evtimer_new(host->coordinator->base, on_due, host);
+    return host->mailbox.due ? 0 : -ENOMEM;
 }
 
 void delivery_close(struct fleet_host *host)
 {
     struct mailbox *mailbox = &host->mailbox;
 
-    store_forget(host->coordinator->store, host);
     for (size_t i = 0; i < DELIVERY_HALTS_MAX; i++)
         halt_clear(&mailbox->halts[i]);
-    if (mailbox->patience)
-        event_free(mailbox->patience);
+    if (mailbox->due)
+        event_free(mailbox->due);
     if (mailbox->held)
         http_reply_error(mailbox->held, 503, "this host was forgotten");
 }
@@ -159,12 +153,12 @@ void delivery_hold(struct fleet_host *host, struct http_request *request, bool i
     struct mailbox *mailbox = &host->mailbox;
 
     if (mailbox->held) /* of a courier that is no more, or starts over */
-        answer(host, json_array());
+        answer(host, json_array(), false);
     mailbox->held = request;
     mailbox->is_urgent |= is_urgent; /* a nudge may have come before the poll */
     http_hold(request, on_gone, host);
-    event_add(mailbox->patience, &(struct timeval){.tv_sec = DELIVERY_HOLD_SECONDS});
-    schedule(host);
+    event_add(mailbox->due, &(struct timeval){.tv_sec = DELIVERY_HOLD_SECONDS});
+    flush(host);
 }
 
 int delivery_received(struct fleet_host *host, const char *id, struct error *error)
@@ -197,7 +191,7 @@ static void send_halt(struct fleet_host *host, const char *id, char *envelope)
     halt->created_usec = time_now_usec();
     strcpy(halt->id, id);
     if (host->mailbox.held)
-        answer(host, waiting_halts(&host->mailbox));
+        answer(host, waiting_halts(&host->mailbox), true);
     (void)store_item(host, id, "halt", envelope, NULL, NULL);
 }
 
@@ -239,8 +233,10 @@ void delivery_nudge(struct coordinator *coordinator, const char *id)
 {
     struct fleet_host *host = fleet_find(coordinator, id);
 
-    if (host)
-        be_urgent(host);
+    if (!host)
+        return;
+    host->mailbox.is_urgent = true;
+    schedule(host);
 }
 
 void delivery_age(struct coordinator *coordinator)

@@ -28,8 +28,8 @@ struct halt_item {
 /** struct mailbox - delivery.c's: what a host's poll is answered with, beside the items in the store */
 struct mailbox {
     struct http_request *held;
-    struct event *patience;
-    bool is_urgent, is_flushing;
+    struct event *due;
+    bool is_urgent;
     struct nonce nonces[DELIVERY_NONCES];
     size_t next_nonce;
     struct halt_item halts[DELIVERY_HALTS_MAX]; /* not received yet; the oldest gives way */

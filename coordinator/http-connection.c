@@ -41,6 +41,8 @@ static void connection_close(struct http_connection *connection)
     connection->server->n_connections--;
     if (connection->deadline)
         event_free(connection->deadline);
+    if (connection->kept)
+        evbuffer_free(connection->kept);
     bufferevent_free(connection->stream);
     free(connection);
 }
@@ -56,27 +58,48 @@ void http_connection_turn_away(struct http_connection *connection)
     connection_close(connection);
 }
 
-void http_reply_text(struct http_request *request, int status, const char *json)
+/* @is_urgent: it promises nothing that has to be durable first */
+static void respond(struct http_connection *connection, int status, const char *json, bool is_urgent)
 {
-    struct http_connection *connection = request->connection;
-    struct evbuffer *output = bufferevent_get_output(connection->stream);
+    struct http_server *server = connection->server;
+    struct evbuffer *to = bufferevent_get_output(connection->stream);
 
     connection->on_gone = NULL;
-    free(TAKE_PTR(request->body));
-    enter(connection, HTTP_WRITING);
-    evbuffer_add_printf(output,
+    free(TAKE_PTR(connection->request.body));
+    connection->is_kept = !is_urgent && server->must_wait(server->context);
+    if (connection->is_kept)
+        to = connection->kept;
+    else
+        enter(connection, HTTP_WRITING);
+    evbuffer_add_printf(to,
                         "HTTP/1.1 %d \r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
                         "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s\r\n",
                         status, strlen(json), connection->is_closing ? "Connection: close\r\n" : "");
-    evbuffer_add(output, json, strlen(json));
+    evbuffer_add(to, json, strlen(json));
 }
 
-void http_reply_json(struct http_request *request, int status, json_t *body)
+/* Takes over @body. */
+static void respond_json(struct http_connection *connection, int status, json_t *body, bool is_urgent)
 {
     _cleanup_free_ char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 
     json_decref(body);
-    http_reply_text(request, text ? status : 503, text ? text : "{\"error\": \"out of memory\"}");
+    respond(connection, text ? status : 503, text ? text : "{\"error\": \"out of memory\"}", is_urgent);
+}
+
+void http_reply_text(struct http_request *request, int status, const char *json)
+{
+    respond(request->connection, status, json, false);
+}
+
+void http_reply_json(struct http_request *request, int status, json_t *body)
+{
+    respond_json(request->connection, status, body, false);
+}
+
+void http_reply_now(struct http_request *request, json_t *body)
+{
+    respond_json(request->connection, 200, body, true);
 }
 
 void http_reply_error(struct http_request *request, int status, const char *format, ...)
@@ -88,6 +111,22 @@ void http_reply_error(struct http_request *request, int status, const char *form
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     http_reply_json(request, status, json_pack("{s:s}", "error", text));
+}
+
+void http_server_flush(struct http_server *server, const char *failure)
+{
+    for (struct http_connection *at = server->connections; at; at = at->next) {
+        if (!at->is_kept)
+            continue;
+        if (failure) {
+            evbuffer_drain(at->kept, evbuffer_get_length(at->kept));
+            http_reply_error(&at->request, 503, "%s", failure);
+        } else {
+            at->is_kept = false;
+            enter(at, HTTP_WRITING);
+            evbuffer_add_buffer(bufferevent_get_output(at->stream), at->kept);
+        }
+    }
 }
 
 void http_hold(struct http_request *request, void (*on_gone)(void *context), void *context)
@@ -116,7 +155,7 @@ int64_t http_query_integer(const struct http_request *request, const char *key, 
 static void refuse(struct http_connection *connection, int status, const char *text)
 {
     connection->is_closing = connection->is_lingering = true;
-    http_reply_error(&connection->request, status, "%s", text);
+    respond_json(connection, status, json_pack("{s:s}", "error", text), true);
 }
 
 static bool name_text(X509_NAME *name, int nid, char *ret, size_t size)
@@ -348,7 +387,8 @@ void http_connection_open(struct http_server *server, int fd)
     server->connections = connection;
     server->n_connections++;
     connection->deadline = evtimer_new(server->base, on_deadline, connection);
-    if (!connection->deadline) {
+    connection->kept = evbuffer_new();
+    if (!connection->deadline || !connection->kept) {
         connection_close(connection);
         return;
     }

@@ -33,6 +33,8 @@ struct http_connection {
     const struct http_route *route;
     struct http_request request;
     size_t received; /* of its body */
+    bool is_kept;    /* the answer is, in @kept, until http_server_flush() */
+    struct evbuffer *kept;
     void (*on_gone)(void *context);
     void *gone_context;
 };
@@ -41,6 +43,7 @@ struct http_server {
     struct event_base *base;
     SSL_CTX *tls;
     const struct http_route *routes;
+    bool (*must_wait)(void *context);
     void *context;
     struct evconnlistener *listeners[HTTP_LISTENERS_MAX];
     size_t n_listeners, n_connections;

@@ -6,6 +6,7 @@
 
 #include <event2/event.h>
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "common/error.h"
 
@@ -51,9 +52,13 @@ struct http_server;
  * http_server_new() - serve @routes, ended by a row without method; nobody is let in before
  * http_server_listen()
  * @folder: has PEM files: server.crt and server.key, and ca.crt for client certificates
+ * @must_wait: while it says so, replies are kept until http_server_flush()
  */
 int http_server_new(struct http_server **ret, struct event_base *base, const char *folder,
-                    const struct http_route *routes, void *context, struct error *error);
+                    const struct http_route *routes, bool (*must_wait)(void *context), void *context,
+                    struct error *error);
+/** http_server_flush() - send what was kept; @failure: why it can't be true, 503 with that instead */
+void http_server_flush(struct http_server *server, const char *failure);
 /** http_server_listen() - also on @address, such as "0.0.0.0:8443" */
 int http_server_listen(struct http_server *server, const char *address, struct error *error);
 /** http_server_free() - answers 503 to every held request first */
@@ -66,6 +71,8 @@ int64_t http_query_integer(const struct http_request *request, const char *key, 
 /** http_reply_json() - takes over the reference to @body; the request is gone afterwards, in each of these */
 void http_reply_json(struct http_request *request, int status, json_t *body);
 void http_reply_text(struct http_request *request, int status, const char *json);
+/** http_reply_now() - 200, and waits for nothing: for what needs not be durable */
+void http_reply_now(struct http_request *request, json_t *body);
 void http_reply_error(struct http_request *request, int status, const char *format, ...) _printf_(3, 4);
 
 /** http_hold() - the reply comes later; @on_gone is called (once, then the request is gone) if the client

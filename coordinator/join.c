@@ -93,9 +93,9 @@ void join_handle(void *context, struct http_request *request)
         return;
     }
     coordinator_say(coordinator, "host %s joined", joining.host);
-    coordinator_reply_later(coordinator, request, 200,
-                            json_pack("{s:s, s:s, s:s}", "certificate", certificate, "ca",
-                                      ca_pem(coordinator->ca), "roots", coordinator->roots_text));
+    http_reply_json(request, 200,
+                    json_pack("{s:s, s:s, s:s}", "certificate", certificate, "ca", ca_pem(coordinator->ca),
+                              "roots", coordinator->roots_text));
 }
 
 void join_handle_renew(void *context, struct http_request *request)

@@ -293,11 +293,11 @@ void journal_handle_events(void *context, struct http_request *request)
     r = fleet_saw(host, &error);
     if (r == 0)
         r = journal_ingest(host, request->body, request->length, &wanted, &error);
-    if (r == 0) /* sealed now, sent when what it says is true */
-        coordinator_reply_later(coordinator, request, 200, make_ack(coordinator, host, &error));
+    if (r == 0) /* sent when what it says is true */
+        http_reply_json(request, 200, make_ack(coordinator, host, &error));
     else if (r == -EPROTO)
-        coordinator_reply_later(coordinator, request, 409,
-                                json_pack("{s:s, s:I}", "error", error.text, "sequence", (json_int_t)wanted));
+        http_reply_json(request, 409,
+                        json_pack("{s:s, s:I}", "error", error.text, "sequence", (json_int_t)wanted));
     else
         http_reply_error(request, r == -EINVAL || r == -E2BIG ? 400 : 503, "%s", error.text);
 }

@@ -122,7 +122,7 @@ void poll_handle(void *context, struct http_request *request)
 
 void poll_handle_time(void *context, struct http_request *request)
 {
-    http_reply_json(request, 200, json_pack("{s:o}", "now", json_time(time_now_usec())));
+    http_reply_now(request, json_pack("{s:o}", "now", json_time(time_now_usec())));
 }
 
 static int take_answer(struct fleet_host *host, struct http_request *request, struct error *error)

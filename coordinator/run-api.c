@@ -89,7 +89,7 @@ void runs_handle_start(void *context, struct http_request *request)
     }
     runs_fill_hosts(run);
     run_begin(run, time_now_usec());
-    coordinator_reply_later(coordinator, request, 200, json_pack("{s:s}", "run", run->id));
+    http_reply_json(request, 200, json_pack("{s:s}", "run", run->id));
     runs_wake(coordinator->runs);
 }
 

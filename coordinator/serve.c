@@ -52,16 +52,25 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *context)
     fleet_age(context);
 }
 
+static bool must_wait(void *context)
+{
+    return store_is_pending(((struct coordinator *)context)->store);
+}
+
 /* A store that failed leaves the poll and the halt: stopping is cheaper than starting. */
-static void on_store_failure(void *context)
+static void on_commit(void *context)
 {
     struct coordinator *coordinator = context;
+    const char *failure = store_failure(coordinator->store);
+    char text[2 * ERROR_TEXT_MAX];
 
-    if (!coordinator->is_read_only)
-        coordinator_say(
-            coordinator,
-            "%s: nothing is stored; halts go out, everything else is refused until it works again",
-            store_failure(coordinator->store));
+    snprintf(text, sizeof(text), COORDINATOR_READ_ONLY "%s", failure ? failure : "");
+    http_server_flush(coordinator->server, failure ? text : NULL);
+    if (!failure || coordinator->is_read_only)
+        return;
+    coordinator_say(coordinator,
+                    "%s: nothing is stored; halts go out, everything else is refused until it works again",
+                    failure);
     coordinator->is_read_only = true;
     event_add(coordinator->retry, &(struct timeval){.tv_sec = RETRY_SECONDS});
 }
@@ -122,8 +131,11 @@ static int load_keys(struct coordinator *coordinator, const char *folder, struct
 static int open_server(struct coordinator *coordinator, const char *folder, struct error *error)
 {
     const struct node *entry = coordinator->config.listen->first;
-    int r = http_server_new(&coordinator->server, coordinator->base, folder, routes, coordinator, error);
+    int r = http_server_new(&coordinator->server, coordinator->base, folder, routes, must_wait, coordinator,
+                            error);
 
+    if (r == 0)
+        store_on_commit(coordinator->store, on_commit, coordinator);
     for (; r == 0 && entry; entry = entry->next)
         r = http_server_listen(coordinator->server, entry->string, error);
     return r;
@@ -140,10 +152,8 @@ static int coordinator_open(struct coordinator *coordinator, const struct place 
         r = load_keys(coordinator, place->folder, error);
     if (r == 0)
         r = store_open(&coordinator->store, path, coordinator->base, error);
-    if (r == 0) {
-        store_on_failure(coordinator->store, on_store_failure, coordinator);
+    if (r == 0)
         r = fleet_open(coordinator, error);
-    }
     if (r == 0)
         r = runs_open(coordinator, error);
     return r < 0 ? r : open_server(coordinator, place->folder, error);

@@ -12,23 +12,13 @@
 
 #define ROOM_BYTES (1024 * 1024) /* less than this is free: a commit that works now fails soon */
 
-/* Called after the commit of its turn; @done NULL = forgotten. */
-struct waiter {
-    struct waiter *next;
-    uint64_t turn;
-    void (*done)(void *context);
-    void *context;
-};
-
 struct store {
     sqlite3 *database;
     struct event *end; /* of a turn: made active by its first write, runs after what is active now */
     bool is_open;      /* a transaction is */
-    uint64_t turn;
-    struct waiter *waiters, **tail;
     char failure[ERROR_TEXT_MAX];
-    void (*failed)(void *context);
-    void *failed_context;
+    void (*done)(void *context);
+    void *context;
 };
 
 static sqlite3_stmt *statement_of(const struct store_row *row)
@@ -60,11 +50,8 @@ static int store_fail(struct store *store, struct error *error)
     if (!sqlite3_get_autocommit(store->database))
         (void)store_run(store, "ROLLBACK", NULL);
     store->is_open = false;
-    if (!store->failure[0]) {
+    if (!store->failure[0])
         snprintf(store->failure, sizeof(store->failure), "%s", error->text);
-        if (store->failed)
-            store->failed(store->failed_context);
-    }
     error->code = EROFS;
     return -EROFS;
 }
@@ -84,18 +71,10 @@ static int store_commit(struct store *store)
 static void on_turn_end(evutil_socket_t fd, short what, void *context)
 {
     struct store *store = context;
-    uint64_t turn = store->turn++; /* who waits from now on waits for the next commit */
 
-    (void)store_commit(store); /* who waits looks whether it failed */
-    while (store->waiters && store->waiters->turn <= turn) {
-        _cleanup_free_ struct waiter *waiter = store->waiters;
-
-        store->waiters = waiter->next;
-        if (!store->waiters)
-            store->tail = &store->waiters;
-        if (waiter->done)
-            waiter->done(waiter->context);
-    }
+    (void)store_commit(store);
+    if (store->done)
+        store->done(store->context);
 }
 
 static int store_migrate(struct store *store, struct error *error)
@@ -123,7 +102,6 @@ int store_open(struct store **ret, const char *path, struct event_base *base, st
 
     if (!store)
         return error_oom(error);
-    store->tail = &store->waiters;
     store->end = event_new(base, -1, 0, on_turn_end, store);
     if (!store->end)
         return error_oom(error);
@@ -149,10 +127,6 @@ struct store *store_close(struct store *store)
     if (!store)
         return NULL;
     (void)store_commit(store);
-    for (struct waiter *waiter; (waiter = store->waiters);) {
-        store->waiters = waiter->next;
-        free(waiter);
-    }
     sqlite3_close(store->database);
     if (store->end)
         event_free(store->end);
@@ -165,10 +139,15 @@ int store_flush(struct store *store, struct error *error)
     return store_commit(store) < 0 ? error_set(error, EROFS, "%s", store->failure) : 0;
 }
 
-void store_on_failure(struct store *store, void (*failed)(void *context), void *context)
+void store_on_commit(struct store *store, void (*done)(void *context), void *context)
 {
-    store->failed = failed;
-    store->failed_context = context;
+    store->done = done;
+    store->context = context;
+}
+
+bool store_is_pending(const struct store *store)
+{
+    return store->is_open;
 }
 
 static bool has_room(struct store *store)
@@ -327,26 +306,4 @@ const char *store_text(const struct store_row *row, int column)
 int64_t store_integer(const struct store_row *row, int column)
 {
     return sqlite3_column_int64(statement_of(row), column);
-}
-
-void store_after_commit(struct store *store, void (*done)(void *context), void *context)
-{
-    struct waiter *waiter = malloc(sizeof(*waiter));
-
-    if (!waiter) {
-        store_fail(store, &(struct error){.text = "store: out of memory"});
-        done(context);
-        return;
-    }
-    *waiter = (struct waiter){NULL, store->turn, done, context};
-    *store->tail = waiter;
-    store->tail = &waiter->next;
-    event_active(store->end, EV_TIMEOUT, 0);
-}
-
-void store_forget(struct store *store, void *context)
-{
-    for (struct waiter *waiter = store->waiters; waiter; waiter = waiter->next)
-        if (waiter->context == context)
-            waiter->done = NULL;
 }

@@ -1,12 +1,13 @@
 /*
  * The store: SQLite, one file, one connection, WAL with synchronous=FULL. Whatever is written in one turn of
- * the event loop is committed together at the end of that turn; what promises durability to a peer replies
- * from store_after_commit(). A commit that fails is final (an fsync that failed must not be tried again):
+ * the event loop is committed together at the end of that turn; no answer leaves before
+ * (http_server_flush()). A commit that fails is final (an fsync that failed must not be tried again):
  * from then on everything can be read and nothing written, until store_retry() finds the disk well.
  */
 #pragma once
 
 #include <event2/event.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -48,17 +49,15 @@ int64_t store_integer(const struct store_row *row, int column);
 int store_query(struct store *store, int (*each)(void *context, const struct store_row *row), void *context,
                 struct error *error, const char *sql, const char *format, ...);
 
-/** store_after_commit() - call @done once all that was written so far is durable, or never will be: see
- * store_failure(); drop it with store_forget() */
-void store_after_commit(struct store *store, void (*done)(void *context), void *context);
-void store_forget(struct store *store, void *context);
-
+/** store_is_pending() - something was written in this turn, and is not durable yet */
+bool store_is_pending(const struct store *store);
+/** store_on_commit() - call @done after each turn that wrote something, which is durable then or never will
+ * be: see store_failure() */
+void store_on_commit(struct store *store, void (*done)(void *context), void *context);
 /** store_flush() - commit now: for programs without a loop */
 int store_flush(struct store *store, struct error *error);
 /** store_failure() - why nothing can be written, NULL = it can */
 const char *store_failure(const struct store *store);
-/** store_on_failure() - call @failed when that begins */
-void store_on_failure(struct store *store, void (*failed)(void *context), void *context);
 /**
  * store_retry() - may be written again, with room to spare? What was rolled back is lost: whoever had gone by
  * it has to read anew

@@ -112,8 +112,8 @@ void tokens_handle_new(void *context, struct http_request *request)
     else if (make_token(coordinator->store, &asked, request->peer, token, &error) < 0)
         http_reply_error(request, 503, "%s", error.text);
     else
-        coordinator_reply_later(coordinator, request, 200,
-                                json_pack("{s:s%, s:s}", "id", token, strcspn(token, "."), "token", token));
+        http_reply_json(request, 200,
+                        json_pack("{s:s%, s:s}", "id", token, strcspn(token, "."), "token", token));
 }
 
 void tokens_handle_list(void *context, struct http_request *request)
@@ -148,5 +148,5 @@ void tokens_handle_revoke(void *context, struct http_request *request)
     else if (store_changes(coordinator->store) == 0)
         http_reply_error(request, 404, "no such token");
     else
-        coordinator_reply_later(coordinator, request, 200, json_object());
+        http_reply_json(request, 200, json_object());
 }
