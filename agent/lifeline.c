@@ -10,40 +10,24 @@
 
 #define RESOLV_CONF_BYTES_MAX 65536
 
-static bool endpoint_is_same(const struct endpoint *one, const struct endpoint *other)
-{
-    return one->port == other->port && cidr_contains(&one->address, &other->address) &&
-           one->address.prefix == other->address.prefix;
-}
-
 int lifeline_report(struct lifeline_reported *reported, const struct policy *policy, const char *text,
                     struct error *error)
 {
-    struct endpoint endpoint;
+    struct endpoint endpoint = {0};
     bool is_expected = false;
     int r = endpoint_parse(&endpoint, text, error);
 
     if (r < 0)
         return r;
-    for (size_t i = 0; i < policy->n_coordinators; i++)
-        is_expected |= !policy->coordinators[i].is_literal && policy->coordinators[i].port == endpoint.port;
-    if (!is_expected || reported->count == LIFELINE_REPORTED_MAX)
-        return 0;
+    for (size_t i = 0; i < policy->n_named_ports; i++)
+        is_expected |= policy->named_ports[i] == endpoint.port;
     for (size_t i = 0; i < reported->count; i++)
-        if (endpoint_is_same(&reported->endpoints[i], &endpoint))
-            return 0;
-    reported->endpoints[reported->count++] = endpoint;
+        is_expected &=
+            reported->endpoints[i].port != endpoint.port ||
+            !cidr_contains(&reported->endpoints[i].address, &endpoint.address); /* once is enough */
+    if (is_expected && reported->count < LIFELINE_REPORTED_MAX)
+        reported->endpoints[reported->count++] = endpoint;
     return 0;
-}
-
-static void add_coordinators(struct lifeline *ret, const struct policy *policy,
-                             const struct lifeline_reported *reported)
-{
-    for (size_t i = 0; i < policy->n_coordinators && ret->n_coordinators < ARRAY_SIZE(ret->coordinators); i++)
-        if (policy->coordinators[i].is_literal)
-            ret->coordinators[ret->n_coordinators++] = policy->coordinators[i].endpoint;
-    for (size_t i = 0; i < reported->count && ret->n_coordinators < ARRAY_SIZE(ret->coordinators); i++)
-        ret->coordinators[ret->n_coordinators++] = reported->endpoints[i];
 }
 
 static bool is_loopback(const struct cidr *cidr)
@@ -92,31 +76,21 @@ static void add_system_resolvers(struct lifeline *ret, const char *root)
         add_resolvers(ret, root, behind[i]);
 }
 
-/* Which servers are in use can't be known here: docs/decisions/0003-time-servers.md. */
-static void add_time_servers(struct lifeline *ret)
-{
-    static const struct cidr anywhere[] = {{.family = AF_INET}, {.family = AF_INET6}};
-
-    if (ret->n_time_servers)
-        return;
-    memcpy(ret->time_servers, anywhere, sizeof(anywhere));
-    ret->n_time_servers = ARRAY_SIZE(anywhere);
-}
-
 void lifeline_make(struct lifeline *ret, const struct policy *policy, uid_t courier_uid,
                    const struct lifeline_reported *reported, const char *root)
 {
-    *ret = (struct lifeline){.courier_uid = courier_uid,
-                             .ssh_port = (uint16_t)policy->ssh_port,
-                             .n_management = policy->n_management,
-                             .n_resolvers = policy->n_resolvers,
-                             .n_time_servers = policy->n_time_servers};
-    memcpy(ret->management, policy->management, sizeof(policy->management));
-    memcpy(ret->resolvers, policy->resolvers, sizeof(policy->resolvers));
-    memcpy(ret->time_servers, policy->time_servers, sizeof(policy->time_servers));
-    add_coordinators(ret, policy, reported);
+    /* Which time servers are in use can't be known here: docs/decisions/0003-time-servers.md. */
+    static const struct cidr anywhere[] = {{.family = AF_INET}, {.family = AF_INET6}};
+
+    *ret = policy->lifeline;
+    ret->courier_uid = courier_uid;
+    for (size_t i = 0; i < reported->count && ret->n_coordinators < ARRAY_SIZE(ret->coordinators); i++)
+        ret->coordinators[ret->n_coordinators++] = reported->endpoints[i];
     add_system_resolvers(ret, root);
-    add_time_servers(ret);
+    if (!ret->n_time_servers) {
+        memcpy(ret->time_servers, anywhere, sizeof(anywhere));
+        ret->n_time_servers = ARRAY_SIZE(anywhere);
+    }
     /* Rules of the kernel take no overlaps. */
     ret->n_management = cidr_merge(ret->management, ret->n_management);
     ret->n_resolvers = cidr_merge(ret->resolvers, ret->n_resolvers);
@@ -133,18 +107,12 @@ static void describe_cidrs(json_t *words, const char *what, const struct cidr *c
 
 size_t lifeline_gaps(const struct lifeline *lifeline, const char *ret[LIFELINE_GAPS_MAX])
 {
-    const struct {
-        size_t count;
-        const char *gap;
-    } parts[LIFELINE_GAPS_MAX] = {
-        {lifeline->n_resolvers, "no name server is known: name them in agent.yaml, lifeline.resolvers"},
-        {lifeline->n_management, "nobody may come in by SSH: agent.yaml, lifeline.management is empty"},
-    };
     size_t count = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-        if (!parts[i].count)
-            ret[count++] = parts[i].gap;
+    if (!lifeline->n_resolvers)
+        ret[count++] = "no name server is known: name them in agent.yaml, lifeline.resolvers";
+    if (!lifeline->n_management)
+        ret[count++] = "nobody may come in by SSH: agent.yaml, lifeline.management is empty";
     return count;
 }
 

@@ -10,300 +10,234 @@
 #define POLICY_BYTES_MAX (256 * 1024)
 #define LONGEST_MAX_S    (MANDATE_DURATION_MAX_MSEC / 1000)
 #define COOL_DOWN_MAX_S  (30 * 24 * 3600)
-#define SIGNATURES_MAX   ENVELOPE_SIGNATURES_MAX
 #define CONCURRENCY_MAX  8
 #define HTTPS_PORT       8443
 
-/* What a host does that was told nothing: what ends with its holder, up to 5 minutes, with two signatures;
- * nothing irreversible. */
+/* What a host does that was told nothing: network faults up to 5 minutes with two signatures; nothing
+ * irreversible. */
 static const struct policy_class class_defaults[] = {
     {"network", true, 2, 300, 1, 0},
-    {"cpu", true, 2, 300, 1, 0},
     {"process", false, 2, 60, 1, 0},
     {POLICY_CLASS_OBSERVE, true, 1, 3600, 4, 0},
 };
+/* A class without defaults of its own. */
+static const struct policy_class class_unknown = {NULL, false, 2, 60, 1, 0};
 
-struct policy_file {
+/* The document as it is decoded: first into values and nodes, then the nodes into the policy. */
+struct decoding {
+    struct policy policy;
+    int64_t ssh_port;
     const struct node *coordinators, *classes, *protected, *lifeline;
     const struct node *processes, *cidrs, *management, *resolvers, *time_servers;
-};
-
-struct policy_read {
-    struct policy *policy;
-    struct policy_file file;
     struct error *error;
 };
 
-#define AT(member)      offsetof(struct policy, member)
-#define AT_FILE(member) offsetof(struct policy_file, member)
+#define AT(member)       offsetof(struct decoding, member)
+#define AT_CLASS(member) offsetof(struct policy_class, member)
 
-static const struct field identity_fields[] = {
-    {"host", FIELD_NAME, AT(host), true},
-    {"environment", FIELD_NAME, AT(environment), true},
-    {"labels", FIELD_MAP, AT(labels), false, 0, 64},
-    {"address", FIELD_STRING, AT(address), false, 1, 64},
-    {"require_synchronised_clock", FIELD_BOOLEAN, AT(requires_synchronised_clock)},
-    {"lost_contact_after_s", FIELD_INTEGER, AT(lost_contact_after_s), false, 1, 3600},
-    {},
-};
-
-static const struct field section_fields[] = {
-    {"coordinators", FIELD_LIST, AT_FILE(coordinators), true, 1, POLICY_COORDINATORS_MAX},
-    {"classes", FIELD_MAP, AT_FILE(classes), false, 0, POLICY_CLASSES_MAX},
-    {"protected", FIELD_MAP, AT_FILE(protected)},
-    {"lifeline", FIELD_MAP, AT_FILE(lifeline)},
+static const struct field top_fields[] = {
+    {"host", FIELD_NAME, AT(policy.host), true},
+    {"environment", FIELD_NAME, AT(policy.environment), true},
+    {"labels", FIELD_MAP, AT(policy.labels), false, 0, 64},
+    {"address", FIELD_STRING, AT(policy.address), false, 1, 64},
+    {"require_synchronised_clock", FIELD_BOOLEAN, AT(policy.requires_synchronised_clock)},
+    {"lost_contact_after_s", FIELD_INTEGER, AT(policy.lost_contact_after_s), false, 1, 3600},
+    {"coordinators", FIELD_LIST, AT(coordinators), true, 1, POLICY_COORDINATORS_MAX},
+    {"classes", FIELD_MAP, AT(classes), false, 0, POLICY_CLASSES_MAX},
+    {"protected", FIELD_MAP, AT(protected)},
+    {"lifeline", FIELD_MAP, AT(lifeline)},
     {},
 };
 
 static const struct field protected_fields[] = {
-    {"processes", FIELD_LIST, AT_FILE(processes), false, 0, 256},
-    {"cidrs", FIELD_LIST, AT_FILE(cidrs), false, 0, 1024},
+    {"processes", FIELD_LIST, AT(processes), false, 0, 256},
+    {"cidrs", FIELD_LIST, AT(cidrs), false, 0, 1024},
+    {},
+};
+
+static const struct field lifeline_fields[] = {
+    {"ssh_port", FIELD_INTEGER, AT(ssh_port), false, 1, 65535},
+    {"management", FIELD_LIST, AT(management), false, 0, 32},
+    {"resolvers", FIELD_LIST, AT(resolvers), false, 0, 8}, /* leaves room for those in use */
+    {"time_servers", FIELD_LIST, AT(time_servers), false, 0, 16},
     {},
 };
 
 static const struct field class_fields[] = {
-    {"is_allowed", FIELD_BOOLEAN, offsetof(struct policy_class, is_allowed), true},
-    {"signatures", FIELD_INTEGER, offsetof(struct policy_class, signatures), false, 1, SIGNATURES_MAX},
-    {"longest_duration_s", FIELD_INTEGER, offsetof(struct policy_class, longest_duration_s), false, 1,
-     LONGEST_MAX_S},
-    {"concurrency", FIELD_INTEGER, offsetof(struct policy_class, concurrency), false, 1, CONCURRENCY_MAX},
-    {"cool_down_s", FIELD_INTEGER, offsetof(struct policy_class, cool_down_s), false, 0, COOL_DOWN_MAX_S},
+    {"is_allowed", FIELD_BOOLEAN, AT_CLASS(is_allowed), true},
+    {"signatures", FIELD_INTEGER, AT_CLASS(signatures), false, 1, ENVELOPE_SIGNATURES_MAX},
+    {"longest_duration_s", FIELD_INTEGER, AT_CLASS(longest_duration_s), false, 1, LONGEST_MAX_S},
+    {"concurrency", FIELD_INTEGER, AT_CLASS(concurrency), false, 1, CONCURRENCY_MAX},
+    {"cool_down_s", FIELD_INTEGER, AT_CLASS(cool_down_s), false, 0, COOL_DOWN_MAX_S},
     {},
 };
 
-/* The lifeline's lists land in struct policy_file, its port in struct policy. */
-struct lifeline_file {
-    int64_t ssh_port;
-    const struct node *management, *resolvers, *time_servers;
-};
-
-static const struct field lifeline_fields[] = {
-    {"ssh_port", FIELD_INTEGER, offsetof(struct lifeline_file, ssh_port), false, 1, 65535},
-    {"management", FIELD_LIST, offsetof(struct lifeline_file, management), false, 0, 32},
-    {"resolvers", FIELD_LIST, offsetof(struct lifeline_file, resolvers), false, 0, 8},
-    {"time_servers", FIELD_LIST, offsetof(struct lifeline_file, time_servers), false, 0, 16},
-    {},
-};
-
-static int read_string(const struct policy_read *read, const struct node *node, const char **ret)
+static int decode(struct decoding *decoding, const struct node *map, const struct field *fields)
 {
-    if (node->type != DOCUMENT_STRING || !*node->string)
-        return node_error(read->policy->document, node, read->error, "expected a string");
-    *ret = node->string;
-    return 0;
+    return map ? node_decode(decoding->policy.document, map, fields, decoding, decoding->error) : 0;
 }
 
-static int read_labels(const struct policy_read *read)
+/* @take_entry is called with each entry of @collection, a list or map of strings. */
+static int read_strings(struct decoding *decoding, const struct node *collection,
+                        int (*take_entry)(void *context, const char *text, struct error *error),
+                        void *context)
 {
-    const char *value;
-    int r;
+    const struct document *document = decoding->policy.document;
+    struct error why = {0};
 
-    for (const struct node *node = read->policy->labels ? read->policy->labels->first : NULL; node;
-         node = node->next) {
-        r = read_string(read, node, &value);
-        if (r < 0)
-            return r;
+    for (const struct node *node = collection ? collection->first : NULL; node; node = node->next) {
+        if (node->type != DOCUMENT_STRING || !*node->string)
+            return node_error(document, node, decoding->error, "expected a string");
+        if (take_entry && take_entry(context, node->string, &why) < 0)
+            return node_error(document, node, decoding->error, "%s", why.text);
     }
-    read->policy->zone = node_string(read->policy->labels, "zone");
     return 0;
 }
 
-static int read_coordinator(const struct policy_read *read, const struct node *node)
+static int take_coordinator(void *context, const char *url, struct error *error)
 {
-    struct policy_coordinator *to = &read->policy->coordinators[read->policy->n_coordinators];
-    static const char scheme[] = "https://";
-    const char *url = NULL, *end, *colon;
-    char text[ENDPOINT_TEXT_MAX];
+    struct policy *policy = context;
+    struct lifeline *lifeline = &policy->lifeline;
     unsigned int port = HTTPS_PORT;
-    int r = read_string(read, node, &url);
+    char text[ENDPOINT_TEXT_MAX];
+    int start = 0, length = 0, end = 0;
 
-    if (r < 0)
-        return r;
-    if (strncmp(url, scheme, strlen(scheme)))
-        return node_error(read->policy->document, node, read->error, "expected https://HOST:PORT");
-    url += strlen(scheme);
-    end = url + strcspn(url, "/?#");
-    colon = memrchr(url, ':', end - url);
-    if (colon && memchr(colon, ']', end - colon))
-        colon = NULL;
-    if (colon && (sscanf(colon, ":%5u", &port) != 1 || !port || port > UINT16_MAX))
-        return node_error(read->policy->document, node, read->error, "expected a port of 1 to 65535");
-    if (!colon)
-        colon = end;
-    if (colon == url || (size_t)(colon - url) >= sizeof(to->host))
-        return node_error(read->policy->document, node, read->error, "expected https://HOST:PORT");
-    snprintf(to->host, sizeof(to->host), "%.*s", (int)(colon - url), url);
-    to->port = port;
-    to->is_literal = snprintf(text, sizeof(text), "%s:%u", to->host, port) < (int)sizeof(text) &&
-                     endpoint_parse(&to->endpoint, text, NULL) == 0;
-    read->policy->n_coordinators++;
+    /* A name, or an IPv6 address in brackets. */
+    if ((sscanf(url, "https://%n%*[^]:/?#[]%n", &start, &length) < 0 || !length) &&
+        (sscanf(url, "https://%n[%*[0-9a-fA-F:.]]%n", &start, &length) < 0 || !length))
+        return error_set(error, EINVAL, "expected https://HOST:PORT");
+    if (url[length] == ':' &&
+        (sscanf(url + length, ":%5u%n", &port, &end) != 1 || !port || port > UINT16_MAX))
+        return error_set(error, EINVAL, "expected a port of 1 to 65535");
+    if (url[length + end] && !strchr("/?#", url[length + end]))
+        return error_set(error, EINVAL, "expected https://HOST:PORT");
+    if (snprintf(text, sizeof(text), "%.*s:%u", length - start, url + start, port) < (int)sizeof(text) &&
+        endpoint_parse(&lifeline->coordinators[lifeline->n_coordinators], text, NULL) == 0)
+        lifeline->n_coordinators++;
+    else
+        policy->named_ports[policy->n_named_ports++] = (uint16_t)port;
     return 0;
 }
 
-static int read_coordinators(const struct policy_read *read)
+/* What a class leaves out keeps its default. */
+static int read_classes(struct decoding *decoding)
 {
+    struct policy *policy = &decoding->policy;
     int r = 0;
 
-    for (const struct node *node = read->file.coordinators->first; node && r == 0; node = node->next)
-        r = read_coordinator(read, node);
-    return r;
-}
+    memcpy(policy->classes, class_defaults, sizeof(class_defaults));
+    policy->n_classes = ARRAY_SIZE(class_defaults);
+    for (const struct node *node = decoding->classes ? decoding->classes->first : NULL; node && r == 0;
+         node = node->next) {
+        struct policy_class *class = (struct policy_class *)policy_class_find(policy, node->key);
 
-static struct policy_class *class_get(struct policy *policy, const char *name)
-{
-    return (struct policy_class *)policy_class_find(policy, name);
-}
-
-/* What a class leaves out keeps its default; a class without one needs two signatures. */
-static int read_class(const struct policy_read *read, const struct node *node)
-{
-    static const struct policy_class unknown = {NULL, false, 2, 60, 1, 0};
-    struct policy_class *class = class_get(read->policy, node->key);
-
-    if (!class) {
-        if (read->policy->n_classes == POLICY_CLASSES_MAX)
-            return node_error(read->policy->document, node, read->error, "more than %d classes",
+        if (!class && policy->n_classes == POLICY_CLASSES_MAX)
+            return node_error(policy->document, node, decoding->error, "more than %d classes",
                               POLICY_CLASSES_MAX);
-        class = &read->policy->classes[read->policy->n_classes++];
-        *class = unknown;
-        class->name = node->key;
+        if (!class) {
+            class = &policy->classes[policy->n_classes++];
+            *class = class_unknown;
+            class->name = node->key;
+        }
+        r = node_decode(policy->document, node, class_fields, class, decoding->error);
     }
-    return node_decode(read->policy->document, node, class_fields, class, read->error);
-}
-
-static int read_classes(const struct policy_read *read)
-{
-    int r = 0;
-
-    memcpy(read->policy->classes, class_defaults, sizeof(class_defaults));
-    read->policy->n_classes = ARRAY_SIZE(class_defaults);
-    for (const struct node *node = read->file.classes ? read->file.classes->first : NULL; node && r == 0;
-         node = node->next)
-        r = read_class(read, node);
     return r;
 }
 
-static int read_cidrs(const struct policy_read *read, const struct node *list, struct cidr *ret,
-                      size_t *ret_count)
-{
-    struct error why;
-    const char *text = NULL;
-    int r;
+struct cidr_list {
+    struct cidr *cidrs;
+    size_t *count;
+};
 
-    for (const struct node *node = list ? list->first : NULL; node; node = node->next) {
-        r = read_string(read, node, &text);
-        if (r < 0)
-            return r;
-        if (cidr_parse(&ret[*ret_count], text, &why) < 0)
-            return node_error(read->policy->document, node, read->error, "%s", why.text);
-        (*ret_count)++;
-    }
+static int take_cidr(void *context, const char *text, struct error *error)
+{
+    const struct cidr_list *list = context;
+    int r = cidr_parse(&list->cidrs[*list->count], text, error);
+
+    *list->count += r == 0;
+    return r;
+}
+
+static int take_process(void *context, const char *name, struct error *error)
+{
+    const char ***end = context;
+
+    *(*end)++ = name;
     return 0;
 }
 
-static int read_protected(struct policy_read *read)
+static int read_protected(struct decoding *decoding)
 {
-    const struct node *list;
-    size_t count = 0;
-    int r = 0;
+    struct policy *policy = &decoding->policy;
+    struct cidr_list cidrs = {NULL, &policy->protected_cidrs.count};
+    const char **end;
+    int r = decode(decoding, decoding->protected, protected_fields);
 
-    if (read->file.protected)
-        r = node_decode(read->policy->document, read->file.protected, protected_fields, &read->file,
-                        read->error);
     if (r < 0)
         return r;
-    list = read->file.processes;
-    read->policy->protected_processes = calloc((list ? list->count : 0) + 1, sizeof(char *));
-    read->policy->protected_cidrs.cidrs =
-        calloc((read->file.cidrs ? read->file.cidrs->count : 0) + 1, sizeof(struct cidr));
-    if (!read->policy->protected_processes || !read->policy->protected_cidrs.cidrs)
-        return error_oom(read->error);
-    for (const struct node *node = list ? list->first : NULL; node && r == 0; node = node->next)
-        r = read_string(read, node, &read->policy->protected_processes[count++]);
-    if (r < 0)
-        return r;
-    return read_cidrs(read, read->file.cidrs, read->policy->protected_cidrs.cidrs,
-                      &read->policy->protected_cidrs.count);
+    end = calloc((decoding->processes ? decoding->processes->count : 0) + 1, sizeof(*end));
+    cidrs.cidrs = calloc((decoding->cidrs ? decoding->cidrs->count : 0) + 1, sizeof(struct cidr));
+    policy->protected_processes = end;
+    policy->protected_cidrs.cidrs = cidrs.cidrs;
+    if (!end || !cidrs.cidrs)
+        return error_oom(decoding->error);
+    r = read_strings(decoding, decoding->processes, take_process, &end);
+    return r < 0 ? r : read_strings(decoding, decoding->cidrs, take_cidr, &cidrs);
 }
 
-/* Who says nothing keeps the way in; only an empty list closes it. */
-static void allow_management(struct policy *policy)
+static int read_lifeline(struct decoding *decoding)
 {
     static const struct cidr anywhere[] = {{.family = AF_INET}, {.family = AF_INET6}};
+    struct lifeline *lifeline = &decoding->policy.lifeline;
+    struct cidr_list management = {lifeline->management, &lifeline->n_management},
+                     resolvers = {lifeline->resolvers, &lifeline->n_resolvers},
+                     time_servers = {lifeline->time_servers, &lifeline->n_time_servers};
+    int r = decode(decoding, decoding->lifeline, lifeline_fields);
 
-    memcpy(policy->management, anywhere, sizeof(anywhere));
-    policy->n_management = ARRAY_SIZE(anywhere);
-}
-
-static int read_lifeline(const struct policy_read *read)
-{
-    struct lifeline_file file = {.ssh_port = 22};
-    struct policy *policy = read->policy;
-    int r = 0;
-
-    if (read->file.lifeline)
-        r = node_decode(policy->document, read->file.lifeline, lifeline_fields, &file, read->error);
-    policy->ssh_port = file.ssh_port;
-    if (r == 0 && file.management)
-        r = read_cidrs(read, file.management, policy->management, &policy->n_management);
-    else if (r == 0)
-        allow_management(policy);
+    lifeline->ssh_port = (uint16_t)decoding->ssh_port;
     if (r == 0)
-        r = read_cidrs(read, file.resolvers, policy->resolvers, &policy->n_resolvers);
+        r = read_strings(decoding, decoding->management, take_cidr, &management);
     if (r == 0)
-        r = read_cidrs(read, file.time_servers, policy->time_servers, &policy->n_time_servers);
-    return r;
-}
-
-/* The rows of two structs decode one map: each table must not trip over the other's keys. */
-static int read_top(struct policy_read *read)
-{
-    struct field fields[ARRAY_SIZE(identity_fields) + ARRAY_SIZE(section_fields)] = {};
-    struct policy_rows {
-        struct policy policy;
-        struct policy_file file;
-    } both = {.policy = *read->policy};
-    size_t count = 0;
-    int r;
-
-    for (const struct field *row = identity_fields; row->key; row++)
-        fields[count++] = *row;
-    for (const struct field *row = section_fields; row->key; row++) {
-        fields[count] = *row;
-        fields[count++].offset += offsetof(struct policy_rows, file);
-    }
-    r = node_decode(read->policy->document, document_root(read->policy->document), fields, &both,
-                    read->error);
-    *read->policy = both.policy;
-    read->file = both.file;
-    return r;
+        r = read_strings(decoding, decoding->resolvers, take_cidr, &resolvers);
+    if (r == 0)
+        r = read_strings(decoding, decoding->time_servers, take_cidr, &time_servers);
+    if (r < 0 || decoding->management)
+        return r;
+    /* Who says nothing keeps the way in; only an empty list closes it. */
+    memcpy(lifeline->management, anywhere, sizeof(anywhere));
+    lifeline->n_management = ARRAY_SIZE(anywhere);
+    return 0;
 }
 
 int policy_parse(struct policy **ret, const char *name, const char *text, size_t length, struct error *error)
 {
     _cleanup_(policy_freep) struct policy *policy = calloc(1, sizeof(*policy));
-    struct policy_read read = {.policy = policy, .error = error};
+    struct decoding decoding = {
+        .policy = {.requires_synchronised_clock = true, .lost_contact_after_s = 60},
+        .ssh_port = 22,
+        .error = error,
+    };
     int r;
 
     if (!policy)
         return error_oom(error);
-    policy->requires_synchronised_clock = true;
-    policy->lost_contact_after_s = 60;
-    r = document_parse_yaml(&policy->document, name, text, length, error);
+    r = document_parse_yaml(&decoding.policy.document, name, text, length, error);
     if (r == 0)
-        r = read_top(&read);
+        r = decode(&decoding, document_root(decoding.policy.document), top_fields);
     if (r == 0)
-        r = read_labels(&read);
+        r = read_strings(&decoding, decoding.policy.labels, NULL, NULL);
     if (r == 0)
-        r = read_coordinators(&read);
+        r = read_strings(&decoding, decoding.coordinators, take_coordinator, &decoding.policy);
     if (r == 0)
-        r = read_classes(&read);
+        r = read_classes(&decoding);
     if (r == 0)
-        r = read_protected(&read);
+        r = read_protected(&decoding);
     if (r == 0)
-        r = read_lifeline(&read);
+        r = read_lifeline(&decoding);
+    *policy = decoding.policy;
     if (r < 0)
         return r;
+    policy->zone = node_string(policy->labels, "zone");
     *ret = TAKE_PTR(policy);
     return 0;
 }

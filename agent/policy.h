@@ -18,30 +18,25 @@ struct policy_class {
     int64_t longest_duration_s, concurrency, cool_down_s;
 };
 
-/** struct policy_coordinator - host part and port of one https URL; @is_literal: @endpoint holds it */
-struct policy_coordinator {
-    char host[256];
-    uint16_t port;
-    bool is_literal;
-    struct endpoint endpoint;
-};
-
-/** struct policy - strings belong to @document; @labels is a map of strings, @zone the label of that name or
- * NULL */
+/**
+ * struct policy - strings belong to @document
+ * @labels: a map of strings; @zone: the label of that name or NULL
+ * @lifeline: as far as the file says; lifeline_make() makes it whole
+ * @named_ports: of the coordinators that are not given by address
+ * @protected_processes: NULL-ended
+ */
 struct policy {
     struct document *document;
     const char *host, *environment, *address, *zone;
     const struct node *labels;
     bool requires_synchronised_clock;
     int64_t lost_contact_after_s;
-    size_t n_coordinators, n_classes;
-    struct policy_coordinator coordinators[POLICY_COORDINATORS_MAX];
+    size_t n_classes, n_named_ports;
     struct policy_class classes[POLICY_CLASSES_MAX];
-    const char **protected_processes; /* NULL-ended */
+    struct lifeline lifeline;
+    uint16_t named_ports[POLICY_COORDINATORS_MAX];
+    const char **protected_processes;
     struct parameter_cidrs protected_cidrs;
-    int64_t ssh_port;
-    size_t n_management, n_resolvers, n_time_servers;
-    struct cidr management[32], resolvers[8], time_servers[16];
 };
 
 /** policy_parse() - decode and check YAML; every error names `@name:line:column: key` */

@@ -23,11 +23,11 @@ static struct policy *parse(const char *text)
 
 static void assert_managed_from_anywhere(const struct policy *policy)
 {
-    ck_assert_int_eq(policy->ssh_port, 22);
-    ck_assert_uint_eq(policy->n_management, 2);
-    ck_assert_int_eq(policy->management[0].family, AF_INET);
-    ck_assert_int_eq(policy->management[1].family, AF_INET6);
-    ck_assert_uint_eq(policy->management[0].prefix + policy->management[1].prefix, 0);
+    ck_assert_int_eq(policy->lifeline.ssh_port, 22);
+    ck_assert_uint_eq(policy->lifeline.n_management, 2);
+    ck_assert_int_eq(policy->lifeline.management[0].family, AF_INET);
+    ck_assert_int_eq(policy->lifeline.management[1].family, AF_INET6);
+    ck_assert_uint_eq(policy->lifeline.management[0].prefix + policy->lifeline.management[1].prefix, 0);
 }
 
 START_TEST(ssh_stays_open_unless_closed)
@@ -36,7 +36,7 @@ START_TEST(ssh_stays_open_unless_closed)
     _cleanup_(policy_freep) struct policy *closed = parse(HEAD "lifeline: {management: []}\n");
 
     assert_managed_from_anywhere(silent);
-    ck_assert_uint_eq(closed->n_management, 0);
+    ck_assert_uint_eq(closed->lifeline.n_management, 0);
 }
 END_TEST
 
@@ -71,17 +71,18 @@ START_TEST(everything_given)
 
     ck_assert_msg(policy != NULL, "%s", error.text);
     ck_assert_str_eq(policy->zone, "apse2-az1");
-    ck_assert_uint_eq(policy->n_coordinators, 3);
-    ck_assert(policy->coordinators[0].is_literal && policy->coordinators[1].is_literal);
-    ck_assert(!policy->coordinators[2].is_literal);
-    ck_assert_str_eq(policy->coordinators[2].host, "c.example");
-    ck_assert_uint_eq(policy->coordinators[2].port, 8443);
+    ck_assert_uint_eq(policy->lifeline.n_coordinators, 2);
+    ck_assert_uint_eq(policy->lifeline.coordinators[0].port, 8443);
+    ck_assert_uint_eq(policy->lifeline.coordinators[1].port, 9);
+    ck_assert_int_eq(policy->lifeline.coordinators[1].address.family, AF_INET6);
+    ck_assert_uint_eq(policy->n_named_ports, 1);
+    ck_assert_uint_eq(policy->named_ports[0], 8443);
     ck_assert_int_eq(policy_class_find(policy, "process")->signatures, 1);
     ck_assert_int_eq(policy_class_find(policy, "disk")->signatures, 2);
     ck_assert_str_eq(policy->protected_processes[1], "init");
     ck_assert_uint_eq(policy->protected_cidrs.count, 1);
-    ck_assert_int_eq(policy->ssh_port, 2222);
-    ck_assert_uint_eq(policy->n_management + policy->n_resolvers, 2);
+    ck_assert_int_eq(policy->lifeline.ssh_port, 2222);
+    ck_assert_uint_eq(policy->lifeline.n_management + policy->lifeline.n_resolvers, 2);
 }
 END_TEST
 
@@ -101,6 +102,8 @@ START_TEST(every_error_has_a_place)
         {HEAD "host: twice\n", "agent.yaml:4:", "host"},
         {"host: i\nenvironment: lab\ncoordinators: ['http://c']\n", "agent.yaml:3:", "expected https://"},
         {"host: i\nenvironment: lab\ncoordinators: ['https://c:70000']\n", "agent.yaml:3:", "port"},
+        {"host: i\nenvironment: lab\ncoordinators: ['https://c:1x']\n", "agent.yaml:3:", "HOST:PORT"},
+        {"host: i\nenvironment: lab\ncoordinators: ['https://:80']\n", "agent.yaml:3:", "HOST:PORT"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
