@@ -8,147 +8,135 @@
 
 #define EARLY_TOLERANCE_USEC (5 * USEC_PER_SEC) /* clocks differ; the deadline never moves for it */
 
-/* One step, judged. @run: NULL for an ask. @extra: steps of the same class that an ask has let through
- * before. */
-struct question {
-    const struct admission *admission;
-    const struct mandate *mandate;
-    const struct envelope *signed_by; /* NULL: a draft */
-    const char *step_name, *run;
-    size_t extra;
-    const struct step *step;
-    const struct fault *fault;
-    const struct policy_class *class;
-    void *parameters;
-};
-
-void admitted_clear(struct admitted *admitted)
+void decision_clear(struct decision *decision)
 {
-    order_free(admitted->order);
-    mandate_free(admitted->mandate);
-    *admitted = (struct admitted){0};
+    if (decision->fault)
+        fault_free_parameters(decision->fault, decision->parameters);
+    if (decision->order)
+        mandate_free(decision->mandate);
+    order_free(decision->order);
+    *decision = (struct decision){0};
 }
 
-static void question_clear(struct question *question)
+/* The steps of one run do not stand in each other's way. */
+static const char *run_of(const struct decision *decision)
 {
-    if (question->fault)
-        fault_free_parameters(question->fault, question->parameters);
+    return decision->order ? decision->order->run : "";
 }
 
-static int check_environment(struct question *question, struct error *error)
+static int check_environment(struct decision *decision, struct error *error)
 {
-    const char *ours = question->admission->policy->environment;
+    const char *ours = decision->rests_on->policy->environment;
 
-    if (strcmp(question->mandate->environment, ours))
+    if (strcmp(decision->mandate->environment, ours))
         return error_set(error, EACCES, "mandate: environment: '%s', but this host is in '%s'",
-                         question->mandate->environment, ours);
+                         decision->mandate->environment, ours);
     return 0;
 }
 
-static int check_fault(struct question *question, struct error *error)
+static int check_fault(struct decision *decision, struct error *error)
 {
-    if (!strcmp(question->step_name, MANDATE_OBSERVE))
+    if (!strcmp(decision->step_name, MANDATE_OBSERVE))
         return 0;
-    question->step = mandate_step(question->mandate, question->step_name);
-    if (!question->step)
-        return error_set(error, EINVAL, "mandate: has no step '%s'", question->step_name);
-    question->fault = fault_find(question->step->fault);
-    if (!question->fault)
+    decision->step = mandate_step(decision->mandate, decision->step_name);
+    if (!decision->step)
+        return error_set(error, EINVAL, "mandate: has no step '%s'", decision->step_name);
+    decision->fault = fault_find(decision->step->fault);
+    if (!decision->fault)
         return error_set(error, EINVAL, "mandate: step %s: fault '%s' is unknown on this host",
-                         question->step_name, question->step->fault);
+                         decision->step_name, decision->step->fault);
     return 0;
 }
 
-static int check_class(struct question *question, struct error *error)
+static int check_class(struct decision *decision, struct error *error)
 {
-    const char *name = question->fault ? question->fault->class : POLICY_CLASS_OBSERVE;
+    const char *name = decision->fault ? decision->fault->class : POLICY_CLASS_OBSERVE;
 
-    question->class = policy_class_find(question->admission->policy, name);
-    if (!question->class || !question->class->is_allowed)
+    decision->class = policy_class_find(decision->rests_on->policy, name);
+    if (!decision->class || !decision->class->is_allowed)
         return error_set(error, EACCES, "policy: classes.%s: not allowed on this host", name);
     return 0;
 }
 
-static int check_signatures(struct question *question, struct error *error)
+static int check_signatures(struct decision *decision, struct error *error)
 {
-    if (!question->signed_by)
+    if (!decision->signed_by)
         return 0;
-    return roots_require(question->admission->roots, question->signed_by, ROOTS_APPROVE,
-                         question->class->signatures, question->admission->now_usec, error);
+    return roots_require(decision->rests_on->roots, decision->signed_by, ROOTS_APPROVE,
+                         decision->class->signatures, decision->rests_on->now_usec, error);
 }
 
-static int check_duration(struct question *question, struct error *error)
+static int check_duration(struct decision *decision, struct error *error)
 {
-    int64_t msec = mandate_step_length_usec(question->mandate, question->step_name) / USEC_PER_MSEC;
-    int64_t longest_msec = question->class->longest_duration_s * 1000;
+    int64_t msec = mandate_step_length_usec(decision->mandate, decision->step_name) / USEC_PER_MSEC;
+    int64_t longest_msec = decision->class->longest_duration_s * 1000;
 
     if (msec > longest_msec)
         return error_set(error, EACCES,
                          "policy: classes.%s.longest_duration_s: step %s takes %" PRId64 " ms, %" PRId64
                          " are allowed",
-                         question->class->name, question->step_name, msec, longest_msec);
+                         decision->class->name, decision->step_name, msec, longest_msec);
     return 0;
 }
 
-static int check_parameters(struct question *question, struct error *error)
+static int check_parameters(struct decision *decision, struct error *error)
 {
     int r;
 
-    if (!question->fault)
+    if (!decision->fault)
         return 0;
-    r = fault_decode_parameters(question->fault, question->mandate->document, question->step->parameters,
-                                question->mandate, &question->parameters, error);
-    if (r == 0 && question->fault->supported)
-        r = question->fault->supported(error);
+    r = fault_decode_parameters(decision->fault, decision->mandate->document, decision->step->parameters,
+                                decision->mandate, &decision->parameters, error);
+    if (r == 0 && decision->fault->supported)
+        r = decision->fault->supported(error);
     return r;
 }
 
-static int check_concurrency(struct question *question, struct error *error)
+static int check_concurrency(struct decision *decision, struct error *error)
 {
-    const struct admission *admission = question->admission;
-    size_t active = admission->count_active(admission->context, question->class->name) + question->extra;
+    const struct admission *admission = decision->rests_on;
+    size_t active = admission->count_active(admission->context, decision->class->name) + decision->n_earlier;
 
-    if (active >= (size_t)question->class->concurrency)
+    if (active >= (size_t)decision->class->concurrency)
         return error_set(error, EBUSY,
                          "policy: classes.%s.concurrency: %zu under way, %" PRId64 " are allowed",
-                         question->class->name, active, question->class->concurrency);
+                         decision->class->name, active, decision->class->concurrency);
     return 0;
 }
 
-static int check_cool_down(struct question *question, struct error *error)
+static int check_cool_down(struct decision *decision, struct error *error)
 {
-    int64_t end_usec = replay_last_end_usec(question->admission->replay, question->class->name,
-                                            question->mandate->hash, question->run ? question->run : "");
-    int64_t next_usec = end_usec + question->class->cool_down_s * USEC_PER_SEC;
+    int64_t end_usec = replay_last_end_usec(decision->rests_on->replay, decision->class->name,
+                                            decision->mandate->hash, run_of(decision));
+    int64_t next_usec = end_usec + decision->class->cool_down_s * USEC_PER_SEC;
     char text[TIME_TEXT_MAX];
 
-    if (question->class->cool_down_s && end_usec && question->admission->now_usec < next_usec)
-        return error_set(error, EBUSY, "policy: classes.%s.cool_down_s: not before %s", question->class->name,
+    if (decision->class->cool_down_s && end_usec && decision->rests_on->now_usec < next_usec)
+        return error_set(error, EBUSY, "policy: classes.%s.cool_down_s: not before %s", decision->class->name,
                          time_format(next_usec, text));
     return 0;
 }
 
-static int check_runs(struct question *question, struct error *error)
+static int check_runs(struct decision *decision, struct error *error)
 {
-    size_t runs = replay_count_runs(question->admission->replay, question->mandate->hash,
-                                    question->run ? question->run : "");
+    size_t runs = replay_count_runs(decision->rests_on->replay, decision->mandate->hash, run_of(decision));
 
-    if (runs >= (size_t)question->mandate->max_runs)
+    if (runs >= (size_t)decision->mandate->max_runs)
         return error_set(error, EACCES, "mandate: max_runs: %zu of %" PRId64 " runs were here already", runs,
-                         question->mandate->max_runs);
+                         decision->mandate->max_runs);
     return 0;
 }
 
-static int question_decide(struct question *question, struct error *error)
+static int decide(struct decision *decision, struct error *error)
 {
-    static int (*const checks[])(struct question * question, struct error * error) = {
+    static int (*const checks[])(struct decision * decision, struct error * error) = {
         check_environment, check_fault,       check_class,     check_signatures, check_duration,
         check_parameters,  check_concurrency, check_cool_down, check_runs,
     };
     int r = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(checks) && r == 0; i++)
-        r = checks[i](question, error);
+        r = checks[i](decision, error);
     return r;
 }
 
@@ -190,62 +178,47 @@ static int check_window(const struct admission *admission, const struct order *o
     return 0;
 }
 
-static int check_order(const struct admission *admission, struct admitted *admitted, struct error *error)
+static int check_order(struct decision *decision, struct error *error)
 {
-    const struct order *order = admitted->order;
-    int r = order_check(order, admitted->mandate, admission->policy->host, admission->policy->labels, error);
+    const struct admission *admission = decision->rests_on;
+    const struct order *order = decision->order;
+    const struct policy *policy = admission->policy;
+    int r = order_check(order, decision->mandate, policy->host, policy->labels, error);
 
     if (r == 0)
-        r = check_window(admission, order, admitted->mandate, error);
+        r = check_window(admission, order, decision->mandate, error);
     if (r == 0 && replay_has(admission->replay, order->run, order->step))
         r = error_set(error, EEXIST, "order: replayed: step %s of run %s was here already", order->step,
                       order->run);
+    decision->is_late_joiner = !mandate_step_has_host(decision->mandate, order->step, policy->host);
     return r;
 }
 
-static int decide_order(const struct admission *admission, struct admitted *admitted,
-                        const struct bundle *bundle, struct error *error)
-{
-    _cleanup_(question_clear) struct question question = {
-        .admission = admission,
-        .mandate = admitted->mandate,
-        .signed_by = bundle->documents[1],
-        .step_name = admitted->order->step,
-        .run = admitted->order->run,
-    };
-    int r = check_order(admission, admitted, error);
-
-    if (r < 0)
-        return r;
-    r = question_decide(&question, error);
-    admitted->step = question.step;
-    admitted->fault = question.fault;
-    admitted->class = question.class;
-    admitted->is_late_joiner =
-        !mandate_step_has_host(admitted->mandate, admitted->order->step, admission->policy->host);
-    return r;
-}
-
-int admission_order(const struct admission *admission, const struct bundle *bundle, struct admitted *ret,
+int admission_order(const struct admission *admission, const struct bundle *bundle, struct decision *ret,
                     struct error *error)
 {
     const struct envelope *order = bundle->documents[0], *mandate = bundle->documents[1];
-    int r;
+    int r = roots_require(admission->roots, order, ROOTS_ORDER, 1, admission->now_usec, error);
 
-    r = roots_require(admission->roots, order, ROOTS_ORDER, 1, admission->now_usec, error);
-    if (r < 0)
-        return r;
-    r = order_parse(&ret->order, order->payload, order->payload_length, error);
-    if (r < 0)
-        return r;
+    if (r == 0)
+        r = order_parse(&ret->order, order->payload, order->payload_length, error);
     /* How many people it takes is known when the fault is; nobody's mandate is parsed for nobody. */
-    r = roots_require(admission->roots, mandate, ROOTS_APPROVE, 1, admission->now_usec, error);
+    if (r == 0)
+        r = roots_require(admission->roots, mandate, ROOTS_APPROVE, 1, admission->now_usec, error);
     if (r == 0)
         r = mandate_parse(&ret->mandate, mandate->payload, mandate->payload_length, error);
+    if (r == 0)
+        r = check_open(admission, error);
     if (r < 0)
         return r;
-    r = check_open(admission, error);
-    return r < 0 ? r : decide_order(admission, ret, bundle, error);
+    ret->rests_on = admission;
+    ret->signed_by = mandate;
+    ret->step_name = ret->order->step;
+    r = check_order(ret, error);
+    if (r == 0)
+        r = decide(ret, error);
+    ret->rests_on = NULL;
+    return r;
 }
 
 int admission_ask(const struct admission *admission, const struct bundle *bundle, struct ask **ret,
@@ -281,28 +254,28 @@ static json_t *step_to_json(const char *name, int result, const struct fault_pla
                      result < 0 ? error->text : NULL);
 }
 
-static int question_plan(struct question *question, struct fault_plan *plan, struct error *error)
+static int plan_step(struct decision *decision, struct fault_plan *plan, struct error *error)
 {
-    if (!question->fault)
+    if (!decision->fault)
         return json_array_append_new(plan->summary, json_string("watch the probes, change nothing")) < 0
                    ? error_oom(error)
                    : 0;
-    return question->fault->plan(question->parameters, question->mandate, question->admission->host, plan,
+    return decision->fault->plan(decision->parameters, decision->mandate, decision->rests_on->host, plan,
                                  error);
 }
 
-static json_t *answer_step(struct question *question, bool *ret_is_accepted)
+static json_t *answer_step(struct decision *decision, bool *ret_is_accepted)
 {
     struct fault_plan plan = {.summary = json_array(), .limits = json_array()};
     struct error error = {0};
-    int r = check_open(question->admission, &error);
+    int r = check_open(decision->rests_on, &error);
 
     if (r == 0)
-        r = question_decide(question, &error);
+        r = decide(decision, &error);
     if (r == 0)
-        r = question_plan(question, &plan, &error);
+        r = plan_step(decision, &plan, &error);
     *ret_is_accepted &= r == 0;
-    return step_to_json(question->step_name, r, &plan, &error);
+    return step_to_json(decision->step_name, r, &plan, &error);
 }
 
 /* Steps that came before and use the same class count as under way: all steps start together. */
@@ -319,23 +292,23 @@ static size_t count_earlier(const struct admission *admission, const struct mand
     return count;
 }
 
-static bool answer_steps(const struct admission *admission, const struct ask *ask,
-                         const struct mandate *mandate, const struct envelope *envelope, json_t *steps)
+static bool answer_steps(const struct admission *admission, const struct ask *ask, struct mandate *mandate,
+                         const struct envelope *envelope, json_t *steps)
 {
     bool is_accepted = true;
 
     for (size_t i = 0; i <= mandate->n_steps; i++) {
-        _cleanup_(question_clear) struct question question = {
-            .admission = admission,
+        _cleanup_(decision_clear) struct decision decision = {
+            .rests_on = admission,
             .mandate = mandate,
             .signed_by = ask->is_start ? envelope : NULL,
             .step_name = i < mandate->n_steps ? mandate->steps[i].name : MANDATE_OBSERVE,
         };
 
-        if (!mandate_step_has_host(mandate, question.step_name, admission->policy->host))
+        if (!mandate_step_has_host(mandate, decision.step_name, admission->policy->host))
             continue;
-        question.extra = i < mandate->n_steps ? count_earlier(admission, mandate, i) : 0;
-        json_array_append_new(steps, answer_step(&question, &is_accepted));
+        decision.n_earlier = i < mandate->n_steps ? count_earlier(admission, mandate, i) : 0;
+        json_array_append_new(steps, answer_step(&decision, &is_accepted));
     }
     return is_accepted;
 }

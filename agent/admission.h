@@ -29,23 +29,31 @@ struct admission {
 };
 
 /**
- * struct admitted - an order, as far as it was read: what a refusal may name
+ * struct decision - one step on one host: what is asked, and what came of it, as far as it went
+ * @order, @mandate: owned where @order is set; an ask has no order, and its mandate is borrowed
+ * @signed_by: the mandate's envelope, whose signatures have to be enough; NULL: a draft
+ * @n_earlier: steps of the same class that an ask has let through before
  * @step, @fault: NULL for the step "observe"
  */
-struct admitted {
+struct decision {
+    const struct admission *rests_on; /* while it is made */
     struct order *order;
     struct mandate *mandate;
+    const struct envelope *signed_by;
+    const char *step_name;
+    size_t n_earlier;
     const struct step *step;
     const struct fault *fault;
     const struct policy_class *class;
+    void *parameters;
     bool is_late_joiner;
 };
 
-void admitted_clear(struct admitted *admitted);
+void decision_clear(struct decision *decision);
 
-/** admission_order() - @bundle: order and mandate. Return: 0 = may start now; -errno = refused, with the
- * reason */
-int admission_order(const struct admission *admission, const struct bundle *bundle, struct admitted *ret,
+/** admission_order() - @bundle: order and mandate; @ret: empty. Return: 0 = may start now; -errno = refused,
+ * with the reason */
+int admission_order(const struct admission *admission, const struct bundle *bundle, struct decision *ret,
                     struct error *error);
 
 /** admission_ask() - @bundle: ask and mandate; only what must hold before an answer is worked out */

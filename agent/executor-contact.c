@@ -14,18 +14,15 @@
 
 int executor_on_contact(void *context, struct message *message, struct error *error)
 {
-    static const struct field fields[] = {{"coordinator", FIELD_STRING, 0, false, 1, ENDPOINT_TEXT_MAX - 1},
-                                          {}};
     struct executor *executor = ((struct peer *)context)->executor;
     struct contact *contact = &executor->contact;
-    _cleanup_(document_freep) struct document *document = NULL;
     const char *coordinator = NULL;
-    int r = message_decode(message, fields, &coordinator, &document, error);
+    json_auto_t *body = message_unpack(message, error, "{s?s}", "coordinator", &coordinator);
 
-    if (r == 0 && coordinator)
-        r = lifeline_report(&contact->reported, executor->policy, coordinator, error);
-    if (r < 0)
-        return r;
+    if (!body)
+        return -EINVAL;
+    if (coordinator && lifeline_report(&contact->reported, executor->policy, coordinator, error) < 0)
+        return -EINVAL;
     snprintf(contact->coordinator, sizeof(contact->coordinator), "%s", coordinator ? coordinator : "");
     contact->poll_usec = time_now_usec();
     contact->heard_boot_nsec = time_boot_nsec();
@@ -182,7 +179,6 @@ int executor_on_status(void *context, struct message *message, struct error *err
                   *executor->broken ? executor->broken : NULL, "clock", executor->events.clock);
     _cleanup_free_ char *status = json_dumps(json, JSON_COMPACT);
 
-    json_decref(json);
     if (!status)
         return error_oom(error);
     peer_send_large(context, CHANNEL_STATUS_IS, status, strlen(status));

@@ -150,17 +150,17 @@ void executor_flush(struct executor *executor)
 
 int executor_on_fetch(void *context, struct message *message, struct error *error)
 {
-    static const struct field fields[] = {{"after", FIELD_INTEGER, 0, true, 0, INT64_MAX - 1}, {}};
     struct journal *journal = events_of(context)->journal;
-    _cleanup_(document_freep) struct document *document = NULL;
+    json_int_t after = 0;
+    json_auto_t *body = message_unpack(message, error, "{s:I}", "after", &after);
     _cleanup_free_ char *lines = NULL;
     struct error why = {0};
-    int64_t after = 0;
     size_t length = 0;
-    int r = message_decode(message, fields, &after, &document, error);
 
-    if (r < 0)
-        return r;
+    if (!body)
+        return -EINVAL;
+    if (after < 0 || after == INT64_MAX)
+        return error_set(error, EINVAL, "message: after: out of range");
     if (journal && journal_fetch(journal, after, FETCH_BYTES, &lines, &length, &why) < 0)
         executor_say(LOG_LEVEL_ERROR, "%s", why.text);
     peer_send_large(context, CHANNEL_EVENTS, lines ? lines : "", length);
@@ -196,16 +196,16 @@ int executor_on_ack(void *context, struct message *message, struct error *error)
 /* The chain's head, so that a tail that is withheld shows. */
 int executor_on_nonce(void *context, struct message *message, struct error *error)
 {
-    static const struct field fields[] = {{"nonce", FIELD_STRING, 0, true, 1, 128}, {}};
     const struct executor *executor = ((struct peer *)context)->executor;
-    _cleanup_(document_freep) struct document *document = NULL;
     char hash[HASH_TEXT_MAX], at[TIME_TEXT_MAX], boot[BOOT_ID_MAX];
     const char *nonce = NULL;
-    int r = message_decode(message, fields, &nonce, &document, error);
+    json_auto_t *body = message_unpack(message, error, "{s:s}", "nonce", &nonce);
     int64_t sequence;
 
-    if (r < 0 || !executor->events.journal)
-        return r;
+    if (!body)
+        return -EINVAL;
+    if (!executor->events.journal)
+        return 0;
     sequence = journal_last(executor->events.journal, hash);
     peer_send_signed(context, CHANNEL_HEAD, ENVELOPE_HEAD,
                      json_pack("{s:s s:s s:s s:s s:I s:s s:s}", "schema", "grivet.head/1", "host",
@@ -216,74 +216,34 @@ int executor_on_nonce(void *context, struct message *message, struct error *erro
 
 int executor_on_clock(void *context, struct message *message, struct error *error)
 {
-    struct clock {
-        int64_t offset_usec, bound_usec;
-    } clock = {0};
-    static const struct field fields[] = {
-        {"offset_usec", FIELD_INTEGER, offsetof(struct clock, offset_usec), true},
-        {"bound_usec", FIELD_INTEGER, offsetof(struct clock, bound_usec), true, 0, INT64_MAX},
-        {},
-    };
-    _cleanup_(document_freep) struct document *document = NULL;
-    int r = message_decode(message, fields, &clock, &document, error);
+    json_int_t offset_usec, bound_usec = 0;
+    json_auto_t *clock =
+        message_unpack(message, error, "{s:I s:I}", "offset_usec", &offset_usec, "bound_usec", &bound_usec);
 
-    if (r < 0)
-        return r;
+    if (!clock)
+        return -EINVAL;
+    if (bound_usec < 0)
+        return error_set(error, EINVAL, "message: bound_usec: below zero");
     json_decref(events_of(context)->clock);
-    events_of(context)->clock = json_pack("{s:I s:I}", "offset_usec", (json_int_t)clock.offset_usec,
-                                          "bound_usec", (json_int_t)clock.bound_usec);
+    events_of(context)->clock = json_incref(clock);
     return 0;
 }
 
-/* ---- at the start: which orders of an earlier life were accepted and never ended */
-
-static void remove_unfinished(struct events *events, size_t index)
-{
-    struct unfinished *all = events->unfinished;
-
-    events->n_unfinished--;
-    memmove(&all[index], &all[index + 1], (events->n_unfinished - index) * sizeof(*all));
-}
-
-static void copy(char *ret, size_t size, const char *text)
-{
-    snprintf(ret, size, "%s", text ? text : "");
-}
-
-static void add_unfinished(struct events *events, const struct node *event)
-{
-    const struct node *body = node_get(event, "body");
-    const char *deadline = node_string(body, "deadline");
-    struct unfinished *new;
-
-    if (events->n_unfinished == ARRAY_SIZE(events->unfinished))
-        remove_unfinished(events, 0);
-    new = &events->unfinished[events->n_unfinished++];
-    *new = (struct unfinished){0};
-    copy(new->order, sizeof(new->order), node_string(event, "order"));
-    copy(new->run, sizeof(new->run), node_string(event, "run"));
-    copy(new->step, sizeof(new->step), node_string(event, "step"));
-    copy(new->fault, sizeof(new->fault), node_string(body, "fault"));
-    if (deadline)
-        time_parse(deadline, &new->deadline_real_usec);
-}
+/* ---- at the start */
 
 static void on_old_event(void *context, const struct node *event)
 {
     static const char *const ends[] = {"fault.reverted", "fault.ended", "fault.failed"};
     const char *kind = node_string(event, "kind"), *order = node_string(event, "order");
-    struct events *events = context;
-    bool is_end = false;
+    json_t *unfinished = ((struct events *)context)->unfinished;
 
     if (!kind || !order)
         return;
     if (!strcmp(kind, "order.accepted"))
-        add_unfinished(events, event);
+        json_object_set_new(unfinished, order, node_to_json(event));
     for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
-        is_end |= !strcmp(kind, ends[i]);
-    for (size_t i = events->n_unfinished; is_end && i-- > 0;)
-        if (!strcmp(events->unfinished[i].order, order))
-            remove_unfinished(events, i);
+        if (!strcmp(kind, ends[i]))
+            json_object_del(unfinished, order);
 }
 
 int executor_open_events(struct executor *executor, struct error *error)
@@ -292,9 +252,10 @@ int executor_open_events(struct executor *executor, struct error *error)
     struct error why = {0};
 
     events->pending = json_array();
+    events->unfinished = json_object();
     events->on_written = executor_event(executor, -1, 0, on_written, NULL);
     events->on_retry = executor_event(executor, -1, 0, on_retry, NULL);
-    if (!events->pending || !events->on_written || !events->on_retry)
+    if (!events->pending || !events->unfinished || !events->on_written || !events->on_retry)
         return error_oom(error);
     /* Faults of an earlier life still have to be ended, and a halt has to be heard: so we go on, without
      * orders. */
@@ -314,5 +275,6 @@ void executor_close_events(struct executor *executor)
     syncer_free(executor->events.syncer);
     json_decref(executor->events.pending);
     json_decref(executor->events.clock);
+    json_decref(executor->events.unfinished);
     journal_free(executor->events.journal);
 }

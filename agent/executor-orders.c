@@ -1,4 +1,4 @@
-/* Orders and asks: verified, judged, remembered, started; refused with one reason. */
+/* Orders: verified, judged, remembered, started; refused with one reason. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,14 +6,10 @@
 #include "executor.h"
 
 #define REFUSALS_BURST 60
-#define ASKS_BURST     30
 
 static const enum envelope_kind order_kinds[] = {ENVELOPE_ORDER, ENVELOPE_MANDATE};
-static const enum envelope_kind ask_kinds[] = {ENVELOPE_ASK, ENVELOPE_MANDATE};
 
-/* A peer may make us do something once a second, and @burst times at once. @level_nsec: when it is back at
- * none. */
-static bool is_within_rate(int64_t *level_nsec, int64_t burst)
+bool executor_is_within_rate(int64_t *level_nsec, int64_t burst)
 {
     int64_t now = time_boot_nsec(), level = *level_nsec > now ? *level_nsec : now;
 
@@ -30,7 +26,7 @@ static size_t count_active(const void *context, const char *class)
                                                        : executor_watch_count(executor);
 
     for (const struct waiting *waiting = executor->waiting; waiting; waiting = waiting->next)
-        count += !strcmp(waiting->admitted.class->name, class);
+        count += !strcmp(waiting->decision.class->name, class);
     return count;
 }
 
@@ -51,7 +47,7 @@ const char *executor_why_closed(const struct executor *executor)
     return executor->halts.has_file ? "halted: the file /run/grivet/halt is there" : NULL;
 }
 
-static struct admission make_admission(struct executor *executor)
+struct admission executor_make_admission(struct executor *executor)
 {
     executor_make_lifeline(executor);
     return (struct admission){.policy = executor->policy,
@@ -71,7 +67,7 @@ static void refuse(struct executor *executor, const struct order *order, const s
 
     executor_say(LOG_LEVEL_WARNING, "order refused: %s", reason);
     /* A courier gone bad may not fill the disk with its refusals. */
-    if (is_within_rate(&executor->refusals_nsec, REFUSALS_BURST))
+    if (executor_is_within_rate(&executor->refusals_nsec, REFUSALS_BURST))
         executor_record(executor, "order.refused", order ? order->run : NULL, order ? order->id : NULL,
                         order ? order->step : NULL,
                         json_pack("{s:s s:s%}", "reason", reason, "document", reason,
@@ -79,48 +75,48 @@ static void refuse(struct executor *executor, const struct order *order, const s
 }
 
 /* Kept until no order of this mandate can come any more, and as long as the cool-down looks back. */
-static int remember(struct executor *executor, const struct admitted *admitted, int64_t end_usec,
+static int remember(struct executor *executor, const struct decision *decision, int64_t end_usec,
                     struct error *error)
 {
-    const struct order *order = admitted->order;
-    int64_t until_usec = admitted->mandate->not_after_usec + ORDER_START_WINDOW_USEC;
-    int64_t cool_usec = end_usec + admitted->class->cool_down_s * USEC_PER_SEC;
+    const struct order *order = decision->order;
+    int64_t until_usec = decision->mandate->not_after_usec + ORDER_START_WINDOW_USEC;
+    int64_t cool_usec = end_usec + decision->class->cool_down_s * USEC_PER_SEC;
     struct replay_entry entry = {.end_usec = end_usec,
                                  .until_usec = cool_usec > until_usec ? cool_usec : until_usec};
 
-    snprintf(entry.mandate, sizeof(entry.mandate), "%s", admitted->mandate->hash);
+    snprintf(entry.mandate, sizeof(entry.mandate), "%s", decision->mandate->hash);
     snprintf(entry.run, sizeof(entry.run), "%s", order->run);
     snprintf(entry.step, sizeof(entry.step), "%s", order->step);
-    snprintf(entry.class, sizeof(entry.class), "%s", admitted->class->name);
+    snprintf(entry.class, sizeof(entry.class), "%s", decision->class->name);
     return replay_remember(executor->replay, &entry, error);
 }
 
-static void record_accepted(struct executor *executor, const struct admitted *admitted, int64_t end_usec)
+static void record_accepted(struct executor *executor, const struct decision *decision, int64_t end_usec)
 {
-    const struct order *order = admitted->order;
+    const struct order *order = decision->order;
     char text[TIME_TEXT_MAX];
     int64_t msec = (end_usec - time_now_usec()) / USEC_PER_MSEC;
 
     executor_record(executor, "order.accepted", order->run, order->id, order->step,
                     json_pack("{s:s s:I s:s s:b}", "fault",
-                              admitted->fault ? admitted->fault->name : MANDATE_OBSERVE, "duration_ms",
+                              decision->fault ? decision->fault->name : MANDATE_OBSERVE, "duration_ms",
                               (json_int_t)msec, "deadline", time_format(end_usec, text), "is_late_joiner",
-                              admitted->is_late_joiner));
+                              decision->is_late_joiner));
 }
 
-static int start_fault(struct executor *executor, const struct admitted *admitted,
+static int start_fault(struct executor *executor, const struct decision *decision,
                        const struct envelope *envelope, int64_t end_usec, struct error *error)
 {
     _cleanup_free_ char *payload = strndup((const char *)envelope->payload, envelope->payload_length);
-    const struct order *order = admitted->order;
+    const struct order *order = decision->order;
     const struct job job = {.order = order->id,
                             .run = order->run,
                             .step = order->step,
                             .deadline_real_usec = end_usec,
                             .deadline_boot_nsec =
                                 time_boot_nsec() + (end_usec - time_now_usec()) * NSEC_PER_USEC,
-                            .mandate = admitted->mandate,
-                            .step_of_mandate = admitted->step,
+                            .mandate = decision->mandate,
+                            .step_of_mandate = decision->step,
                             .host = executor->host};
 
     if (!payload)
@@ -128,42 +124,42 @@ static int start_fault(struct executor *executor, const struct admitted *admitte
     return supervisor_start(executor->supervisor, &job, payload, error);
 }
 
-static void start(struct executor *executor, const struct admitted *admitted, const struct bundle *bundle,
+static void start(struct executor *executor, const struct decision *decision, const struct bundle *bundle,
                   int64_t end_usec)
 {
-    const struct order *order = admitted->order;
+    const struct order *order = decision->order;
     struct error error = {0};
     int r;
 
     executor->contact.heard_boot_nsec = time_boot_nsec(); /* an order that is fresh and signed is contact */
-    record_accepted(executor, admitted, end_usec);
-    r = admitted->fault ? start_fault(executor, admitted, bundle->documents[1], end_usec, &error)
-                        : executor_watch_start(executor, order, admitted->mandate, &error);
+    record_accepted(executor, decision, end_usec);
+    r = decision->fault ? start_fault(executor, decision, bundle->documents[1], end_usec, &error)
+                        : executor_watch_start(executor, order, decision->mandate, &error);
     if (r < 0) {
         executor_say(LOG_LEVEL_ERROR, "order %s: %s", order->id, error.text);
         executor_record(executor, "fault.failed", order->run, order->id, order->step,
                         json_pack("{s:s s:s s:b}", "fault",
-                                  admitted->fault ? admitted->fault->name : MANDATE_OBSERVE, "reason",
+                                  decision->fault ? decision->fault->name : MANDATE_OBSERVE, "reason",
                                   error.text, "is_reverted", true));
     }
     executor_on_changed(executor);
 }
 
-static int decide(struct executor *executor, const struct bundle *bundle, struct admitted *admitted,
+static int decide(struct executor *executor, const struct bundle *bundle, struct decision *decision,
                   int64_t *ret_end_usec, struct error *error)
 {
-    const struct admission admission = make_admission(executor);
+    const struct admission admission = executor_make_admission(executor);
     int64_t longest_usec;
-    int r = admission_order(&admission, bundle, admitted, error);
+    int r = admission_order(&admission, bundle, decision, error);
 
     if (r < 0)
         return r;
-    if (executor_is_halted(executor, admitted->order))
+    if (executor_is_halted(executor, decision->order))
         return error_set(error, ECANCELED, "host: a halt came after this order's step had been started");
     /* Early by a clock's difference is not longer by it. */
-    longest_usec = admission.now_usec + mandate_step_length_usec(admitted->mandate, admitted->order->step);
-    *ret_end_usec = admitted->order->end_usec < longest_usec ? admitted->order->end_usec : longest_usec;
-    return remember(executor, admitted, *ret_end_usec, error);
+    longest_usec = admission.now_usec + mandate_step_length_usec(decision->mandate, decision->order->step);
+    *ret_end_usec = decision->order->end_usec < longest_usec ? decision->order->end_usec : longest_usec;
+    return remember(executor, decision, *ret_end_usec, error);
 }
 
 /* ---- orders that wait until the memory of them is durable: an effect must not be repeated after a crash */
@@ -172,7 +168,7 @@ static struct waiting *waiting_free(struct waiting *waiting)
 {
     if (!waiting)
         return NULL;
-    admitted_clear(&waiting->admitted);
+    decision_clear(&waiting->decision);
     bundle_clear(&waiting->bundle);
     free(waiting);
     return NULL;
@@ -182,7 +178,7 @@ DEFINE_CLEANUP(struct waiting *, waiting_free)
 void executor_halt_orders(struct executor *executor, const char *run)
 {
     for (struct waiting *waiting = executor->waiting; waiting; waiting = waiting->next)
-        waiting->is_halted |= !run || !strcmp(waiting->admitted.order->run, run);
+        waiting->is_halted |= !run || !strcmp(waiting->decision.order->run, run);
 }
 
 static struct waiting *take_first(struct executor *executor)
@@ -213,11 +209,11 @@ static int check_waited(const struct executor *executor, const struct waiting *w
 {
     const char *closed = executor_why_closed(executor);
 
-    if (waiting->is_halted || executor_is_halted(executor, waiting->admitted.order))
+    if (waiting->is_halted || executor_is_halted(executor, waiting->decision.order))
         return error_set(error, ECANCELED, "host: a halt came before it was started");
     if (closed)
         return error_set(error, ECANCELED, "host: %s", closed);
-    if (time_now_usec() > waiting->admitted.order->start_before_usec)
+    if (time_now_usec() > waiting->decision.order->start_before_usec)
         return error_set(error, EACCES, "order: start_before: expired while the disk took its time");
     return 0;
 }
@@ -229,9 +225,9 @@ void executor_start_orders(struct executor *executor)
         struct error why = {0};
 
         if (check_waited(executor, waiting, &why) < 0)
-            refuse(executor, waiting->admitted.order, &why);
+            refuse(executor, waiting->decision.order, &why);
         else
-            start(executor, &waiting->admitted, &waiting->bundle, waiting->end_usec);
+            start(executor, &waiting->decision, &waiting->bundle, waiting->end_usec);
         executor_on_changed(executor);
     }
 }
@@ -248,62 +244,14 @@ int executor_on_order(void *context, struct message *message, struct error *erro
         return error_oom(error);
     r = bundle_from_memfd(&waiting->bundle, message->fd, order_kinds, ARRAY_SIZE(order_kinds), &why);
     if (r == 0)
-        r = decide(executor, &waiting->bundle, &waiting->admitted, &waiting->end_usec, &why);
+        r = decide(executor, &waiting->bundle, &waiting->decision, &waiting->end_usec, &why);
     if (r < 0) {
-        refuse(executor, waiting->admitted.order, &why);
+        refuse(executor, waiting->decision.order, &why);
         return 0;
     }
     while (*last)
         last = &(*last)->next;
     *last = TAKE_PTR(waiting);
     executor_sync(executor);
-    return 0;
-}
-
-/* ---- asks */
-
-void executor_answer(void *context, const struct ask *ask, const json_t *findings)
-{
-    struct executor *executor = context;
-    char at[TIME_TEXT_MAX], boot[BOOT_ID_MAX];
-
-    peer_send_signed(executor_peer(executor, CHANNEL_COURIER), CHANNEL_ANSWER, ENVELOPE_ANSWER,
-                     json_pack("{s:s s:s s:s s:s s:s s:O s:s s:O s:o s:O?}", "schema", "grivet.answer/1",
-                               "ask", ask->id, "host", executor->policy->host, "mandate", ask->mandate_hash,
-                               "at", time_format(time_now_usec(), at), "is_accepted",
-                               json_object_get(findings, "is_accepted"), "boot", time_boot_id(boot), "steps",
-                               json_object_get(findings, "steps"), "lifeline",
-                               lifeline_describe(&executor->lifeline), "clock", executor->events.clock));
-}
-
-/* What is not signed by the coordinator, or not meant for us, gets no answer: it would only be a way to make
- * us work. */
-int executor_on_ask(void *context, struct message *message, struct error *error)
-{
-    struct executor *executor = ((struct peer *)context)->executor;
-    const struct admission admission = make_admission(executor);
-    _cleanup_(bundle_clear) struct bundle bundle = {0};
-    _cleanup_(ask_freep) struct ask *ask = NULL;
-    struct error why = {0};
-    json_t *no;
-    int r = bundle_from_memfd(&bundle, message->fd, ask_kinds, ARRAY_SIZE(ask_kinds), &why);
-
-    if (r == 0)
-        r = admission_ask(&admission, &bundle, &ask, &why);
-    if (r < 0) {
-        executor_say(LOG_LEVEL_WARNING, "ask refused: %s", why.text);
-        return 0;
-    }
-    if (!is_within_rate(&executor->asks_nsec, ASKS_BURST))
-        r = error_set(&why, EBUSY, "host: too many asks; try again later");
-    else
-        r = answers_start(executor->answers, &admission, ask, bundle.documents[1], &why);
-    if (r == 0) {
-        TAKE_PTR(ask);
-        return 0;
-    }
-    no = admission_answer_no(&why);
-    executor_answer(executor, ask, no);
-    json_decref(no);
     return 0;
 }

@@ -78,12 +78,21 @@ void peer_send_signed(struct peer *peer, enum channel_type type, enum envelope_k
         peer_send_large(peer, type, text, strlen(text));
 }
 
-int message_decode(const struct message *message, const struct field *fields, void *ret,
-                   struct document **ret_document, struct error *error)
+json_t *message_unpack(const struct message *message, struct error *error, const char *format, ...)
 {
-    int r = document_parse_json(ret_document, "message", message->body, message->length, error);
+    json_error_t why;
+    json_t *body = json_loadb(message->body, message->length, JSON_REJECT_DUPLICATES, &why);
+    va_list arguments;
+    int r;
 
-    return r < 0 ? r : node_decode(*ret_document, document_root(*ret_document), fields, ret, error);
+    va_start(arguments, format);
+    r = body ? json_vunpack_ex(body, &why, JSON_STRICT, format, arguments) : -1;
+    va_end(arguments);
+    if (r == 0)
+        return body;
+    error_set(error, EINVAL, "message: %s", why.text);
+    json_decref(body);
+    return NULL;
 }
 
 int message_verify(struct executor *executor, const struct message *message, enum envelope_kind kind,

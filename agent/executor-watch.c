@@ -6,6 +6,8 @@
 
 #include "executor.h"
 
+#define SAMPLES_MAX 2000
+
 static const char *text_of(const struct watch *watch, const char *key)
 {
     return json_string_value(json_object_get(watch->body, key));
@@ -91,51 +93,50 @@ int executor_watch_start(struct executor *executor, const struct order *order, c
     return 0;
 }
 
-/* ---- samples */
-
-/* [at_usec, latency_usec, status, is_ok] */
-static int check_sample(const struct document *document, const struct node *sample, struct error *error)
+/* Lists of [at_usec, latency_usec, status, is_ok]. */
+static int check_samples(const json_t *samples, struct error *error)
 {
     static const int64_t max[] = {INT64_MAX, 3600 * USEC_PER_SEC, 999, 1};
-    size_t i = 0;
+    const json_t *sample, *value;
+    size_t i, k;
 
-    if (sample->type != DOCUMENT_LIST || sample->count != ARRAY_SIZE(max))
-        return node_error(document, sample, error, "expected a list of 4 integers");
-    for (const struct node *value = sample->first; value; value = value->next, i++)
-        if (value->type != DOCUMENT_INTEGER || value->integer < 0 || value->integer > max[i])
-            return node_error(document, value, error, "expected an integer of 0 to %" PRId64, max[i]);
+    if (!json_is_array(samples) || !json_array_size(samples) || json_array_size(samples) > SAMPLES_MAX)
+        return error_set(error, EINVAL, "message: samples: expected a list of 1 to %d entries", SAMPLES_MAX);
+    json_array_foreach(samples, i, sample)
+    {
+        if (json_array_size(sample) != ARRAY_SIZE(max))
+            return error_set(error, EINVAL, "message: samples[%zu]: expected a list of 4 integers", i);
+        json_array_foreach(sample, k, value)
+        {
+            if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+                json_integer_value(value) > max[k])
+                return error_set(error, EINVAL,
+                                 "message: samples[%zu][%zu]: expected an integer of 0 to %" PRId64, i, k,
+                                 max[k]);
+        }
+    }
     return 0;
 }
 
 int executor_on_samples(void *context, struct message *message, struct error *error)
 {
-    struct body {
-        const char *order, *probe;
-        const struct node *samples;
-    } body = {0};
-    static const struct field fields[] = {
-        {"order", FIELD_UUID, offsetof(struct body, order), true},
-        {"probe", FIELD_NAME, offsetof(struct body, probe), true},
-        {"samples", FIELD_LIST, offsetof(struct body, samples), true, 1, 2000},
-        {},
-    };
     struct executor *executor = ((struct peer *)context)->executor;
-    _cleanup_(document_freep) struct document *document = NULL;
-    int r = message_decode(message, fields, &body, &document, error);
+    const char *order = NULL, *probe = NULL;
+    json_t *samples = NULL;
+    json_auto_t *body = message_unpack(message, error, "{s:s s:s s:o}", "order", &order, "probe", &probe,
+                                       "samples", &samples);
 
-    for (const struct node *sample = r == 0 ? body.samples->first : NULL; sample && r == 0;
-         sample = sample->next)
-        r = check_sample(document, sample, error);
-    if (r < 0)
-        return r;
+    if (!body || check_samples(samples, error) < 0)
+        return -EINVAL;
+    if (!node_name_is_valid(probe))
+        return error_set(error, EINVAL, "message: probe: not a name");
     /* Samples may cross with the end of their order on the way: they are late, not wrong. */
     for (size_t i = 0; i < EXECUTOR_WATCHES_MAX; i++) {
         const struct watch *watch = &executor->watches[i];
 
-        if (watch->body && !strcmp(text_of(watch, "order"), body.order))
-            executor_record(
-                executor, "probe.samples", text_of(watch, "run"), body.order, MANDATE_OBSERVE,
-                json_pack("{s:s s:o}", "probe", body.probe, "samples", node_to_json(body.samples)));
+        if (watch->body && !strcmp(text_of(watch, "order"), order))
+            executor_record(executor, "probe.samples", text_of(watch, "run"), order, MANDATE_OBSERVE,
+                            json_pack("{s:s s:O}", "probe", probe, "samples", samples));
     }
     return 0;
 }

@@ -9,7 +9,6 @@
 #include <jansson.h>
 
 #include "admission.h"
-#include "answer.h"
 #include "common/log.h"
 #include "journal.h"
 #include "lifeline.h"
@@ -21,6 +20,7 @@
 #define EXECUTOR_PEERS_MAX   12
 #define EXECUTOR_WATCHES_MAX 8
 #define EXECUTOR_HALTED_MAX  32
+#define EXECUTOR_ANSWERS_MAX 4 /* worked out at the same time */
 
 /** struct peer - who talks to us: one of a fixed number of places, free while @role is 0 */
 struct peer {
@@ -36,26 +36,34 @@ struct peer {
  * struct events - executor-events.c: on their way to the disk, and from there to the courier
  * @journal: NULL: damaged, see @broken of the executor
  * @pending: what the journal could not take yet
- * @unfinished: orders of an earlier life without an end; the last ones, should there be more than fit
+ * @unfinished: order.accepted of an earlier life, by order, as long as no end was told
  */
 struct events {
     struct syncer *syncer;
     bool is_syncing;
     struct journal *journal;
-    json_t *pending, *clock;
+    json_t *pending, *clock, *unfinished;
     struct event *on_written, *on_retry;
-    size_t n_unfinished;
-    struct unfinished unfinished[2 * SUPERVISOR_FAULTS_MAX];
 };
 
 /** struct waiting - executor-orders.c: an order that was let in and starts once the memory of it is durable
  */
 struct waiting {
     struct waiting *next;
-    struct admitted admitted;
+    struct decision decision;
     struct bundle bundle;
     int64_t end_usec;
     bool is_syncing, is_halted;
+};
+
+/** struct answer - executor-asks.c: an ask that is being answered; a free place while @pid is 0 */
+struct answer {
+    struct executor *executor;
+    struct ask *ask;
+    pid_t pid;
+    int pipe;
+    struct event *readable;
+    struct evbuffer *text;
 };
 
 /** struct watch - executor-watch.c: an `observe` order; a free place while @body, what the prober is told, is
@@ -104,12 +112,12 @@ struct executor {
     bool is_stopping;
 
     struct supervisor *supervisor;
-    struct answers *answers;
     int listen_fd;
     struct peer peers[EXECUTOR_PEERS_MAX];
     struct events events;
-    struct waiting *waiting;          /* in the order in which they came */
-    int64_t asks_nsec, refusals_nsec; /* see is_within_rate() */
+    struct waiting *waiting; /* in the order in which they came */
+    struct answer answers[EXECUTOR_ANSWERS_MAX];
+    int64_t asks_nsec, refusals_nsec; /* see executor_is_within_rate() */
     struct watch watches[EXECUTOR_WATCHES_MAX];
     struct halts halts;
     struct contact contact;
@@ -141,9 +149,9 @@ void peer_send(struct peer *peer, enum channel_type type, const char *format, ..
 void peer_send_large(struct peer *peer, enum channel_type type, const void *data, size_t length);
 /** peer_send_signed() - @json, which is taken, under the host's key */
 void peer_send_signed(struct peer *peer, enum channel_type type, enum envelope_kind kind, json_t *json);
-/** message_decode() - a body by its table; what it names belongs to @ret_document */
-int message_decode(const struct message *message, const struct field *fields, void *ret,
-                   struct document **ret_document, struct error *error);
+/** message_unpack() - a body by a @format of jansson, which says all that may be in it; strings that it gives
+ * belong to what is returned. Return: NULL = refused */
+json_t *message_unpack(const struct message *message, struct error *error, const char *format, ...);
 /** message_verify() - the one document of a memfd, signed by somebody with @role */
 int message_verify(struct executor *executor, const struct message *message, enum envelope_kind kind,
                    enum roots_role role, struct bundle *ret, struct error *error);
@@ -178,8 +186,15 @@ void executor_halt_orders(struct executor *executor, const char *run);
 void executor_close_orders(struct executor *executor);
 /** executor_make_lifeline() - anew before each decision: resolvers change */
 void executor_make_lifeline(struct executor *executor);
-/** executor_answer() - sign and send what answers_start() found, see there */
-void executor_answer(void *context, const struct ask *ask, const json_t *findings);
+/** executor_make_admission() - what a decision rests on now; borrows from @executor */
+struct admission executor_make_admission(struct executor *executor);
+/** executor_is_within_rate() - a peer may make us do something once a second, and @burst times at once.
+ * @level_nsec: BOOTTIME at which nothing of the burst is used any more */
+bool executor_is_within_rate(int64_t *level_nsec, int64_t burst);
+
+/* ---- executor-asks.c */
+
+void executor_close_asks(struct executor *executor);
 
 /* ---- executor-watch.c */
 

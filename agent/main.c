@@ -147,21 +147,42 @@ static void tell_start(struct executor *executor)
                               "journal_cut_bytes", (json_int_t)cut_bytes));
 }
 
+static void copy(char *ret, size_t size, const json_t *from, const char *key)
+{
+    const char *text = json_string_value(json_object_get(from, key));
+
+    snprintf(ret, size, "%s", text ? text : "");
+}
+
 /* Faults of an earlier life are ended; its observations are over, since their probes are not known any more.
  */
 static void end_earlier_life(struct executor *executor)
 {
-    struct unfinished *orders = executor->events.unfinished;
-    size_t n_faults = 0;
+    struct unfinished faults[2 * SUPERVISOR_FAULTS_MAX];
+    const char *order;
+    json_t *event;
+    size_t count = 0;
 
-    for (size_t i = 0; i < executor->events.n_unfinished; i++)
-        if (strcmp(orders[i].fault, MANDATE_OBSERVE))
-            orders[n_faults++] = orders[i];
-        else
-            executor_record(executor, "fault.failed", orders[i].run, orders[i].order, orders[i].step,
+    json_object_foreach(executor->events.unfinished, order, event)
+    {
+        const json_t *body = json_object_get(event, "body");
+        const char *deadline = json_string_value(json_object_get(body, "deadline"));
+        struct unfinished one = {0};
+
+        snprintf(one.order, sizeof(one.order), "%s", order);
+        copy(one.run, sizeof(one.run), event, "run");
+        copy(one.step, sizeof(one.step), event, "step");
+        copy(one.fault, sizeof(one.fault), body, "fault");
+        if (deadline)
+            time_parse(deadline, &one.deadline_real_usec);
+        if (!strcmp(one.fault, MANDATE_OBSERVE))
+            executor_record(executor, "fault.failed", one.run, order, one.step,
                             json_pack("{s:s s:s s:b}", "fault", MANDATE_OBSERVE, "reason",
                                       "the executor was started again", "is_reverted", true));
-    supervisor_adopt(executor->supervisor, orders, n_faults);
+        else if (count < ARRAY_SIZE(faults))
+            faults[count++] = one;
+    }
+    supervisor_adopt(executor->supervisor, faults, count);
 }
 
 static void on_event(void *context, const char *kind, const char *run, const char *order, const char *step,
@@ -209,8 +230,6 @@ static int open_all(struct executor *executor, struct error *error)
     if (r == 0)
         r = supervisor_new(&executor->supervisor, executor->base, &heard, executor, error);
     if (r == 0)
-        r = answers_new(&executor->answers, executor->base, executor_answer, executor, error);
-    if (r == 0)
         r = executor_open_contact(executor, error);
     if (r < 0)
         return r;
@@ -226,7 +245,7 @@ static void executor_close(struct executor *executor)
 {
     executor_close_orders(executor);
     executor_watch_end(executor, NULL);
-    answers_free(executor->answers);
+    executor_close_asks(executor);
     supervisor_free(executor->supervisor);
     executor_close_peers(executor);
     executor_close_events(executor);
