@@ -113,7 +113,7 @@ void executor_sync(struct executor *executor)
 {
     struct events *events = &executor->events;
     struct error error = {0};
-    int fds[SYNCER_FDS_MAX];
+    int fds[1 + JOURNAL_SYNC_FDS];
     size_t count = 0;
 
     if (events->is_syncing || !events->journal)

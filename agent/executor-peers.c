@@ -9,8 +9,7 @@
 #include "common/io.h"
 #include "executor.h"
 
-#define BODY_MAX   256
-#define PEER_BURST 16
+#define BODY_MAX 256
 
 static const struct channel_row rows[] = {
     {CHANNEL_ORDER, "order", CHANNEL_COURIER, 0, 0, true, executor_on_order},
@@ -117,10 +116,8 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     struct peer *peer = context;
     struct error error = {0};
-    int r = 1;
+    int r = channel_receive(fd, peer->role, rows, peer, &error);
 
-    for (int i = 0; i < PEER_BURST && r == 1 && peer->role; i++)
-        r = channel_receive(fd, peer->role, rows, peer, &error);
     if (r >= 0 || !peer->role)
         return;
     if (r != -EPIPE)
@@ -191,5 +188,4 @@ void executor_close_peers(struct executor *executor)
 {
     for (size_t i = 0; i < EXECUTOR_PEERS_MAX; i++)
         peer_close(&executor->peers[i]);
-    cleanup_close(&executor->listen_fd);
 }

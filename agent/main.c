@@ -98,12 +98,20 @@ static int read_files(struct executor *executor, struct error *error)
         r = find_user("grivet-courier", &executor->courier_uid, error);
     if (r == 0)
         r = find_user("grivet-prober", &executor->prober_uid, error);
-    return r;
+    if (r < 0)
+        return r;
+    executor->host = (struct fault_host){.name = executor->policy->host,
+                                         .zone = executor->policy->zone,
+                                         .lifeline = &executor->lifeline,
+                                         .protected_processes = executor->policy->protected_processes,
+                                         .protected_cidrs = &executor->policy->protected_cidrs};
+    executor_make_lifeline(executor);
+    return 0;
 }
 
 /* A memory that is lost is not the same as one that is empty: an order may still be on its way a second time.
  */
-static void open_replay(struct executor *executor)
+static int open_replay(struct executor *executor, struct error *ret_error)
 {
     const struct public_key key = secret_key_public(executor->key);
     bool may_forget = !executor->policy->requires_synchronised_clock || time_is_synchronised();
@@ -111,29 +119,20 @@ static void open_replay(struct executor *executor)
     int64_t now_usec = time_now_usec();
 
     if (replay_open(&executor->replay, REPLAY_PATH, &key, now_usec, may_forget, &error) == 0)
-        return;
+        return 0;
     executor_say(LOG_LEVEL_ERROR, "replay memory lost, quarantine for %lld s: %s",
                  ORDER_START_WINDOW_USEC / USEC_PER_SEC, error.text);
     if (replay_replace(REPLAY_PATH, &key, now_usec + ORDER_START_WINDOW_USEC, &error) < 0 ||
         replay_open(&executor->replay, REPLAY_PATH, &key, now_usec, false, &error) < 0)
         executor_break(executor, &error);
-}
-
-static void describe_host(struct executor *executor)
-{
-    executor->host = (struct fault_host){.name = executor->policy->host,
-                                         .zone = executor->policy->zone,
-                                         .lifeline = &executor->lifeline,
-                                         .protected_processes = executor->policy->protected_processes,
-                                         .protected_cidrs = &executor->policy->protected_cidrs};
-    executor_make_lifeline(executor);
+    return 0;
 }
 
 /* ---- in which order it opens */
 
 /* Whether the last life was ended without a word, and what that left. A line that a crash left unfinished is
  * cut off: what was handed over before can't be missing. */
-static void tell_start(struct executor *executor)
+static int tell_start(struct executor *executor, struct error *error)
 {
     _cleanup_close_ int fd = open(RUNNING_PATH, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
     bool is_unclean = fd < 0 && errno == EEXIST;
@@ -145,6 +144,7 @@ static void tell_start(struct executor *executor)
     executor_record(executor, "agent.started", NULL, NULL, NULL,
                     json_pack("{s:s s:b s:I}", "version", GRIVET_VERSION, "is_unclean", is_unclean,
                               "journal_cut_bytes", (json_int_t)cut_bytes));
+    return 0;
 }
 
 static void copy(char *ret, size_t size, const json_t *from, const char *key)
@@ -156,7 +156,7 @@ static void copy(char *ret, size_t size, const json_t *from, const char *key)
 
 /* Faults of an earlier life are ended; its observations are over, since their probes are not known any more.
  */
-static void end_earlier_life(struct executor *executor)
+static int end_earlier_life(struct executor *executor, struct error *error)
 {
     struct unfinished faults[2 * SUPERVISOR_FAULTS_MAX];
     const char *order;
@@ -183,6 +183,7 @@ static void end_earlier_life(struct executor *executor)
             faults[count++] = one;
     }
     supervisor_adopt(executor->supervisor, faults, count);
+    return 0;
 }
 
 static void on_event(void *context, const char *kind, const char *run, const char *order, const char *step,
@@ -213,33 +214,30 @@ static int open_watchdog(struct executor *executor, struct error *error)
     return executor_event(executor, -1, EV_PERSIST, on_watchdog, &tick) ? 0 : error_oom(error);
 }
 
-/* First what may have to be undone, then what is told about it, last whoever wants something new. */
-static int open_all(struct executor *executor, struct error *error)
+static int make_folders(struct executor *executor, struct error *error)
 {
-    static const struct supervisor_events heard = {on_event, executor_on_changed, on_supervisor_says};
     static const char *const folders[] = {EXECUTOR_RUN, RECORD_FOLDER, RESULT_FOLDER};
     int r = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(folders) && r == 0; i++)
         r = io_mkdir(folders[i], 0755, error);
-    if (r < 0)
-        return r;
-    open_replay(executor);
-    describe_host(executor);
-    r = executor_open_events(executor, error);
-    if (r == 0)
-        r = supervisor_new(&executor->supervisor, executor->base, &heard, executor, error);
-    if (r == 0)
-        r = executor_open_contact(executor, error);
-    if (r < 0)
-        return r;
-    tell_start(executor);
-    end_earlier_life(executor);
-    r = executor_open_halts(executor, error);
-    if (r == 0)
-        r = open_watchdog(executor, error);
-    return r < 0 ? r : executor_open_peers(executor, error);
+    return r;
 }
+
+static int open_supervisor(struct executor *executor, struct error *error)
+{
+    static const struct supervisor_events heard = {on_event, executor_on_changed, on_supervisor_says};
+
+    return supervisor_new(&executor->supervisor, executor->base, &heard, executor, error);
+}
+
+/* First the syncer, a process that shall know no keys; then what may have to be undone and what is told about
+ * it, last whoever wants something new. */
+static int (*const openings[])(struct executor *executor, struct error *error) = {
+    executor_open_syncer, read_files,          make_folders,          open_replay,
+    executor_open_events, open_supervisor,     executor_open_contact, tell_start,
+    end_earlier_life,     executor_open_halts, open_watchdog,         executor_open_peers,
+};
 
 static void executor_close(struct executor *executor)
 {
@@ -251,6 +249,7 @@ static void executor_close(struct executor *executor)
     executor_close_events(executor);
     for (size_t i = 0; i < executor->n_all_events; i++)
         event_free(executor->all_events[i]);
+    cleanup_close(&executor->listen_fd);
     cleanup_close(&executor->halts.inotify_fd);
     replay_free(executor->replay);
     secret_key_free(executor->key);
@@ -263,16 +262,13 @@ static void executor_close(struct executor *executor)
 /* Until SIGTERM and the last fault's end. */
 static int executor_run(struct executor *executor, struct error *error)
 {
-    int r;
+    int r = 0;
 
     executor->base = event_base_new();
     if (!executor->base)
         return error_oom(error);
-    r = executor_open_syncer(executor, error);
-    if (r == 0)
-        r = read_files(executor, error);
-    if (r == 0)
-        r = open_all(executor, error);
+    for (size_t i = 0; i < ARRAY_SIZE(openings) && r == 0; i++)
+        r = openings[i](executor, error);
     if (r < 0)
         return r;
     sd_notify(0, "READY=1");

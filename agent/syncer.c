@@ -1,7 +1,8 @@
-/* See syncer.h. One message asks, with the files attached; one answers, with 0 or -errno. */
+/* See syncer.h. One message asks for each file, one answers. */
 #include "syncer.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/capability.h>
@@ -9,12 +10,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/cleanup.h"
+#include "common/channel.h"
 
 #define SYNCER_NAME "grivetd-syncer"
 
 struct syncer {
-    int fd;
+    int fd, result;
+    size_t n_asked; /* files of the request under way */
     struct event *readable;
     void (*done)(void *context, int result);
     void *context;
@@ -22,44 +24,23 @@ struct syncer {
 
 /* ---- the process */
 
-static int sync_all(struct msghdr *message)
+static int on_sync(void *context, struct message *message, struct error *error)
 {
-    int r = 0, fds[SYNCER_FDS_MAX];
-    struct cmsghdr *header = CMSG_FIRSTHDR(message);
-    size_t count = header ? (header->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+    int result = fdatasync(message->fd) < 0 ? -errno : 0;
 
-    if (!count)
-        return -EBADF;
-    memcpy(fds, CMSG_DATA(header), count * sizeof(int));
-    for (size_t i = 0; i < count; i++) {
-        if (r == 0 && fdatasync(fds[i]) < 0)
-            r = -errno;
-        close(fds[i]);
-    }
-    return r;
+    return channel_send(*(const int *)context, CHANNEL_SYNCED, &result, sizeof(result), -1);
 }
 
 /* Until the executor is gone. */
 static void syncer_live(int fd)
 {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(SYNCER_FDS_MAX * sizeof(int))];
-    char byte;
+    static const struct channel_row rows[] = {{CHANNEL_SYNC, "sync", CHANNEL_EXECUTOR, 0, 0, true, on_sync},
+                                              {0}};
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
 
-    for (;;) {
-        struct iovec part = {&byte, 1};
-        struct msghdr message = {
-            .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-        ssize_t length = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
-        int result;
-
-        if (length < 0 && errno == EINTR)
-            continue;
-        if (length <= 0)
+    while (poll(&readable, 1, -1) >= 0 || errno == EINTR)
+        if (channel_receive(fd, CHANNEL_EXECUTOR, rows, &fd, NULL) < 0)
             return;
-        result = sync_all(&message);
-        if (send(fd, &result, sizeof(result), MSG_NOSIGNAL) < 0)
-            return;
-    }
 }
 
 /* The executor's signals are not ours: it has things to write after it was told to end. */
@@ -79,19 +60,30 @@ static _Noreturn void syncer_main(int fd)
 
 /* ---- in the executor */
 
-static void on_readable(evutil_socket_t fd, short what, void *context)
+static int on_synced(void *context, struct message *message, struct error *error)
 {
     struct syncer *syncer = context;
-    int result = -EPIPE;
-    ssize_t length = recv(fd, &result, sizeof(result), MSG_DONTWAIT);
+    int result;
 
-    if (length < 0 && (errno == EAGAIN || errno == EINTR))
+    memcpy(&result, message->body, sizeof(result));
+    if (syncer->result == 0)
+        syncer->result = result;
+    if (syncer->n_asked && --syncer->n_asked == 0)
+        syncer->done(syncer->context, syncer->result);
+    return 0;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+    static const struct channel_row rows[] = {
+        {CHANNEL_SYNCED, "synced", CHANNEL_SYNCER, sizeof(int), sizeof(int), false, on_synced}, {0}};
+    struct syncer *syncer = context;
+
+    if (channel_receive(fd, CHANNEL_SYNCER, rows, syncer, NULL) >= 0)
         return;
-    if (length != sizeof(result)) {
-        event_del(syncer->readable);
-        close(TAKE_FD(syncer->fd));
-    }
-    syncer->done(syncer->context, result);
+    event_del(syncer->readable);
+    close(TAKE_FD(syncer->fd));
+    syncer->done(syncer->context, -EPIPE);
 }
 
 int syncer_new(struct syncer **ret, struct event_base *base, void (*done)(void *context, int result),
@@ -133,21 +125,13 @@ struct syncer *syncer_free(struct syncer *syncer)
 
 int syncer_request(struct syncer *syncer, const int *fds, size_t count, struct error *error)
 {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(SYNCER_FDS_MAX * sizeof(int))] = {0};
-    struct iovec part = {(char[1]){0}, 1};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = CMSG_SPACE(count * sizeof(int))};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    int r = syncer->fd < 0 ? -EPIPE : 0;
 
-    if (syncer->fd < 0)
-        return error_set(error, EPIPE, "the process that waits for the disk is gone: restart grivetd");
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(count * sizeof(int));
-    memcpy(CMSG_DATA(header), fds, count * sizeof(int));
-    if (sendmsg(syncer->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        return error_errno(error, errno, "can't reach the process that waits for the disk");
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = channel_send(syncer->fd, CHANNEL_SYNC, "", 0, fds[i]);
+    if (r < 0)
+        return error_errno(error, -r, "can't reach the process that waits for the disk: restart grivetd");
+    syncer->n_asked = count;
+    syncer->result = 0;
     return 0;
 }

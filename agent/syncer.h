@@ -11,8 +11,6 @@
 
 #include "common/error.h"
 
-#define SYNCER_FDS_MAX 3
-
 struct syncer;
 
 /**

@@ -19,6 +19,7 @@ enum channel_role {
     CHANNEL_ROOT = 1 << 2,     /* uid 0: the command line */
     CHANNEL_EXECUTOR = 1 << 3, /* the other end */
     CHANNEL_HOLDER = 1 << 4,
+    CHANNEL_SYNCER = 1 << 5, /* the executor's process that waits for the disk */
 };
 
 /* Never renumber: an upgrade may meet an older peer. */
@@ -47,6 +48,8 @@ enum channel_type {
     CHANNEL_READY = 98,      /* to root: {"is_ready", "waited_ms", "reason"} */
     CHANNEL_STATE = 112,     /* holder to executor: {"state", ...} */
     CHANNEL_END = 113,       /* executor to holder: {"reason"} */
+    CHANNEL_SYNC = 128,      /* executor to syncer: a file */
+    CHANNEL_SYNCED = 129,    /* syncer to executor: its int, 0 or -errno */
 };
 
 /**

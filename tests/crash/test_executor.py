@@ -209,8 +209,11 @@ def test_stop_waits_for_the_end(agent):
     agent.courier = Channel(agent.host)
     agent.courier.wait_event("fault.interrupted", order=order["id"], reason="grivetd is being stopped")
     assert agent.courier.wait_event("fault.reverted", order=order["id"])["body"]["ended_by"] == "executor"
-    assert [event["body"]["is_unclean"] for event in agent.courier.events() if event["kind"] == "agent.started"] == [
-        False, False]
+
+    def starts():
+        return [event["body"]["is_unclean"] for event in agent.courier.events() if event["kind"] == "agent.started"]
+    agent.host.wait_for(lambda: len(starts()) == 2, what="the second life's first event to be durable")
+    assert starts() == [False, False]
 
 
 def test_lost_contact(host):
