@@ -91,33 +91,31 @@ void log_open(const char *program)
         log_state.write = isatty(STDERR_FILENO) ? log_to_terminal : log_to_json;
 }
 
-static void log_vprint(struct log_message *message, const char *format, va_list arguments)
+static void log_vprint(struct log_message message, const char *format, va_list arguments)
     __attribute__((format(printf, 2, 0)));
-static void log_vprint(struct log_message *message, const char *format, va_list arguments)
+static void log_vprint(struct log_message message, const char *format, va_list arguments)
 {
     char text[LOG_TEXT_MAX];
 
     vsnprintf(text, sizeof(text), format, arguments);
-    message->text = text;
-    log_state.write(message);
+    message.text = text;
+    log_state.write(&message);
 }
 
 void log_print(enum log_level level, const char *format, ...)
 {
-    struct log_message message = {.level = level};
     va_list arguments;
 
     va_start(arguments, format);
-    log_vprint(&message, format, arguments);
+    log_vprint((struct log_message){.level = level}, format, arguments);
     va_end(arguments);
 }
 
 void log_fault(const char *id, const char *run, const char *order, const char *format, ...)
 {
-    struct log_message message = {LOG_LEVEL_NOTICE, NULL, id, run, order};
     va_list arguments;
 
     va_start(arguments, format);
-    log_vprint(&message, format, arguments);
+    log_vprint((struct log_message){LOG_LEVEL_NOTICE, NULL, id, run, order}, format, arguments);
     va_end(arguments);
 }

@@ -71,53 +71,28 @@ const char *time_format(int64_t usec, char ret[TIME_TEXT_MAX])
     return ret;
 }
 
-/* The shape decides first, so that sscanf() below can't be lenient about signs, blanks or lengths. */
-static bool time_has_shape(const char *text)
-{
-    const char *shape = "dddd-dd-ddTdd:dd:dd";
-
-    for (; *shape; shape++, text++)
-        if (*shape == 'd' ? !isdigit((unsigned char)*text) : *text != *shape)
-            return false;
-    return *text == 'Z' || *text == '.';
-}
-
-static int time_parse_fraction(const char *text, int64_t *ret_usec)
-{
-    int64_t usec = 0, unit = 100000;
-
-    if (*text == '.') {
-        if (!isdigit((unsigned char)*++text))
-            return -EINVAL;
-        for (; isdigit((unsigned char)*text) && unit; text++, unit /= 10)
-            usec += (*text - '0') * unit;
-    }
-    if (strcmp(text, "Z") != 0)
-        return -EINVAL;
-    *ret_usec = usec;
-    return 0;
-}
-
 int time_parse(const char *text, int64_t *ret_usec)
 {
-    struct tm tm = {0}, again;
-    int64_t fraction;
-    time_t seconds;
+    char again[TIME_TEXT_MAX];
+    struct tm tm = {0};
+    int64_t usec = 0, unit = USEC_PER_SEC;
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
 
-    if (!time_has_shape(text) || sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-                                        &tm.tm_hour, &tm.tm_min, &tm.tm_sec) != 6)
+    if (!rest)
         return -EINVAL;
-    if (time_parse_fraction(text + strlen("dddd-dd-ddTdd:dd:dd"), &fraction) < 0)
+    usec = timegm(&tm) * USEC_PER_SEC;
+    /* Both calls are lenient, about signs, blanks and 31 February: only the one right spelling comes back. */
+    if (strncmp(time_format(usec, again), text, rest - text) != 0 || again[rest - text] != '.')
         return -EINVAL;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
-    again = tm;
-    seconds = timegm(&again);
-    /* timegm() turns 31 February into March: a date that comes back changed did not exist. */
-    if (again.tm_year != tm.tm_year || again.tm_mon != tm.tm_mon || again.tm_mday != tm.tm_mday ||
-        again.tm_hour != tm.tm_hour || again.tm_min != tm.tm_min || again.tm_sec != tm.tm_sec)
+    if (*rest == '.') {
+        if (!isdigit((unsigned char)*++rest))
+            return -EINVAL;
+        for (; isdigit((unsigned char)*rest) && unit > 1; rest++)
+            usec += (*rest - '0') * (unit /= 10);
+    }
+    if (strcmp(rest, "Z") != 0)
         return -EINVAL;
-    *ret_usec = seconds * USEC_PER_SEC + fraction;
+    *ret_usec = usec;
     return 0;
 }
 

@@ -302,12 +302,13 @@ int network_plan(const struct gate_spec *spec, const char *what, struct fault_pl
                             : spec->protocols & GATE_TCP    ? "TCP and UDP"
                                                             : "UDP";
     const char *direction = spec->is_out && spec->is_in ? "to and from" : spec->is_out ? "to" : "from";
-    char cidrs[SUMMARY_CIDRS * (CIDR_TEXT_MAX + 2) + 32], ports[512] = "", text[1024];
+    char cidrs[SUMMARY_CIDRS * (CIDR_TEXT_MAX + 2) + 32], ports[512] = "";
 
     list_cidrs(spec->blocked, cidrs, sizeof(cidrs));
     list_ports(spec->ports, ports, sizeof(ports));
-    snprintf(text, sizeof(text), "%s: drop %s %s %s%s", what, protocols, direction, cidrs, ports);
-    if (json_array_append_new(plan->summary, json_string(text)) < 0 || plan_limits(spec, plan->limits) < 0)
+    if (json_array_append_new(plan->summary, json_sprintf("%s: drop %s %s %s%s", what, protocols, direction,
+                                                          cidrs, ports)) < 0 ||
+        plan_limits(spec, plan->limits) < 0)
         return error_oom(error);
     return 0;
 }

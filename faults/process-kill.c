@@ -2,10 +2,10 @@
  * point. */
 #include <errno.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/capability.h>
-#include <sys/random.h>
 
 #include "fault.h"
 #include "kernel/process.h"
@@ -99,30 +99,25 @@ static size_t how_many(const struct kill_parameters *parameters, size_t matches)
 static int plan_words(const struct kill_parameters *parameters, const struct process_list *list,
                       struct fault_plan *plan)
 {
-    char text[PROCESS_EXE_MAX + 64];
-    int r;
+    int r =
+        json_array_append_new(plan->summary, json_sprintf("send SIG%s to %zu of %zu matching processes",
+                                                          signals[parameters->signal],
+                                                          how_many(parameters, list->count), list->count));
 
-    snprintf(text, sizeof(text), "send SIG%s to %zu of %zu matching processes", signals[parameters->signal],
-             how_many(parameters, list->count), list->count);
-    r = json_array_append_new(plan->summary, json_string(text));
-    for (size_t i = 0; i < list->count && i < SUMMARY_LIST; i++) {
-        snprintf(text, sizeof(text), "matches: %d %s", list->processes[i].pid, list->processes[i].exe);
-        r |= json_array_append_new(plan->summary, json_string(text));
-    }
-    if (list->count > SUMMARY_LIST) {
-        snprintf(text, sizeof(text), "matches: %zu more", list->count - SUMMARY_LIST);
-        r |= json_array_append_new(plan->summary, json_string(text));
-    }
-    if (list->n_protected) {
-        snprintf(text, sizeof(text), "%zu matching processes are protected and stay", list->n_protected);
-        r |= json_array_append_new(plan->limits, json_string(text));
-    }
-    if (list->n_unreadable) {
-        snprintf(text, sizeof(text),
-                 "%zu processes could not be looked at now (they will be, when it starts)",
-                 list->n_unreadable);
-        r |= json_array_append_new(plan->limits, json_string(text));
-    }
+    for (size_t i = 0; i < list->count && i < SUMMARY_LIST; i++)
+        r |= json_array_append_new(
+            plan->summary, json_sprintf("matches: %d %s", list->processes[i].pid, list->processes[i].exe));
+    if (list->count > SUMMARY_LIST)
+        r |= json_array_append_new(plan->summary,
+                                   json_sprintf("matches: %zu more", list->count - SUMMARY_LIST));
+    if (list->n_protected)
+        r |= json_array_append_new(
+            plan->limits, json_sprintf("%zu matching processes are protected and stay", list->n_protected));
+    if (list->n_unreadable)
+        r |= json_array_append_new(
+            plan->limits,
+            json_sprintf("%zu processes could not be looked at now (they will be, when it starts)",
+                         list->n_unreadable));
     return r;
 }
 
@@ -146,20 +141,15 @@ static int kill_plan(const void *parameters, const struct mandate *mandate, cons
 }
 
 /* Brings @wanted processes, chosen at random, to the front of the list. */
-static int shuffle(struct process_list *list, size_t wanted, struct error *error)
+static void shuffle(struct process_list *list, size_t wanted)
 {
     for (size_t i = 0; i < wanted && i + 1 < list->count; i++) {
+        size_t k = i + randombytes_uniform(list->count - i);
         struct process other = list->processes[i];
-        uint32_t random;
-        size_t k;
 
-        if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-            return error_errno(error, errno, "no random numbers");
-        k = i + random % (list->count - i);
         list->processes[i] = list->processes[k];
         list->processes[k] = other;
     }
-    return 0;
 }
 
 /* Who ended by himself meanwhile is passed over. */
@@ -200,8 +190,8 @@ static int kill_inject(struct fault_run *run, struct error *error)
     if (!state)
         return error_oom(error);
     run->state = state;
-    r = shuffle(&list, wanted, error);
-    return r < 0 ? r : signal_all(state, &list, wanted, signal_numbers[parameters->signal], error);
+    shuffle(&list, wanted);
+    return signal_all(state, &list, wanted, signal_numbers[parameters->signal], error);
 }
 
 static int kill_measure(struct fault_run *run, json_t *effect, struct error *error)
