@@ -11,8 +11,8 @@
 #include "common/times.h"
 #include "faults/fault.h"
 
-/* A list of elements holds at most 64 KiB; an IPv6 interval takes 76 bytes. */
-#define INTERVALS_PER_MESSAGE 500
+/* A list of elements holds at most 64 KiB; an IPv6 interval, which is two of them, takes 76 bytes. */
+#define ELEMENTS_PER_MESSAGE 1000
 
 /* Data types as nft(8) numbers them, so that `nft list` shows them (nftables: include/datatype.h). */
 #define TYPE_IPV4_ADDRESS 7
@@ -20,16 +20,15 @@
 #define TYPE_INET_SERVICE 13
 #define TYPE_BITS         6
 
-/* Writes intervals in ascending order, those that touch as one, into as many messages as it takes. */
-struct interval_writer {
-    struct nft_batch *batch;
-    const char *set;
-    size_t key_length;
-    int64_t deadline_boot_nsec; /* 0 = no timeout */
-    size_t n_in_message, n_intervals, nest;
-    uint64_t timeout_msec;
-    uint8_t end[16]; /* of the interval that is open; meaningful with has_open */
-    bool has_open, is_endless;
+/* Where an interval begins, or the first key past its end. */
+struct element {
+    uint8_t key[16];
+    bool is_end;
+};
+
+struct elements {
+    size_t count, key_length;
+    struct element *list;
 };
 
 static uint32_t address_type(sa_family_t family)
@@ -63,71 +62,63 @@ static uint64_t time_left_msec(struct nft_batch *batch, int64_t deadline_boot_ns
     return left < 1 ? 0 : left;
 }
 
-static void writer_flush(struct interval_writer *writer)
+static void elements_push(struct elements *elements, const void *key, bool is_end)
 {
-    if (writer->n_in_message)
-        nft_nest_end(writer->batch, writer->nest);
-    writer->n_in_message = 0;
+    struct element *element = &elements->list[elements->count++];
+
+    memcpy(element->key, key, elements->key_length);
+    element->is_end = is_end;
 }
 
-/* Expiry counts from when the kernel reads a message, so every message gets its own timeout. */
-static void writer_begin_message(struct interval_writer *writer)
+/* In ascending order; those that touch become one. @end: NULL = up to the last address or port, which has no
+ * end: one past the last would be zero. */
+static void elements_add(struct elements *elements, const void *from, const void *end)
 {
-    struct nft_batch *batch = writer->batch;
+    const struct element *last = elements->count ? &elements->list[elements->count - 1] : NULL;
 
-    nft_message(batch, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
-    nft_put_string(batch, NFTA_SET_ELEM_LIST_TABLE, batch->table);
-    nft_put_string(batch, NFTA_SET_ELEM_LIST_SET, writer->set);
-    writer->nest = nft_nest(batch, NFTA_SET_ELEM_LIST_ELEMENTS);
-    if (writer->deadline_boot_nsec)
-        writer->timeout_msec = time_left_msec(batch, writer->deadline_boot_nsec);
+    if (last && last->is_end && memcmp(last->key, from, elements->key_length) == 0)
+        elements->count--;
+    else
+        elements_push(elements, from, false);
+    if (end)
+        elements_push(elements, end, true);
 }
 
-static void writer_element(struct interval_writer *writer, const uint8_t *key, bool is_end)
+static void write_element(struct nft_batch *batch, const struct elements *elements, size_t i,
+                          uint64_t timeout_msec)
 {
-    struct nft_batch *batch = writer->batch;
     size_t element = nft_nest(batch, NFTA_LIST_ELEM), nest = nft_nest(batch, NFTA_SET_ELEM_KEY);
 
-    nft_put(batch, NFTA_DATA_VALUE, key, writer->key_length);
+    nft_put(batch, NFTA_DATA_VALUE, elements->list[i].key, elements->key_length);
     nft_nest_end(batch, nest);
-    if (is_end)
+    if (elements->list[i].is_end)
         nft_put_u32(batch, NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
-    else if (writer->deadline_boot_nsec && has_element_timeout)
-        nft_put_u64(batch, NFTA_SET_ELEM_TIMEOUT, writer->timeout_msec);
+    else if (timeout_msec && has_element_timeout)
+        nft_put_u64(batch, NFTA_SET_ELEM_TIMEOUT, timeout_msec);
     nft_nest_end(batch, element);
 }
 
-/* An interval up to the last address has no end: one past the last would be zero. */
-static void writer_close_interval(struct interval_writer *writer)
+/* As many messages as it takes. Expiry counts from when the kernel reads a message, so every message gets its
+ * own timeout. Return: how many intervals */
+static size_t write_elements(struct nft_batch *batch, const char *set, const struct elements *elements,
+                             int64_t deadline_boot_nsec)
 {
-    if (writer->has_open && !writer->is_endless)
-        writer_element(writer, writer->end, true);
-    writer->has_open = false;
-    if (writer->n_in_message == INTERVALS_PER_MESSAGE)
-        writer_flush(writer);
-}
+    size_t nest, n_intervals = 0;
+    uint64_t timeout_msec;
 
-static void writer_add(struct interval_writer *writer, const uint8_t *from, const uint8_t *end,
-                       bool is_endless)
-{
-    bool is_touching = writer->has_open && memcmp(writer->end, from, writer->key_length) == 0;
-
-    if (!is_touching) {
-        writer_close_interval(writer);
-        if (writer->n_in_message++ == 0)
-            writer_begin_message(writer);
-        writer_element(writer, from, false);
-        writer->n_intervals++;
+    for (size_t i = 0; i < elements->count;) {
+        timeout_msec = deadline_boot_nsec ? time_left_msec(batch, deadline_boot_nsec) : 0;
+        nft_message(batch, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
+        nft_put_string(batch, NFTA_SET_ELEM_LIST_TABLE, batch->table);
+        nft_put_string(batch, NFTA_SET_ELEM_LIST_SET, set);
+        nest = nft_nest(batch, NFTA_SET_ELEM_LIST_ELEMENTS);
+        do {
+            n_intervals += !elements->list[i].is_end;
+            write_element(batch, elements, i, timeout_msec);
+        } while (++i < elements->count && i % ELEMENTS_PER_MESSAGE);
+        nft_nest_end(batch, nest);
     }
-    memcpy(writer->end, end, writer->key_length);
-    writer->has_open = true;
-    writer->is_endless = is_endless;
-}
-
-static void writer_end(struct interval_writer *writer)
-{
-    writer_close_interval(writer);
-    writer_flush(writer);
+    return n_intervals;
 }
 
 /* One past the last address of @cidr. Return: is there none, because it is the last of all? */
@@ -160,44 +151,49 @@ static struct cidr *cidrs_of_family(struct nft_batch *batch, sa_family_t family,
     return own;
 }
 
+/* Room for @count intervals. */
+static struct elements elements_new(struct nft_batch *batch, size_t key_length, size_t count)
+{
+    struct elements elements = {.key_length = key_length, .list = calloc(2 * count, sizeof(struct element))};
+
+    if (!elements.list && !batch->failure)
+        batch->failure = -ENOMEM;
+    return elements;
+}
+
 size_t nft_add_cidr_set(struct nft_batch *batch, const char *name, sa_family_t family,
                         const struct cidr *cidrs, size_t count, int64_t deadline_boot_nsec)
 {
-    struct interval_writer writer = {
-        .batch = batch,
-        .set = name,
-        .key_length = address_length(family),
-        .deadline_boot_nsec = deadline_boot_nsec,
-    };
     _cleanup_free_ struct cidr *own = cidrs_of_family(batch, family, cidrs, &count);
-    bool is_timed = deadline_boot_nsec && has_element_timeout, is_endless;
+    bool is_timed = deadline_boot_nsec && has_element_timeout;
+    struct elements elements;
     uint8_t end[16];
 
     if (!own || count == 0)
         return 0;
+    elements = elements_new(batch, address_length(family), count);
+    for (size_t i = 0; elements.list && i < count; i++)
+        elements_add(&elements, own[i].address, cidr_end(&own[i], end) ? NULL : end);
     add_set(batch, name, NFT_SET_INTERVAL | (is_timed ? NFT_SET_TIMEOUT : 0), address_type(family),
-            writer.key_length);
-    for (size_t i = 0; i < count; i++) {
-        is_endless = cidr_end(&own[i], end);
-        writer_add(&writer, own[i].address, end, is_endless);
-    }
-    writer_end(&writer);
-    return writer.n_intervals;
+            elements.key_length);
+    count = write_elements(batch, name, &elements, deadline_boot_nsec);
+    free(elements.list);
+    return count;
 }
 
 void nft_add_port_set(struct nft_batch *batch, const char *name, const struct port_range *ranges,
                       size_t count)
 {
-    struct interval_writer writer = {.batch = batch, .set = name, .key_length = sizeof(uint16_t)};
-    uint16_t from, end;
+    struct elements elements = elements_new(batch, sizeof(uint16_t), count);
 
-    add_set(batch, name, NFT_SET_INTERVAL, TYPE_INET_SERVICE, sizeof(uint16_t));
-    for (size_t i = 0; i < count; i++) {
-        from = htons(ranges[i].from);
-        end = htons(ranges[i].to + 1);
-        writer_add(&writer, (const uint8_t *)&from, (const uint8_t *)&end, ranges[i].to == UINT16_MAX);
+    for (size_t i = 0; elements.list && i < count; i++) {
+        uint16_t from = htons(ranges[i].from), end = htons(ranges[i].to + 1);
+
+        elements_add(&elements, &from, ranges[i].to == UINT16_MAX ? NULL : &end);
     }
-    writer_end(&writer);
+    add_set(batch, name, NFT_SET_INTERVAL, TYPE_INET_SERVICE, elements.key_length);
+    write_elements(batch, name, &elements, 0);
+    free(elements.list);
 }
 
 /* What was seen may outlast the deadline by a moment, to be read: no verdict hangs on it. */
