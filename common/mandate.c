@@ -263,16 +263,3 @@ int64_t mandate_step_length_usec(const struct mandate *mandate, const char *step
             longest_msec = mandate->steps[i].duration_msec;
     return (mandate->warmup_msec + longest_msec + mandate->settle_msec) * USEC_PER_MSEC + 60 * USEC_PER_SEC;
 }
-
-bool labels_match(const struct node *labels, const struct node *wanted)
-{
-    if (!wanted || wanted->type != DOCUMENT_MAP || !wanted->count)
-        return false;
-    for (const struct node *label = wanted->first; label; label = label->next) {
-        const char *value = node_string(labels, label->key);
-
-        if (!value || label->type != DOCUMENT_STRING || strcmp(value, label->string) != 0)
-            return false;
-    }
-    return true;
-}

@@ -66,6 +66,16 @@ int mandate_count_hosts(const struct mandate *mandate, int64_t *ret, struct erro
  * + settle + 60 s) */
 int64_t mandate_step_length_usec(const struct mandate *mandate, const char *step);
 
+/** payload_free() - of any struct below: each is one allocation, and begins with its document */
+void *payload_free(void *payload);
+
+#define DEFINE_PAYLOAD(type)                                                                                 \
+    static inline struct type *type##_free(struct type *payload)                                             \
+    {                                                                                                        \
+        return payload_free(payload);                                                                        \
+    }                                                                                                        \
+    DEFINE_CLEANUP(struct type *, type##_free)
+
 /** struct order - decoded `grivet.order/1`; every pointer belongs to @document */
 struct order {
     struct document *document;
@@ -75,8 +85,7 @@ struct order {
     int64_t end_usec;          /* the deadline in REALTIME */
 };
 int order_parse(struct order **ret, const void *payload, size_t length, struct error *error);
-struct order *order_free(struct order *order);
-DEFINE_CLEANUP(struct order *, order_free)
+DEFINE_PAYLOAD(order)
 
 /**
  * order_check() - does @order keep inside @mandate? Pure: times, hash, step, host; no clock, no replay, no
@@ -95,8 +104,7 @@ struct ask {
     int64_t issued_usec, expires_usec;
 };
 int ask_parse(struct ask **ret, const void *payload, size_t length, struct error *error);
-struct ask *ask_free(struct ask *ask);
-DEFINE_CLEANUP(struct ask *, ask_free)
+DEFINE_PAYLOAD(ask)
 
 /** struct halt - decoded `grivet.halt/1`; @scope "fleet", "run" (@run set) or "host" (@host set) */
 struct halt {
@@ -105,8 +113,7 @@ struct halt {
     int64_t issued_usec, expires_usec;
 };
 int halt_parse(struct halt **ret, const void *payload, size_t length, struct error *error);
-struct halt *halt_free(struct halt *halt);
-DEFINE_CLEANUP(struct halt *, halt_free)
+DEFINE_PAYLOAD(halt)
 
 /** struct ack - decoded `grivet.ack/1`: events of @host up to @sequence, whose hash is @hash, are durable
  * elsewhere */
@@ -116,9 +123,8 @@ struct ack {
     int64_t sequence, at_usec;
 };
 int ack_parse(struct ack **ret, const void *payload, size_t length, struct error *error);
-struct ack *ack_free(struct ack *ack);
-DEFINE_CLEANUP(struct ack *, ack_free)
+DEFINE_PAYLOAD(ack)
 
-/** labels_match() - does map @labels contain every key and value of map @wanted? An empty or missing @wanted
- * matches nothing. */
-bool labels_match(const struct node *labels, const struct node *wanted);
+/** labels_match() - does object @labels contain every key and value of map @wanted? An empty or missing
+ * @wanted matches nothing. */
+bool labels_match(const json_t *labels, const struct node *wanted);

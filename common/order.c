@@ -71,7 +71,7 @@ static int payload_new(size_t size, const char *name, const void *payload, size_
     return r;
 }
 
-static void *payload_free(void *payload)
+void *payload_free(void *payload)
 {
     if (payload)
         document_free(*(struct document **)payload);
@@ -82,11 +82,6 @@ static void *payload_free(void *payload)
 int order_parse(struct order **ret, const void *payload, size_t length, struct error *error)
 {
     return payload_new(sizeof(struct order), "order", payload, length, order_fields, ret, error);
-}
-
-struct order *order_free(struct order *order)
-{
-    return payload_free(order);
 }
 
 /* Asks and halts are good for minutes, so that a kept one is worth nothing. */
@@ -112,11 +107,6 @@ int ask_parse(struct ask **ret, const void *payload, size_t length, struct error
     ask->is_start = strcmp(ask->purpose, "start") == 0;
     *ret = TAKE_PTR(ask);
     return 0;
-}
-
-struct ask *ask_free(struct ask *ask)
-{
-    return payload_free(ask);
 }
 
 /* Exactly what the scope needs: a halt of a run that also names a host would leave open what it meant. */
@@ -145,24 +135,23 @@ int halt_parse(struct halt **ret, const void *payload, size_t length, struct err
     return r;
 }
 
-struct halt *halt_free(struct halt *halt)
-{
-    return payload_free(halt);
-}
-
 int ack_parse(struct ack **ret, const void *payload, size_t length, struct error *error)
 {
     return payload_new(sizeof(struct ack), "ack", payload, length, ack_fields, ret, error);
 }
 
-struct ack *ack_free(struct ack *ack)
-{
-    return payload_free(ack);
-}
-
 static int order_error(const struct order *order, const char *key, struct error *error, const char *text)
 {
     return node_error(order->document, node_get(document_root(order->document), key), error, "%s", text);
+}
+
+bool labels_match(const json_t *labels, const struct node *wanted)
+{
+    bool matches = wanted && wanted->count;
+
+    for (const struct node *node = wanted ? wanted->first : NULL; node; node = node->next)
+        matches = matches && json_equal(json_object_get(labels, node->key), node->json);
+    return matches;
 }
 
 static int check_host(const struct order *order, const struct mandate *mandate, const char *host,
@@ -178,7 +167,7 @@ static int check_host(const struct order *order, const struct mandate *mandate, 
         return 0;
     if (!step || !step->takes_late_joiners)
         return order_error(order, "host", error, "is not among the hosts that were signed for this step");
-    if (!labels_match(labels, mandate->late_labels))
+    if (!labels_match(labels ? labels->json : NULL, mandate->late_labels))
         return order_error(order, "host", error,
                            "was not signed for this step, and its labels are not those of a late joiner");
     return 0;

@@ -8,18 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-bool plan_labels_match(const json_t *labels, const struct node *wanted)
-{
-    const char *key;
-    json_t *value;
-
-    if (!wanted || !wanted->count)
-        return false;
-    json_object_foreach(wanted->json, key,
-                        value) if (!json_equal(json_object_get(labels, key), value)) return false;
-    return true;
-}
-
 struct choice {
     char hash[HASH_TEXT_MAX];
     const char *id;
@@ -45,7 +33,7 @@ static json_t *choose(const char *salt, const struct node *labels, int64_t perce
     char text[300];
 
     for (size_t i = 0; choices && i < count; i++) {
-        if (!candidates[i].is_in_contact || !plan_labels_match(candidates[i].labels, labels))
+        if (!candidates[i].is_in_contact || !labels_match(candidates[i].labels, labels))
             continue;
         snprintf(text, sizeof(text), "%s/%s", salt, candidates[i].id);
         hash_text(text, strlen(text), choices[n].hash);
@@ -70,7 +58,7 @@ static void absent_hosts(const struct node *labels, const struct candidate *cand
 
     text[0] = '\0';
     for (size_t i = 0; i < count && length < 150; i++)
-        if (!candidates[i].is_in_contact && plan_labels_match(candidates[i].labels, labels))
+        if (!candidates[i].is_in_contact && labels_match(candidates[i].labels, labels))
             length += (size_t)snprintf(text + length, 200 - length, "%s%.40s",
                                        length ? ", " : "; not in contact: ", candidates[i].id);
 }

@@ -52,6 +52,3 @@ int plan_build(const struct experiment *experiment, const struct candidate *cand
 /** plan_check_faults() - do this build's faults exist and take their parameters? @mandate: for its zones */
 int plan_check_faults(const struct experiment *experiment, const struct mandate *mandate,
                       struct error *error);
-/** plan_labels_match() - does @labels (an object) contain every key and value of map @wanted? NULL or empty
- * wants nothing */
-bool plan_labels_match(const json_t *labels, const struct node *wanted);

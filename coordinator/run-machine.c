@@ -357,7 +357,7 @@ void run_order_late(struct run *run, const char *host, const json_t *labels, int
     size_t n_late = 0;
 
     if ((run->state != RUN_STARTING && run->state != RUN_RUNNING) ||
-        !plan_labels_match(labels, mandate->late_labels))
+        !labels_match(labels, mandate->late_labels))
         return;
     for (size_t i = 0; i < run->n_hosts; i++)
         n_late += run->hosts[i].is_replacement && run_fault_of(run, run->hosts[i].id, mandate->steps[0].name);
