@@ -17,9 +17,8 @@ enum exit_code {
     EXIT_HALTED = 6,
 };
 
-#define CALL_ARGUMENTS_MAX     4
-#define CALL_OPTIONS_MAX       40
-#define MANDATE_FILE_BYTES_MAX (16 << 20)
+#define CALL_ARGUMENTS_MAX 4
+#define CALL_OPTIONS_MAX   40
 
 /**
  * struct option_row - one option of a command; every command also has --help, --config and -o
@@ -64,9 +63,8 @@ struct call {
 extern const struct command commands[]; /* ended by a row without name */
 
 /* options.c */
-/** call_parse() - @argv[0] is the command's name. Return: 0, -EINVAL (said on stderr), 1 = help was printed
- */
-int call_parse(struct call *ret, const struct command *command, int argc, char **argv);
+/** call_parse() - @argv[0] is the command's name. Return: 0, -EBADRQC, 1 = help was printed */
+int call_parse(struct call *ret, const struct command *command, int argc, char **argv, struct error *error);
 /** call_option() - the value that was given last, NULL = not given */
 const char *call_option(const struct call *call, const char *name);
 /** call_integer() - the option's value within @min..@max, @fallback when it is not given */
@@ -94,6 +92,8 @@ struct column {
 
 /** output_json() - to stdout, indented. Return: EXIT_MET */
 int output_json(const json_t *json);
+/** output_tree() - an object as lines of `key: value`, in the order it has, by @indent spaces */
+void output_tree(const json_t *json, int indent);
 /** output_table() - objects as rows under @columns (ended by one without head), as wide as they must be;
  * heads in bold on a terminal; @title (NULL = none) and heads only where there are rows or no title */
 void output_table(const char *title, const struct column *columns, const json_t *rows, const json_t *all);

@@ -157,18 +157,19 @@ int client_call(struct client *client, const char *method, const char *path, con
     return r < 0 ? r : take_json(client, ret, error);
 }
 
-int client_get(const struct call *call, const char *path, json_t **ret, struct error *error)
+int client_once(const struct call *call, const char *method, const char *path, const char *text, json_t **ret,
+                struct error *error)
 {
     _cleanup_(client_freep) struct client *client = NULL;
     int r = client_open(&client, call, error);
 
-    return r < 0 ? r : client_call(client, "GET", path, NULL, ret, error);
+    return r < 0 ? r : client_call(client, method, path, text, ret, error);
 }
 
 int client_list(const struct call *call, const char *path, const struct column *columns, struct error *error)
 {
     json_auto_t *rows = NULL;
-    int r = client_get(call, path, &rows, error);
+    int r = client_once(call, "GET", path, NULL, &rows, error);
 
     if (r < 0)
         return r;

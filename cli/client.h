@@ -57,7 +57,8 @@ int pin_check(const char *option, const char *pin, const void *data, size_t leng
  */
 int client_call(struct client *client, const char *method, const char *path, const char *text, json_t **ret,
                 struct error *error);
-/** client_get() - open, ask for @path, close */
-int client_get(const struct call *call, const char *path, json_t **ret, struct error *error);
+/** client_once() - the same, on a connection of its own */
+int client_once(const struct call *call, const char *method, const char *path, const char *text, json_t **ret,
+                struct error *error);
 /** client_list() - show the list that @path answers, as JSON or as a table */
 int client_list(const struct call *call, const char *path, const struct column *columns, struct error *error);

@@ -1,6 +1,7 @@
 /* grivet doctor: is this host fit for an agent? It looks and changes nothing. */
 #include <errno.h>
 #include <linux/magic.h>
+#include <netlink/msg.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -181,21 +182,14 @@ struct tables {
 
 static int count_table(const struct nlmsghdr *message, void *context)
 {
-    const struct nlattr *attribute =
-        (const void *)((const char *)message + NLMSG_LENGTH(sizeof(struct nfgenmsg)));
-    const char *end = (const char *)message + message->nlmsg_len, *name;
+    const struct nlattr *name =
+        nlmsg_find_attr((struct nlmsghdr *)message, sizeof(struct nfgenmsg), NFTA_TABLE_NAME);
     struct tables *tables = context;
 
-    while ((const char *)(attribute + 1) <= end && attribute->nla_len >= sizeof(*attribute)) {
-        name = (const char *)(attribute + 1);
-        if ((attribute->nla_type & NLA_TYPE_MASK) == NFTA_TABLE_NAME) {
-            if (strncmp(name, FAULT_OBJECT_PREFIX, strlen(FAULT_OBJECT_PREFIX)) == 0)
-                tables->ours++;
-            else
-                tables->others++;
-        }
-        attribute = (const void *)((const char *)attribute + NLA_ALIGN(attribute->nla_len));
-    }
+    if (name && strncmp(nla_get_string(name), FAULT_OBJECT_PREFIX, strlen(FAULT_OBJECT_PREFIX)) == 0)
+        tables->ours++;
+    else
+        tables->others++;
     return 0;
 }
 

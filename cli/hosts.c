@@ -21,7 +21,6 @@ int command_hosts(const struct call *call, struct error *error)
 
 static int token_new(const struct call *call, struct error *error)
 {
-    _cleanup_(client_freep) struct client *client = NULL;
     json_auto_t *labels = NULL, *request = NULL, *token = NULL;
     _cleanup_free_ char *text = NULL;
     int64_t expires, uses;
@@ -32,8 +31,6 @@ static int token_new(const struct call *call, struct error *error)
         r = call_integer(call, "max-uses", 1, 100000, 1, &uses, error);
     if (r == 0)
         r = call_labels(call, &labels, error);
-    if (r == 0)
-        r = client_open(&client, call, error);
     if (r < 0)
         return r;
     request = json_pack("{s:O, s:I, s:I}", "labels", labels, "expires_in_s", (json_int_t)expires, "max_uses",
@@ -41,7 +38,7 @@ static int token_new(const struct call *call, struct error *error)
     text = json_dumps(request, 0);
     if (!text)
         return error_oom(error);
-    r = client_call(client, "POST", "/v1/tokens", text, &token, error);
+    r = client_once(call, "POST", "/v1/tokens", text, &token, error);
     if (r < 0)
         return r;
     if (call->is_json)
@@ -68,7 +65,6 @@ static int token_list(const struct call *call, struct error *error)
 
 static int token_revoke(const struct call *call, struct error *error)
 {
-    _cleanup_(client_freep) struct client *client = NULL;
     json_auto_t *answer = NULL;
     char path[256];
     int r;
@@ -76,14 +72,10 @@ static int token_revoke(const struct call *call, struct error *error)
     if (call->n_arguments != 2 || !node_name_is_valid(call->arguments[1]))
         return error_set(error, EBADRQC, "token revoke: which? grivet token list shows their ids");
     snprintf(path, sizeof(path), "/v1/tokens/%s", call->arguments[1]);
-    r = client_open(&client, call, error);
-    if (r == 0)
-        r = client_call(client, "DELETE", path, NULL, &answer, error);
-    if (r < 0)
-        return r;
-    if (!call->is_json)
+    r = client_once(call, "DELETE", path, NULL, &answer, error);
+    if (r == 0 && !call->is_json)
         printf("revoked\n");
-    return EXIT_MET;
+    return r;
 }
 
 int command_token(const struct call *call, struct error *error)

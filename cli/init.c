@@ -6,14 +6,12 @@
 
 #include "cli.h"
 #include "common/document.h"
-#include "common/io.h"
 
-static const char sample_head[] = "# What is to happen, to whom, for how long, and what would be a success.\n"
-                                  "# Next: grivet plan %s -f mandate.json\n"
-                                  "schema: grivet.experiment/1\n"
-                                  "name: %s\n";
-
-static const char sample_body[] =
+static const char sample[] =
+    "# What is to happen, to whom, for how long, and what would be a success.\n"
+    "# Next: grivet plan %s -f mandate.json\n"
+    "schema: grivet.experiment/1\n"
+    "name: %s\n"
     "description: One zone is lost for a minute.\n"
     "environment: staging          # the policy of every host must say the same\n"
     "expect:                       # against typing errors: more than this is refused\n"
@@ -66,7 +64,7 @@ int command_init(const struct call *call, struct error *error)
 {
     const char *path = call->arguments[0];
     _cleanup_close_ int fd = -1;
-    char head[8192], name[64];
+    char name[64];
     int r;
 
     r = take_name(path, name, error);
@@ -75,12 +73,8 @@ int command_init(const struct call *call, struct error *error)
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0)
         return error_errno(error, errno, "%s: can't make it", path);
-    snprintf(head, sizeof(head), sample_head, path, name);
-    r = io_write_all(fd, head, strlen(head));
-    if (r == 0)
-        r = io_write_all(fd, sample_body, strlen(sample_body));
-    if (r < 0)
-        return error_errno(error, -r, "%s: can't write", path);
+    if (dprintf(fd, sample, path, name) < 0)
+        return error_errno(error, errno, "%s: can't write", path);
     printf("wrote %s\n", path);
     return EXIT_MET;
 }

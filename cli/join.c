@@ -212,22 +212,23 @@ static int check_answer(const struct call *call, struct member *member, const js
     return 0;
 }
 
-static int make_folder(const char *path, mode_t mode, const struct passwd *owner, struct error *error)
+/** struct entry - @path: NULL = leave it out; @text: NULL = a folder */
+struct entry {
+    const char *path, *text;
+    mode_t mode;
+    const struct passwd *owner;
+};
+
+static int make_entry(const struct entry *entry, struct error *error)
 {
-    int r = io_mkdir(path, mode, error);
+    int r;
 
-    if (r == 0 && owner && chown(path, owner->pw_uid, owner->pw_gid) < 0)
-        r = error_errno(error, errno, "can't give %s to %s", path, owner->pw_name);
-    return r;
-}
-
-static int write_file(const char *path, const char *text, mode_t mode, const struct passwd *owner,
-                      struct error *error)
-{
-    int r = text ? io_write_file(path, text, strlen(text), mode, error) : 0;
-
-    if (r == 0 && owner && chown(path, owner->pw_uid, owner->pw_gid) < 0)
-        r = error_errno(error, errno, "can't give %s to %s", path, owner->pw_name);
+    if (!entry->path)
+        return 0;
+    r = entry->text ? io_write_file(entry->path, entry->text, strlen(entry->text), entry->mode, error)
+                    : io_mkdir(entry->path, entry->mode, error);
+    if (r == 0 && entry->owner && chown(entry->path, entry->owner->pw_uid, entry->owner->pw_gid) < 0)
+        r = error_errno(error, errno, "can't give %s to %s", entry->path, entry->owner->pw_name);
     return r;
 }
 
@@ -247,36 +248,30 @@ static int write_keys(const struct member *member, struct error *error)
 static int write_all(const struct member *member, const char *ca, struct error *error)
 {
     const struct passwd *courier = getpwnam(COURIER_USER);
-    const struct {
-        const char *path, *text;
-        mode_t mode;
-        const struct passwd *owner;
-    } files[] = {
-        {POLICY_PATH, member->policy_text, 0644, NULL},
-        {ETC "/roots.json", member->roots, 0644, NULL},
+    const struct entry entries[] = {
+        {ETC, NULL, 0755},
+        {STATE, NULL, 0700},
+        {COURIER_STATE, NULL, 0700, courier},
+        {member->policy_text ? POLICY_PATH : NULL, member->policy_text, 0644},
+        {ETC "/roots.json", member->roots, 0644},
         {COURIER_STATE "/ca.crt", ca, 0600, courier},
         {COURIER_STATE "/tls.crt", member->certificate, 0600, courier},
         {COURIER_STATE "/tls.key", member->tls_key, 0600, courier},
     };
     size_t made;
-    int r;
+    int r = 0;
 
     if (!courier)
         return error_set(error, ENOENT,
                          "there is no user " COURIER_USER
                          ": install Grivet's users first (systemd-sysusers)");
-    r = make_folder(ETC, 0755, NULL, error);
-    if (r == 0)
-        r = make_folder(STATE, 0700, NULL, error);
-    if (r == 0)
-        r = make_folder(COURIER_STATE, 0700, courier, error);
-    for (made = 0; r == 0 && made < ARRAY_SIZE(files); made++)
-        r = write_file(files[made].path, files[made].text, files[made].mode, files[made].owner, error);
+    for (made = 0; r == 0 && made < ARRAY_SIZE(entries); made++)
+        r = make_entry(&entries[made], error);
     if (r == 0)
         r = write_keys(member, error);
     while (r < 0 && made-- > 0)
-        if (files[made].text)
-            unlink(files[made].path);
+        if (entries[made].text)
+            unlink(entries[made].path);
     return r;
 }
 

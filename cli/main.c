@@ -97,10 +97,11 @@ static int run_command(const struct command *command, int argc, char **argv)
     struct call call;
     int r;
 
-    r = call_parse(&call, command, argc, argv);
-    if (r != 0)
-        return r < 0 ? EXIT_USAGE : EXIT_MET;
-    r = command->run(&call, &error);
+    r = call_parse(&call, command, argc, argv, &error);
+    if (r > 0)
+        return EXIT_MET;
+    if (r == 0)
+        r = command->run(&call, &error);
     if (r >= 0)
         return r;
     fprintf(stderr, "grivet: %s\n", error.text);

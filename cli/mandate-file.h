@@ -3,15 +3,10 @@
 
 #include "common/mandate.h"
 
-/** struct mandate_file - an envelope with its decoded payload */
-struct mandate_file {
-    struct envelope *envelope;
-    struct mandate *mandate;
-};
-
-int mandate_file_load(struct mandate_file *ret, const char *path, struct error *error);
-int mandate_file_parse(struct mandate_file *ret, const char *name, const void *text, size_t length,
-                       struct error *error);
-void mandate_file_clear(struct mandate_file *file);
-/** mandate_file_print() - what one signs: window, steps, hosts, zones, late joiners, objectives */
-void mandate_file_print(const struct mandate_file *file);
+/** mandate_file_parse() - an envelope and its decoded payload; owned by the caller, of a failure as well */
+int mandate_file_parse(const char *name, const void *text, size_t length, struct envelope **ret_envelope,
+                       struct mandate **ret_mandate, struct error *error);
+int mandate_file_load(const char *path, struct envelope **ret_envelope, struct mandate **ret_mandate,
+                      struct error *error);
+/** mandate_file_print() - what one signs */
+void mandate_file_print(const struct envelope *envelope, const struct mandate *mandate);

@@ -29,11 +29,14 @@ static int list_options(const struct command *command, const struct option_row *
     return count;
 }
 
-static const struct option_row *next_option(const struct option_row *const *rows, int count, int argc,
-                                            char **argv, int *ret)
+/* The next option by getopt, NULL at their end. */
+static int next_option(const struct command *command, int argc, char **argv, const struct option_row **ret,
+                       struct error *error)
 {
+    const struct option_row *rows[ROWS_MAX];
     struct option longs[ROWS_MAX + 1] = {{0}};
     char shorts[2 * ROWS_MAX + 1] = "";
+    int count = list_options(command, rows), option;
 
     for (int i = 0; i < count; i++) {
         longs[i] = (struct option){rows[i]->name, rows[i]->value ? required_argument : no_argument, NULL,
@@ -41,82 +44,69 @@ static const struct option_row *next_option(const struct option_row *const *rows
         if (rows[i]->letter)
             sprintf(shorts + strlen(shorts), "%c%s", rows[i]->letter, rows[i]->value ? ":" : "");
     }
-    *ret = getopt_long(argc, argv, shorts, longs, NULL);
+    option = getopt_long(argc, argv, shorts, longs, NULL);
+    if (option == '?')
+        return error_set(error, EBADRQC, "%s: %s: no such option, or without its value; see grivet %s --help",
+                         command->name, argv[optind - 1], command->name);
+    *ret = NULL;
     for (int i = 0; i < count; i++)
-        if (*ret == ROW_FIRST + i || *ret == rows[i]->letter)
-            return rows[i];
-    return NULL;
-}
-
-static int take_option(struct call *call, const struct option_row *row, const char *value)
-{
-    if (strcmp(row->name, "help") == 0) {
-        usage_print(call->command);
-        return 1;
-    }
-    if (call->n_options == CALL_OPTIONS_MAX) {
-        fprintf(stderr, "grivet %s: more than %d options\n", call->command->name, CALL_OPTIONS_MAX);
-        return -EINVAL;
-    }
-    call->options[call->n_options].name = row->name;
-    call->options[call->n_options++].value = value ? value : "";
+        if (option == ROW_FIRST + i || option == rows[i]->letter)
+            *ret = rows[i];
     return 0;
 }
 
-static int take_options(struct call *call, int argc, char **argv)
+static int take_options(struct call *call, int argc, char **argv, struct error *error)
 {
-    const struct option_row *rows[ROWS_MAX], *row;
-    int count = list_options(call->command, rows), option, r = 0;
+    const struct option_row *row;
+    int r;
 
     optind = 1;
-    while (r == 0 && (row = next_option(rows, count, argc, argv, &option)))
-        r = take_option(call, row, optarg);
-    return r == 0 && option == '?' ? -EINVAL : r;
+    opterr = 0;
+    while ((r = next_option(call->command, argc, argv, &row, error)) == 0 && row) {
+        if (call->n_options == CALL_OPTIONS_MAX)
+            return error_set(error, EBADRQC, "%s: more than %d options", call->command->name,
+                             CALL_OPTIONS_MAX);
+        call->options[call->n_options].name = row->name;
+        call->options[call->n_options++].value = row->value ? optarg : "";
+    }
+    return r;
 }
 
-static int check_options(const struct call *call)
+static int check_options(struct call *call, struct error *error)
 {
-    for (const struct option_row *row = call->command->options; row && row->name; row++)
-        if (row->is_required && !call_option(call, row->name)) {
-            fprintf(stderr, "grivet %s: --%s %s is missing: %s\n", call->command->name, row->name, row->value,
-                    row->help);
-            return -EINVAL;
-        }
-    return 0;
-}
-
-static int take_common(struct call *call)
-{
+    const struct command *command = call->command;
     const char *output = call_option(call, "output");
 
     call->config = call_option(call, "config");
     call->is_json = output && strcmp(output, "json") == 0;
-    if (call->is_json || !output || strcmp(output, "text") == 0)
-        return 0;
-    fprintf(stderr, "grivet %s: -o takes text or json\n", call->command->name);
-    return -EINVAL;
+    if (output && !call->is_json && strcmp(output, "text") != 0)
+        return error_set(error, EBADRQC, "%s: -o takes text or json", command->name);
+    for (const struct option_row *row = command->options; row && row->name; row++)
+        if (row->is_required && !call_option(call, row->name))
+            return error_set(error, EBADRQC, "%s: --%s %s is missing: %s", command->name, row->name,
+                             row->value, row->help);
+    return 0;
 }
 
-int call_parse(struct call *ret, const struct command *command, int argc, char **argv)
+int call_parse(struct call *ret, const struct command *command, int argc, char **argv, struct error *error)
 {
-    struct call call = {.command = command};
-    int r = take_options(&call, argc, argv);
+    int r;
 
-    if (r != 0)
+    *ret = (struct call){.command = command};
+    r = take_options(ret, argc, argv, error);
+    if (r < 0)
         return r;
-    call.n_arguments = argc - optind;
-    if (call.n_arguments < command->min || call.n_arguments > command->max) {
-        fprintf(stderr, "usage: grivet %s %s\nsee grivet %s --help\n", command->name, command->arguments,
-                command->name);
-        return -EINVAL;
+    if (call_option(ret, "help")) {
+        usage_print(command);
+        return 1;
     }
-    for (int i = 0; i < call.n_arguments; i++)
-        call.arguments[i] = argv[optind + i];
-    r = take_common(&call);
-    if (r == 0)
-        r = check_options(&call);
-    *ret = call;
-    return r;
+    ret->n_arguments = argc - optind;
+    if (ret->n_arguments < command->min || ret->n_arguments > command->max)
+        return error_set(error, EBADRQC, "usage: grivet %s %s (see grivet %s --help)", command->name,
+                         command->arguments, command->name);
+    for (int i = 0; i < ret->n_arguments; i++)
+        ret->arguments[i] = argv[optind + i];
+    return check_options(ret, error);
 }
 
 const char *call_option(const struct call *call, const char *name)

@@ -16,6 +16,51 @@ int output_json(const json_t *json)
     return EXIT_MET;
 }
 
+static void print_leaf(const json_t *value, const char *before)
+{
+    _cleanup_free_ char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+
+    printf("%s%s", before, json_is_string(value) ? json_string_value(value) : text);
+}
+
+static void print_value(const json_t *value, int indent)
+{
+    bool has_objects = json_is_object(json_array_get(value, 0));
+    const json_t *item;
+    size_t index;
+
+    if (json_is_object(value)) {
+        printf("\n");
+        output_tree(value, indent);
+        return;
+    }
+    printf("%s", has_objects ? "\n" : "");
+    json_array_foreach((json_t *)value, index, item)
+    {
+        if (!has_objects) {
+            print_leaf(item, index ? ", " : " ");
+            continue;
+        }
+        printf("%*s-", indent, "");
+        print_value(item, indent + 2);
+    }
+    if (!json_is_array(value))
+        print_leaf(value, " ");
+    printf("%s", has_objects ? "" : "\n");
+}
+
+void output_tree(const json_t *json, int indent)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)json, key, value)
+    {
+        printf("%*s%s:", indent, "", key);
+        print_value(value, indent + 2);
+    }
+}
+
 /* Appends, with @separator unless it is the first. */
 static void add_word(char ret[CELL_BYTES_MAX], const char *separator, const char *key, const char *word)
 {

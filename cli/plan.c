@@ -1,11 +1,9 @@
-/* grivet plan: check the experiment here, have the coordinator pin it and ask every host, show the answers.
- */
+/* grivet plan: have the coordinator check and pin an experiment and ask every host, show the answers. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/io.h"
-#include "faults/fault.h"
 #include "mandate-file.h"
 #include "run.h"
 
@@ -65,37 +63,39 @@ static void print_answers(json_t *answers)
     }
 }
 
-static void print_plan(const struct mandate_file *file, const json_t *plan)
+static void print_plan(const json_t *plan)
 {
     const json_t *item;
     size_t index;
 
-    mandate_file_print(file);
     printf("\nwhat the hosts say:\n");
     print_answers(json_object_get(plan, "answers"));
-    json_array_foreach(json_object_get(plan, "budgets"), index, item) budget_print(item);
+    output_table("", budget_columns, json_object_get(plan, "budgets"), plan);
     json_array_foreach(json_object_get(plan, "refused"), index, item)
         printf("  REFUSED by %s: %s\n", json_text(item, "host"), json_text(item, "reason"));
 }
 
 static int show_plan(const struct call *call, json_t *plan, struct error *error)
 {
-    _cleanup_(mandate_file_clear) struct mandate_file file = {0};
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    _cleanup_(mandate_freep) struct mandate *mandate = NULL;
     const char *path = call_option(call, "file");
     _cleanup_free_ char *text = json_dumps(json_object_get(plan, "mandate"), JSON_INDENT(2));
     int r;
 
     if (!text)
         return error_set(error, EBADMSG, "the coordinator's answer holds no mandate");
-    r = mandate_file_parse(&file, "the coordinator's mandate", text, strlen(text), error);
+    r = mandate_file_parse("the coordinator's mandate", text, strlen(text), &envelope, &mandate, error);
     if (r == 0 && path)
         r = io_write_file(path, text, strlen(text), 0644, error);
     if (r < 0)
         return r;
-    if (call->is_json)
+    if (call->is_json) {
         output_json(plan);
-    else
-        print_plan(&file, plan);
+    } else {
+        mandate_file_print(envelope, mandate);
+        print_plan(plan);
+    }
     if (json_array_size(json_object_get(plan, "refused"))) {
         fprintf(stderr, "grivet: the plan is refused by %zu host(s)\n",
                 json_array_size(json_object_get(plan, "refused")));
@@ -104,45 +104,6 @@ static int show_plan(const struct call *call, json_t *plan, struct error *error)
     if (path)
         fprintf(stderr, "wrote %s; next: grivet sign %s --key YOU.key\n", path, path);
     return EXIT_MET;
-}
-
-/* Errors in faults and their parameters are found before anybody is asked, at their place in the file. */
-static int check_step(const struct document *document, const struct node *step, struct error *error)
-{
-    const struct node *parameters = node_get(step, "parameters"), *name = node_get(step, "fault");
-    const struct fault *fault;
-    void *decoded = NULL;
-    int r;
-
-    if (!name || name->type != DOCUMENT_STRING)
-        return node_error(document, step, error,
-                          "'fault' is missing: the name of a fault (see grivet faults)");
-    fault = fault_find(name->string);
-    if (!fault)
-        return node_error(document, name, error, "there is no fault '%.64s'; see grivet faults",
-                          name->string);
-    if (!parameters)
-        return node_error(document, step, error, "'parameters' is missing");
-    r = fault_decode_parameters(fault, document, parameters, NULL, &decoded, error);
-    fault_free_parameters(fault, decoded);
-    return r;
-}
-
-static int check_experiment(const char *path, const char *text, size_t length, struct error *error)
-{
-    _cleanup_(document_freep) struct document *document = NULL;
-    const struct node *steps;
-    int r;
-
-    r = document_parse_yaml(&document, path, text, length, error);
-    if (r < 0)
-        return r;
-    steps = node_get(document_root(document), "steps");
-    if (!steps || steps->type != DOCUMENT_LIST)
-        return node_error(document, document_root(document), error, "expected a list 'steps'");
-    for (const struct node *step = steps->first; step && r == 0; step = step->next)
-        r = check_step(document, step, error);
-    return r;
 }
 
 /* The coordinator calls what we posted "experiment"; here it has a name that an editor can open. */
@@ -159,7 +120,7 @@ static void name_file(struct error *error, const char *path)
 
 int command_plan(const struct call *call, struct error *error)
 {
-    _cleanup_(client_freep) struct client *client = NULL;
+    _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_free_ char *text = NULL;
     const char *path = call->arguments[0];
     json_auto_t *plan = NULL;
@@ -167,12 +128,11 @@ int command_plan(const struct call *call, struct error *error)
     int r;
 
     r = io_read_file(path, EXPERIMENT_BYTES_MAX, &text, &length, error);
+    /* What is no YAML (a NUL, where our text would end) nobody has to be asked about. */
     if (r == 0)
-        r = check_experiment(path, text, length, error);
+        r = document_parse_yaml(&document, path, text, length, error);
     if (r == 0)
-        r = client_open(&client, call, error);
-    if (r == 0)
-        r = client_call(client, "POST", "/v1/plan", text, &plan, error);
+        r = client_once(call, "POST", "/v1/plan", text, &plan, error);
     if (r == 0)
         r = show_plan(call, plan, error);
     else if (r == -EBADE)

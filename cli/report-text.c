@@ -65,107 +65,10 @@ static void format_failed(char ret[CELL_BYTES_MAX], const json_t *transitions, c
     strcpy(ret, "never");
 }
 
-/* Endpoints that lost nothing are counted in one line: the others are what one looks for. */
-static void print_endpoints(const json_t *report)
+/* From least to most. */
+static void format_range(char ret[CELL_BYTES_MAX], const json_t *range, const json_t *report)
 {
-    static const struct column columns[] = {{"ENDPOINT", "name"},
-                                            {"FROM", "from"},
-                                            {"FAILED", "transitions", format_failed, "never"},
-                                            {"UNHEALTHY", "detect_ms", format_sec, "never"},
-                                            {"RECOVERED", "recover_ms", format_recover, "NEVER"},
-                                            {"STABLE", "stable_ms", format_sec},
-                                            {"LOST", NULL, format_lost},
-                                            {"MS BEFORE", "latency_ms.before", format_latency},
-                                            {"DURING", "latency_ms.during", format_latency},
-                                            {"AFTER", "latency_ms.after", format_latency},
-                                            {}};
-    json_auto_t *rows = json_array();
-    long long quiet = 0, requests = 0;
-    json_t *one;
-    size_t index;
-
-    json_array_foreach(json_object_get(report, "endpoints"), index, one)
-    {
-        if (json_number(one, "lost") > 0 || json_number(one, "requests") == 0) {
-            json_array_append(rows, one);
-            continue;
-        }
-        quiet++;
-        requests += json_number(one, "requests");
-    }
-    output_table("\nEndpoints, counted from t0; latencies as p50/p99\n", columns, rows, report);
-    if (quiet)
-        printf("%s%lld endpoint%s lost none of %lld requests\n", json_array_size(rows) ? "" : "\n", quiet,
-               quiet == 1 ? "" : "s", requests);
-}
-
-/* The balancer tells everything twice (log and statistics); a server is news when its state is another one.
- */
-static bool is_news(json_t *states, const json_t *fact)
-{
-    const char *server = json_text(fact, "server"), *state = json_text(fact, "state");
-    const json_t *known = json_object_get(states, server);
-    bool is_other = known && strcmp(json_string_value(known), state) != 0;
-
-    json_object_set_new(states, server, json_string(state));
-    return is_other;
-}
-
-void budget_print(const json_t *budget)
-{
-    const json_t *out = json_object_get(budget, "take_out_ms"), *in = json_object_get(budget, "return_ms");
-
-    printf("  balancer %s/%s: ", json_text(budget, "balancer"), json_text(budget, "backend"));
-    if (json_is_object(out))
-        printf("takes a dead server out after %lld to %lld ms, a healthy one back after %lld to %lld ms\n",
-               json_number(out, "least"), json_number(out, "most"), json_number(in, "least"),
-               json_number(in, "most"));
-    else
-        printf("its settings are not known\n");
-}
-
-static void print_balancer(const json_t *report)
-{
-    json_auto_t *states = json_object();
-    const json_t *fact, *budget;
-    char since[CELL_BYTES_MAX];
-    bool has_head = false;
-    size_t index;
-
-    json_array_foreach(json_object_get(report, "balancer"), index, fact)
-    {
-        if (!is_news(states, fact))
-            continue;
-        format_since(since, json_object_get(fact, "at"), report);
-        printf("%s  %8s  %s %s: %s\n", has_head ? "" : "\nWhat the balancer decided, counted from t0\n",
-               since, json_text(fact, "server"), json_text(fact, "state"), json_text(fact, "text"));
-        has_head = true;
-    }
-    json_array_foreach(json_object_get(report, "budgets"), index, budget) budget_print(budget);
-}
-
-static void print_replacements(const json_t *report)
-{
-    char started[CELL_BYTES_MAX], served[CELL_BYTES_MAX], waited[CELL_BYTES_MAX];
-    const json_t *all = json_object_get(report, "replacements"), *one;
-    size_t index;
-
-    if (json_array_size(all))
-        printf("\nReplacements, counted from t0\n");
-    json_array_foreach((json_t *)all, index, one)
-    {
-        const json_t *waiting = json_object_get(one, "waiting_for");
-        bool is_serving = json_is_string(json_object_get(one, "in_service_at"));
-
-        format_since(started, json_object_get(one, "started_at"), report);
-        format_since(served, json_object_get(one, "in_service_at"), report);
-        json_format(waited, waiting, report);
-        printf("  %s started %s, %s%s", json_text(one, "instance"), started,
-               is_serving ? "in service " : "NEVER in service", is_serving ? served : "");
-        if (json_array_size(waiting))
-            printf("; %s for %s", is_serving ? "waited" : "was waiting", waited);
-        printf("\n");
-    }
+    snprintf(ret, CELL_BYTES_MAX, "%lld to %lld", json_number(range, "least"), json_number(range, "most"));
 }
 
 static void format_effect(char ret[CELL_BYTES_MAX], const json_t *effect, const json_t *report)
@@ -182,29 +85,6 @@ static void format_effect(char ret[CELL_BYTES_MAX], const json_t *effect, const 
                  json_number(effect, "in_packets"));
     else
         strcpy(ret, "-");
-}
-
-static void print_faults(const json_t *report)
-{
-    static const struct column columns[] = {{"HOST", "host"},
-                                            {"FAULT", "fault"},
-                                            {"STATE", "state"},
-                                            {"REVERTED", "reverted_at", format_time},
-                                            {"ROLLBACK ERROR", "revert_error_ms", format_msec},
-                                            {"EFFECT", "effect", format_effect},
-                                            {"VERDICT", "verdict"},
-                                            {"WHY", "why"},
-                                            {}};
-
-    output_table("\nFaults\n", columns, json_object_get(report, "faults"), report);
-}
-
-static void print_clocks(const json_t *report)
-{
-    static const struct column columns[] = {{"HOST", "host"}, {"MS", NULL, format_clock}, {}};
-
-    output_table("\nClocks, as far from the coordinator's as\n", columns, json_object_get(report, "clocks"),
-                 report);
 }
 
 /* `recover shop within_s=5`: what the table does not say elsewhere, in the words of the experiment. */
@@ -227,16 +107,102 @@ static void format_values(char ret[CELL_BYTES_MAX], const json_t *values, const 
     }
 }
 
-static void print_objectives(const json_t *report)
-{
-    static const struct column columns[] = {{"VERDICT", "verdict"},
-                                            {"OBJECTIVE", "name"},
-                                            {"WANTED", "objective", format_values},
-                                            {"MEASURED", "measured", format_values},
-                                            {"WHY", "why"},
-                                            {}};
+static const struct column endpoint_columns[] = {{"ENDPOINT", "name"},
+                                                 {"FROM", "from"},
+                                                 {"FAILED", "transitions", format_failed, "never"},
+                                                 {"UNHEALTHY", "detect_ms", format_sec, "never"},
+                                                 {"RECOVERED", "recover_ms", format_recover, "NEVER"},
+                                                 {"STABLE", "stable_ms", format_sec},
+                                                 {"LOST", NULL, format_lost},
+                                                 {"MS BEFORE", "latency_ms.before", format_latency},
+                                                 {"DURING", "latency_ms.during", format_latency},
+                                                 {"AFTER", "latency_ms.after", format_latency},
+                                                 {}};
 
-    output_table("\nObjectives\n", columns, json_object_get(report, "objectives"), report);
+static const struct column balancer_columns[] = {
+    {"AT", "at", format_since}, {"SERVER", "server"}, {"STATE", "state"}, {"WHY", "text"}, {}};
+
+const struct column budget_columns[] = {{"BALANCER", "balancer"},
+                                        {"BACKEND", "backend"},
+                                        {"MS TO TAKE OUT", "take_out_ms", format_range, "not known"},
+                                        {"MS TO TAKE BACK", "return_ms", format_range, "not known"},
+                                        {}};
+
+static const struct column replacement_columns[] = {{"INSTANCE", "instance"},
+                                                    {"STARTED", "started_at", format_since},
+                                                    {"IN SERVICE", "in_service_at", format_since, "NEVER"},
+                                                    {"WAITED FOR", "waiting_for"},
+                                                    {}};
+
+static const struct column fault_columns[] = {{"HOST", "host"},
+                                              {"FAULT", "fault"},
+                                              {"STATE", "state"},
+                                              {"REVERTED", "reverted_at", format_time},
+                                              {"ROLLBACK ERROR", "revert_error_ms", format_msec},
+                                              {"EFFECT", "effect", format_effect},
+                                              {"VERDICT", "verdict"},
+                                              {"WHY", "why"},
+                                              {}};
+
+static const struct column clock_columns[] = {{"HOST", "host"}, {"MS", NULL, format_clock}, {}};
+
+static const struct column objective_columns[] = {{"VERDICT", "verdict"},
+                                                  {"OBJECTIVE", "name"},
+                                                  {"WANTED", "objective", format_values},
+                                                  {"MEASURED", "measured", format_values},
+                                                  {"WHY", "why"},
+                                                  {}};
+
+static const struct {
+    const char *title, *key;
+    const struct column *columns;
+} sections[] = {
+    {"\nEndpoints, counted from t0; latencies as p50/p99\n", "endpoints", endpoint_columns},
+    {"\nWhat the balancer decided, counted from t0\n", "balancer", balancer_columns},
+    {"\nWhat the balancer's settings allow\n", "budgets", budget_columns},
+    {"\nReplacements, counted from t0\n", "replacements", replacement_columns},
+    {"\nFaults\n", "faults", fault_columns},
+    {"\nClocks, as far from the coordinator's as\n", "clocks", clock_columns},
+    {"\nObjectives\n", "objectives", objective_columns},
+};
+
+/* Endpoints that lost nothing are counted in one line: the others are what one looks for. */
+static json_t *take_failed_endpoints(const json_t *endpoints)
+{
+    json_t *failed = json_array(), *one;
+    long long quiet = 0, requests = 0;
+    size_t index;
+
+    json_array_foreach((json_t *)endpoints, index, one)
+    {
+        if (json_number(one, "lost") > 0 || json_number(one, "requests") == 0) {
+            json_array_append(failed, one);
+            continue;
+        }
+        quiet++;
+        requests += json_number(one, "requests");
+    }
+    if (quiet)
+        printf("%lld endpoint%s lost none of %lld requests\n", quiet, quiet == 1 ? "" : "s", requests);
+    return failed;
+}
+
+/* The balancer tells everything twice (log and statistics); a server is news when its state is another one.
+ */
+static json_t *take_news(const json_t *facts)
+{
+    json_auto_t *states = json_object();
+    json_t *news = json_array(), *fact, *known;
+    size_t index;
+
+    json_array_foreach((json_t *)facts, index, fact)
+    {
+        known = json_object_get(states, json_text(fact, "server"));
+        if (known && !json_equal(known, json_object_get(fact, "state")))
+            json_array_append(news, fact);
+        json_object_set(states, json_text(fact, "server"), json_object_get(fact, "state"));
+    }
+    return news;
 }
 
 static bool was_refused(const json_t *report)
@@ -263,6 +229,7 @@ void report_print(const json_t *report)
 {
     bool is_bold = isatty(STDOUT_FILENO);
     const json_t *skew = json_object_get(report, "start_skew_ms");
+    json_auto_t *shown = NULL;
 
     if (was_refused(report)) {
         print_refusal(report);
@@ -275,12 +242,11 @@ void report_print(const json_t *report)
     if (json_is_number(skew))
         printf(", hosts started within %.1f ms", json_number_value(skew));
     printf("\n");
-    print_endpoints(report);
-    print_balancer(report);
-    print_replacements(report);
-    print_faults(report);
-    print_clocks(report);
-    print_objectives(report);
+    shown = json_copy((json_t *)report);
+    json_object_set_new(shown, "endpoints", take_failed_endpoints(json_object_get(report, "endpoints")));
+    json_object_set_new(shown, "balancer", take_news(json_object_get(report, "balancer")));
+    for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
+        output_table(sections[i].title, sections[i].columns, json_object_get(shown, sections[i].key), report);
 }
 
 int report_exit_code(const json_t *report)

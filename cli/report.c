@@ -38,7 +38,7 @@ static int fetch_report(const struct call *call, const char *run, json_t **ret, 
     int r;
 
     if (!run) {
-        r = client_get(call, "/v1/runs", &runs, error);
+        r = client_once(call, "GET", "/v1/runs", NULL, &runs, error);
         if (r < 0)
             return r;
         run = json_string_value(json_object_get(json_array_get(runs, 0), "run"));
@@ -46,7 +46,7 @@ static int fetch_report(const struct call *call, const char *run, json_t **ret, 
             return error_set(error, ENOENT, "there is no run yet; start one by `grivet run`");
     }
     snprintf(path, sizeof(path), "/v1/runs/%s/report", run);
-    return client_get(call, path, ret, error);
+    return client_once(call, "GET", path, NULL, ret, error);
 }
 
 int command_report(const struct call *call, struct error *error)

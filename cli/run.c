@@ -191,15 +191,16 @@ static int follow(struct watch *watch, struct error *error)
 static int start(const struct call *call, struct client *client, char ret_run[UUID_TEXT_MAX],
                  struct error *error)
 {
-    _cleanup_(mandate_file_clear) struct mandate_file file = {0};
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    _cleanup_(mandate_freep) struct mandate *mandate = NULL;
     _cleanup_free_ char *text = NULL;
     json_auto_t *answer = NULL;
     int r;
 
-    r = mandate_file_load(&file, call->arguments[0], error);
+    r = mandate_file_load(call->arguments[0], &envelope, &mandate, error);
     if (r < 0)
         return r;
-    text = envelope_format(file.envelope);
+    text = envelope_format(envelope);
     if (!text)
         return error_oom(error);
     r = client_call(client, "POST", "/v1/runs", text, &answer, error);

@@ -13,8 +13,8 @@ int halt_send(const struct call *call, struct client *client, const char *scope,
 /** halt_print() - "all gone on N of M hosts; unreachable: ..." */
 void halt_print(const json_t *answer);
 
-/** budget_print() - how long a balancer may take, in a line */
-void budget_print(const json_t *budget);
+/* How long a balancer may take: also of a plan. */
+extern const struct column budget_columns[];
 void report_print(const json_t *report);
 /** report_exit_code() - met 0, missed 3, unknown 4; refused before it started 5, halted 6 */
 int report_exit_code(const json_t *report);

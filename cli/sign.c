@@ -53,32 +53,23 @@ static int sign_and_save(const struct call *call, struct envelope *envelope, con
 
 int command_sign(const struct call *call, struct error *error)
 {
-    _cleanup_(mandate_file_clear) struct mandate_file file = {0};
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    _cleanup_(mandate_freep) struct mandate *mandate = NULL;
     const char *path = call->arguments[0];
     int r;
 
-    r = mandate_file_load(&file, path, error);
+    r = mandate_file_load(path, &envelope, &mandate, error);
     if (r < 0)
         return r;
-    mandate_file_print(&file);
-    r = confirm_hosts(call, file.mandate, error);
+    mandate_file_print(envelope, mandate);
+    r = confirm_hosts(call, mandate, error);
     if (r == 0)
-        r = sign_and_save(call, file.envelope, path, error);
+        r = sign_and_save(call, envelope, path, error);
     if (r < 0)
         return r;
-    printf("\nsigned; %s has %zu signature%s now\n", path, file.envelope->n_signatures,
-           file.envelope->n_signatures == 1 ? "" : "s");
+    printf("\nsigned; %s has %zu signature%s now\n", path, envelope->n_signatures,
+           envelope->n_signatures == 1 ? "" : "s");
     return EXIT_MET;
-}
-
-static int load_roots(const char *path, struct roots **ret, struct error *error)
-{
-    _cleanup_free_ char *text = NULL;
-    size_t length;
-    int r;
-
-    r = io_read_file(path, ROOTS_BYTES_MAX, &text, &length, error);
-    return r < 0 ? r : roots_parse(ret, path, text, length, error);
 }
 
 /* People, each once, in the order of the roots. */
@@ -98,52 +89,50 @@ static json_t *find_signers(const struct roots *roots, const struct envelope *en
     return people;
 }
 
-static void print_signers(const json_t *people)
-{
-    const json_t *person;
-    size_t index;
-
-    printf("signed by %zu %s:", json_array_size(people), json_array_size(people) == 1 ? "person" : "people");
-    json_array_foreach((json_t *)people, index, person) printf(" %s", json_string_value(person));
-    printf("\n");
-}
-
 /* By --roots; else an operator's lie beside the configuration, a host's where the executor reads them. */
-static const char *find_roots(const struct call *call, char ret[PATH_MAX])
+static int load_roots(const struct call *call, struct roots **ret, struct error *error)
 {
     _cleanup_(client_freep) struct client *client = NULL;
     const char *path = call_option(call, "roots");
+    _cleanup_free_ char *text = NULL;
+    char beside[PATH_MAX];
+    size_t length;
+    int r;
 
-    if (path)
-        return path;
-    if (client_open(&client, call, NULL) == 0 && access(client_path(client, "roots.json", ret), R_OK) == 0)
-        return ret;
-    return ROOTS_PATH;
+    if (!path && client_open(&client, call, NULL) == 0 &&
+        access(client_path(client, "roots.json", beside), R_OK) == 0)
+        path = beside;
+    path = path ? path : ROOTS_PATH;
+    r = io_read_file(path, ROOTS_BYTES_MAX, &text, &length, error);
+    return r < 0 ? r : roots_parse(ret, path, text, length, error);
 }
 
 int command_verify(const struct call *call, struct error *error)
 {
-    _cleanup_(mandate_file_clear) struct mandate_file file = {0};
+    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    _cleanup_(mandate_freep) struct mandate *mandate = NULL;
     _cleanup_(roots_freep) struct roots *roots = NULL;
     json_auto_t *people = NULL, *json = NULL;
-    char path[PATH_MAX];
+    char names[CELL_BYTES_MAX];
     int64_t needed;
     int r;
 
     r = call_integer(call, "people", 1, 16, 1, &needed, error);
     if (r == 0)
-        r = mandate_file_load(&file, call->arguments[0], error);
+        r = mandate_file_load(call->arguments[0], &envelope, &mandate, error);
     if (r == 0)
-        r = load_roots(find_roots(call, path), &roots, error);
+        r = load_roots(call, &roots, error);
     if (r < 0)
         return r;
-    people = find_signers(roots, file.envelope);
+    people = find_signers(roots, envelope);
     if (call->is_json) {
-        json = json_pack("{s:s, s:O}", "mandate", file.mandate->hash, "signed_by", people);
+        json = json_pack("{s:s, s:O}", "mandate", mandate->hash, "signed_by", people);
         output_json(json);
     } else {
-        mandate_file_print(&file);
-        print_signers(people);
+        mandate_file_print(envelope, mandate);
+        json_format(names, people, NULL);
+        printf("signed by %zu %s: %s\n", json_array_size(people),
+               json_array_size(people) == 1 ? "person" : "people", names);
     }
-    return roots_require(roots, file.envelope, ROOTS_APPROVE, needed, time_now_usec(), error);
+    return roots_require(roots, envelope, ROOTS_APPROVE, needed, time_now_usec(), error);
 }

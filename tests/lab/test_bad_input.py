@@ -28,7 +28,7 @@ EXPERIMENTS = {
     "port out of range": (BLOCK[0], BLOCK[1] + "{cidrs: [10.1.0.0/24], ports: [70000]}", ":13:48: steps[0].parameters.ports"),
     "unknown parameter": ("{zone: apse2-az1}", "{zone: apse2-az1, colour: red}", ":13:35: steps[0].parameters.colour: unknown"),
     "unknown zone": ("parameters: {zone: apse2-az1}", "parameters: {zone: apse2-az9}", ":13:18: steps[0].parameters.zone: unk"),
-    "unknown fault": ("zone.block", "zone.explode", ":12:5: steps[0].fault: there is no fault 'zone.explode'"),
+    "unknown fault": ("zone.block", "zone.explode", ":12:5: steps[0].fault: there is no fault zone.explode"),
     "wrong environment": ("environment: lab", "environment: live", ":3:1: environment: this coordinator's environment is lab"),
     "more hosts than expected": ("{hosts: 2}", "{hosts: 1}", ":4:10: expect.hosts: 2 hosts would get a fault, 1 are"),
     "fewer hosts than expected": ("{hosts: 2}", "{hosts: 3}", ":4:10: expect.hosts: 2 hosts would get a fault, 3 are"),

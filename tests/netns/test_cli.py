@@ -147,11 +147,11 @@ def test_sign_and_verify(grivet, tmp_path):
     assert "for 2 hosts, not 3; nothing was signed" in grivet("sign", "m.json", "--key", "alice.key", "--hosts", 3, code=5).stderr
     assert "no terminal" in grivet("sign", "m.json", "--key", "alice.key", code=1).stderr
     said = grivet("sign", "m.json", "--key", "alice.key", "--hosts", 2).stdout
-    assert "i-az1-1 i-az1-2" in said and "m.json has 1 signature now" in said and "for 20 s" in said
+    assert "hosts: i-az1-1, i-az1-2\n" in said and "m.json has 1 signature now" in said and "duration_ms: 20000\n" in said
     assert "has signed it already" in grivet("sign", "m.json", "--key", "alice.key", "--hosts", 2, code=1).stderr
     assert "signed by 1 of 2 people" in grivet(*verify, code=5).stderr
     grivet("sign", "m.json", "--key", "bob.key", "--hosts", 2, "--passphrase-file", "words")
-    assert "signed by 2 people: alice bob" in grivet(*verify).stdout
+    assert "signed by 2 people: alice, bob" in grivet(*verify).stdout
     (tmp_path / "m.json").write_text("{}")
     assert "m.json:1:1: payloadType" in grivet(*verify, code=1).stderr
 
@@ -166,19 +166,13 @@ def test_plan(grivet, coordinator, tmp_path):
     coordinator.replies["POST", "/v1/plan"] = plan
     said = grivet("plan", "a.yaml", "-f", "m.json").stdout
     assert "lose-zone: would do, and fails itself" in said and "drop everything?[2J" in said
-    assert "takes a dead server out after 5 to 9 ms" in said
+    assert re.search("shop +web +5 to 9 +1 to 2\n", said)
     assert json.loads((tmp_path / "m.json").read_text()) == plan["mandate"]
     assert coordinator.asked[-1][2] == path.read_bytes()
     plan["refused"] = [{"host": "i-az1-2", "reason": "its clock is not synchronised"}]
     assert "REFUSED by i-az1-2: its clock" in grivet("plan", "a.yaml", code=5).stdout
     coordinator.replies["POST", "/v1/plan"] = 422, {"error": "experiment:7:3: expect.hosts: 5 hosts, 6 expected"}
     assert grivet("plan", "a.yaml", code=1).stderr == "grivet: a.yaml:7:3: expect.hosts: 5 hosts, 6 expected\n"
-    count = len(coordinator.asked)
-    path.write_text(path.read_text().replace("{zone: apse2-az1}", "{zone: apse2-az1, zoen: b}"))
-    assert re.search(r"a\.yaml:\d+:\d+: steps\[0\]\.parameters\.zoen", grivet("plan", "a.yaml", code=1).stderr)
-    path.write_text(path.read_text().replace("zone.block", "zone.explode"))
-    assert "a.yaml:19:5: steps[0].fault: there is no fault 'zone.explode'" in grivet("plan", "a.yaml", code=1).stderr
-    assert len(coordinator.asked) == count  # nobody was asked
 
 
 def serve_run(coordinator, made, is_over=lambda: True):
@@ -202,10 +196,10 @@ def test_run(grivet, coordinator, tmp_path, made, code):
     serve_run(coordinator, made)
     said = grivet("run", "m.json", code=code).stdout
     assert "all hosts accept" in said and f"{made['verdict']}: Zone apse2-az1 was lost" in said
-    assert ("+1.5 s  slot1 DOWN: Layer4 timeout" in said) == bool(made["t0"])
+    assert re.search(r"\n\+1.5 s +slot1 +DOWN +Layer4 timeout\n", said)
     assert "INI" not in said and "L7OK" not in said
     assert re.search("replacements serve +replacements within_s=5 +started=2 in_service=0 +never", said)
-    assert "i-new started" in said and "was waiting for 10.1.0.9:80" in said
+    assert re.search(r"\ni-new +\+0\.0 s +NEVER +10\.1\.0\.9:80\n", said)
     assert json.loads(grivet("report", RUN, "-o", "json").stdout) == made
 
 
