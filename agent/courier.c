@@ -50,6 +50,7 @@ static void courier_on_change(void *context, bool is_up)
               is_up ? "connected to the executor" : "the executor is gone");
     items_on_down(&courier->items);
     task_stop(&courier->poll.task);
+    courier->poll.is_first = true;
     if (is_up)
         task_go(&courier->poll.task, poll_begin);
     events_on_change(&courier->events, is_up);
@@ -119,7 +120,6 @@ static int courier_run(struct courier *courier, struct error *error)
         r = task_init(&courier->renewal, courier, renewal_begin, error);
     if (r < 0)
         return r;
-    courier->poll.is_first = true;
     courier->items.states = json_object();
     if (!courier->items.states)
         return error_oom(error);

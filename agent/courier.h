@@ -36,7 +36,11 @@ struct task {
     unsigned int failures;
 };
 
-/** struct poll - the long poll; @contact: the coordinator that answered, for the executor */
+/**
+ * struct poll - the long poll
+ * @is_first: of this executor, whose readiness waits for the answer
+ * @contact: the coordinator that answered, for the executor
+ */
 struct poll {
     struct task task;
     bool is_first;

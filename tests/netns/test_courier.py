@@ -209,6 +209,8 @@ def test_item_is_handed_over_again_when_the_executor_dies(courier):
     courier.executor = Executor(courier.host)
     courier.executor.accept()
     courier.go_on(HALT)
+    courier.coordinator.polls.get(timeout=5)
+    assert courier.coordinator.polls.get(timeout=5)["is_first"], "readiness of the new executor waits for the answer"
 
 
 def test_courier_is_killed(courier):

@@ -1,9 +1,6 @@
 /* Probes: decoding with located errors, and which answers count. */
-#include <check.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "probes/probe.h"
+#include "unit.h"
 
 #define BASE                                                                                                 \
     "\"name\":\"shop\",\"kind\":\"http\",\"url\":\"http://10.0.0.5/"                                         \
@@ -188,22 +185,10 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("probe");
-    TCase *tests = tcase_create("probe");
-    SRunner *runner = srunner_create(suite);
-    int failed;
+    const TTest *const tests[] = {test_decode, test_defaults,   test_refused,  test_refused_urls_and_times,
+                                  test_status, test_assertions, test_pointers, NULL};
+    int result = unit_run("probe", tests);
 
-    tcase_add_test(tests, test_decode);
-    tcase_add_test(tests, test_defaults);
-    tcase_add_test(tests, test_refused);
-    tcase_add_test(tests, test_refused_urls_and_times);
-    tcase_add_test(tests, test_status);
-    tcase_add_test(tests, test_assertions);
-    tcase_add_test(tests, test_pointers);
-    suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
     document_free(document);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return result;
 }

@@ -1,8 +1,6 @@
 /* Recovery arithmetic, fed by scripts: each character is one request, `+` answered well, `-` not. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "probes/recovery.h"
+#include "unit.h"
 
 #define MSEC     1000LL
 #define T0       (1000000 * MSEC)
@@ -220,26 +218,19 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("recovery");
-    TCase *tests = tcase_create("recovery");
-    SRunner *runner = srunner_create(suite);
-    int failed;
+    const TTest *const tests[] = {test_fails_and_recovers,
+                                  test_never_fails,
+                                  test_below_threshold_is_no_failure,
+                                  test_never_recovers,
+                                  test_flapping_counts_the_last_recovery,
+                                  test_unhealthy_before_t0,
+                                  test_request_lost_across_t0_belongs_to_the_fault,
+                                  test_unknown_is_not_healthy,
+                                  test_slow_failure_speaks_before_the_quick_success_after_it,
+                                  test_thresholds_below_one_are_one,
+                                  test_transitions_have_a_limit,
+                                  test_latency_by_nearest_rank,
+                                  NULL};
 
-    tcase_add_test(tests, test_fails_and_recovers);
-    tcase_add_test(tests, test_never_fails);
-    tcase_add_test(tests, test_below_threshold_is_no_failure);
-    tcase_add_test(tests, test_never_recovers);
-    tcase_add_test(tests, test_flapping_counts_the_last_recovery);
-    tcase_add_test(tests, test_unhealthy_before_t0);
-    tcase_add_test(tests, test_request_lost_across_t0_belongs_to_the_fault);
-    tcase_add_test(tests, test_unknown_is_not_healthy);
-    tcase_add_test(tests, test_slow_failure_speaks_before_the_quick_success_after_it);
-    tcase_add_test(tests, test_thresholds_below_one_are_one);
-    tcase_add_test(tests, test_transitions_have_a_limit);
-    tcase_add_test(tests, test_latency_by_nearest_rank);
-    suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run("recovery", tests);
 }
