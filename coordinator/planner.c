@@ -24,32 +24,6 @@ static void plan_clear(struct waiting *waiting)
     run_free(waiting->run);
 }
 
-static void refuse(json_t *refused, const char *host, const char *reason)
-{
-    json_array_append_new(refused, json_pack("{s:s, s:s}", "host", host, "reason", reason));
-}
-
-/* Each step that a host would refuse, or why it did not say. */
-static json_t *plan_refused(const struct run *run)
-{
-    json_t *refused = json_array(), *step;
-    size_t k;
-
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        const struct run_host *host = &run->hosts[i];
-
-        if (!host->answer)
-            refuse(refused, host->id, host->has_answered ? host->reason : "no answer within 10 s");
-        json_array_foreach(json_object_get(host->answer, "steps"), k, step)
-        {
-            if (json_is_false(json_object_get(step, "is_accepted")))
-                refuse(refused, host->id,
-                       json_string_value(json_object_get(step, "reason")) ?: "no reason given");
-        }
-    }
-    return refused;
-}
-
 static void plan_reply(struct plan_request *plan)
 {
     const struct run *run = plan->waiting.run;
@@ -73,7 +47,7 @@ static void plan_reply(struct plan_request *plan)
     n = balancers_budgets(run->coordinator->balancers, budgets, ARRAY_SIZE(budgets));
     http_reply_json(plan->waiting.request, 200,
                     json_pack("{s:o?, s:o, s:o, s:o}", "mandate", text ? json_loads(text, 0, NULL) : NULL,
-                              "answers", answers, "refused", plan_refused(run), "budgets",
+                              "answers", answers, "refused", report_refused(run), "budgets",
                               report_budgets(budgets, n)));
 }
 

@@ -216,15 +216,15 @@ static json_t *report_clocks(const struct run *run, struct judgement *whole)
     return list;
 }
 
-/* Who said no when asked, before anything began. */
-static json_t *report_refused(const struct run *run)
+json_t *report_refused(const struct run *run)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < run->n_hosts && !run->t0_usec; i++)
-        if (run->hosts[i].has_answered && !run->hosts[i].is_accepted)
-            json_array_append_new(list, json_pack("{s:s, s:o}", "host", run->hosts[i].id, "reason",
-                                                  json_words(run->hosts[i].reason)));
+    for (const struct run_host *host = run->hosts; host < run->hosts + run->n_hosts; host++)
+        if ((*host->ask || host->has_answered) && !host->is_accepted)
+            json_array_append_new(
+                list, json_pack("{s:s, s:o}", "host", host->id, "reason",
+                                json_words(host->has_answered ? host->reason : "no answer within 10 s")));
     return list;
 }
 
@@ -250,7 +250,8 @@ json_t *report_build(struct run *run)
         "start_skew_ms", run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
         "faults", faults, "endpoints", report_endpoints(run), "balancer", json_incref(run->facts), "budgets",
         run->budgets ? json_incref(run->budgets) : json_array(), "replacements", report_replacements(run),
-        "objectives", objectives, "clocks", clocks, "refused", report_refused(run));
+        "objectives", objectives, "clocks", clocks, "refused",
+        run->t0_usec ? json_array() : report_refused(run));
 }
 
 json_t *report_status(const struct run *run)
@@ -272,13 +273,13 @@ json_t *report_status(const struct run *run)
     for (size_t i = 0; i < run->n_hosts; i++)
         if (run->hosts[i].is_suspect)
             json_array_append_new(suspects, json_string(run->hosts[i].id));
-    status = json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "run", run->id, "experiment",
-                       run->mandate->experiment, "state", run_state_name(run->state), "since",
-                       json_time(run->since_usec), "is_over", run_is_over(run), "reason",
-                       json_words(run->reason), "ends_at",
-                       run->started_usec && !run_is_over(run) ? json_time(run_end_usec(run)) : json_null(),
-                       "hosts", hosts, "endpoints", endpoints, "suspects", suspects);
-    if (run_is_over(run))
+    status =
+        json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "run", run->id, "experiment",
+                  run->mandate->experiment, "state", run_state_name(run->state), "since",
+                  json_time(run->since_usec), "is_over", run->is_over, "reason", json_words(run->reason),
+                  "ends_at", run->started_usec && !run->is_over ? json_time(run_end_usec(run)) : json_null(),
+                  "hosts", hosts, "endpoints", endpoints, "suspects", suspects);
+    if (run->is_over)
         json_object_set_new(status, "verdict", json_string(verdict_name(run->verdict)));
     return status;
 }

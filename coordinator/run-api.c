@@ -8,10 +8,15 @@
 #define PROGRESS_HOLD_USEC (25 * USEC_PER_SEC)
 #define PROGRESS_LINES_MAX 500
 
-static int take_count(void *context, const struct store_row *row)
+/* Of those that were started or still may be; -errno */
+static int64_t count_runs(struct coordinator *coordinator, const struct mandate *mandate, struct error *error)
 {
-    *(int64_t *)context = store_integer(row, 0);
-    return 0;
+    _cleanup_(store_row_freep) struct store_row *row = store_select(
+        coordinator->store, error,
+        "SELECT count(*) FROM runs WHERE mandate = ? AND (is_started OR NOT is_over)", "s", mandate->hash);
+    int r = store_next(row, error);
+
+    return r < 0 ? r : store_integer(row, 0);
 }
 
 /* What the coordinator can judge; each host judges again, and more strictly. */
@@ -19,7 +24,7 @@ static int check_mandate(struct coordinator *coordinator, const struct envelope 
                          const struct mandate *mandate, int64_t now_usec, struct error *error)
 {
     char text[TIME_TEXT_MAX];
-    int64_t n_runs = 0;
+    int64_t n_runs;
     int r;
 
     r = roots_require(coordinator->roots, envelope, ROOTS_APPROVE, 1, now_usec, error);
@@ -34,13 +39,11 @@ static int check_mandate(struct coordinator *coordinator, const struct envelope 
     if (now_usec > mandate->not_after_usec)
         return error_set(error, EKEYEXPIRED, "the mandate was valid until %s",
                          time_format(mandate->not_after_usec, text));
-    r = store_query(coordinator->store, take_count, &n_runs, error,
-                    "SELECT count(*) FROM runs WHERE mandate = ? AND (is_started OR NOT is_over)", "s",
-                    mandate->hash);
-    if (r == 0 && n_runs >= mandate->max_runs)
+    n_runs = count_runs(coordinator, mandate, error);
+    if (n_runs >= mandate->max_runs)
         return error_set(error, EEXIST, "the mandate allows %lld run%s, and that many were started",
                          (long long)mandate->max_runs, mandate->max_runs == 1 ? "" : "s");
-    return r;
+    return n_runs < 0 ? (int)n_runs : 0;
 }
 
 static int start_run(struct coordinator *coordinator, const char *text, size_t length, struct run **ret,
@@ -95,38 +98,8 @@ void runs_handle_start(void *context, struct http_request *request)
 
 /* A run from memory as long as it is under way, else as it was stored at its end; all owned. */
 struct found {
-    struct runs *runs;
-    json_t *list, *status, *lines, *report;
+    json_t *status, *lines, *report;
 };
-
-static int take_run(void *context, const struct store_row *row)
-{
-    struct found *found = context;
-    const struct run *run = runs_find(found->runs, store_text(row, 0));
-
-    if (run && !run_is_over(run)) {
-        found->status = report_status(run);
-        found->lines = json_incref(run->lines);
-    } else {
-        found->status = json_loads(store_text(row, 1), 0, NULL);
-        found->lines = json_loads(store_text(row, 2), 0, NULL);
-        found->report = json_loads(store_text(row, 3), 0, NULL);
-    }
-    return 0;
-}
-
-/* Return: is there such a run? If not, @request is answered. */
-static bool find_run(struct runs *runs, const char *id, struct http_request *request, struct found *ret)
-{
-    *ret = (struct found){.runs = runs};
-    if (store_query(runs->coordinator->store, take_run, ret, NULL,
-                    "SELECT id, status, lines, report FROM runs WHERE id = ?", "s", id) == 0 &&
-        ret->status)
-        return true;
-    if (!coordinator_refuses(runs->coordinator, request))
-        http_reply_error(request, 404, "there is no run %.40s", id);
-    return false;
-}
 
 static void found_clear(struct found *found)
 {
@@ -135,36 +108,62 @@ static void found_clear(struct found *found)
     json_decref(found->report);
 }
 
-static int append_status(void *context, const struct store_row *row)
+static void take_run(struct runs *runs, const struct store_row *row, struct found *ret)
 {
-    struct found *found = context;
+    const struct run *run = runs_find(runs, store_text(row, 0));
 
-    take_run(found, row);
-    json_array_append(found->list, found->status);
-    found_clear(found);
-    return 0;
+    if (run && !run->is_over)
+        *ret = (struct found){report_status(run), json_incref(run->lines), NULL};
+    else
+        *ret =
+            (struct found){json_loads(store_text(row, 1), 0, NULL), json_loads(store_text(row, 2), 0, NULL),
+                           json_loads(store_text(row, 3), 0, NULL)};
+}
+
+/* Return: is there such a run? If not, @request is answered. */
+static bool find_run(struct coordinator *coordinator, const char *id, struct http_request *request,
+                     struct found *ret)
+{
+    _cleanup_(store_row_freep) struct store_row *row = store_select(
+        coordinator->store, NULL, "SELECT id, status, lines, report FROM runs WHERE id = ?", "s", id);
+
+    if (store_next(row, NULL) > 0) {
+        take_run(coordinator->runs, row, ret);
+        if (ret->status)
+            return true;
+        found_clear(ret);
+    }
+    if (!coordinator_refuses(coordinator, request))
+        http_reply_error(request, 404, "there is no run %.40s", id);
+    return false;
 }
 
 void runs_handle_list(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    struct found found = {.runs = coordinator->runs, .list = json_array()};
+    _cleanup_(store_row_freep) struct store_row *row = store_select(
+        coordinator->store, NULL, "SELECT id, status, '', '' FROM runs ORDER BY id DESC LIMIT 100", "");
+    json_t *list = json_array();
+    struct found found;
+    int r;
 
-    if (store_query(coordinator->store, append_status, &found, NULL,
-                    "SELECT id, status, '', '' FROM runs ORDER BY id DESC LIMIT 100", "") < 0) {
-        json_decref(found.list);
-        http_reply_error(request, 500, "the store does not answer");
-        return;
+    while ((r = store_next(row, NULL)) > 0) {
+        take_run(coordinator->runs, row, &found);
+        json_array_append(list, found.status);
+        found_clear(&found);
     }
-    http_reply_json(request, 200, found.list);
+    if (r == 0)
+        http_reply_json(request, 200, json_incref(list));
+    else
+        http_reply_error(request, 500, "the store does not answer");
+    json_decref(list);
 }
 
 void runs_handle_status(void *context, struct http_request *request)
 {
-    struct coordinator *coordinator = context;
     struct found found;
 
-    if (!find_run(coordinator->runs, request->argument, request, &found))
+    if (!find_run(context, request->argument, request, &found))
         return;
     http_reply_json(request, 200, json_incref(found.status));
     found_clear(&found);
@@ -172,34 +171,25 @@ void runs_handle_status(void *context, struct http_request *request)
 
 void runs_handle_report(void *context, struct http_request *request)
 {
-    struct coordinator *coordinator = context;
     struct found found;
 
-    if (!find_run(coordinator->runs, request->argument, request, &found))
+    if (!find_run(context, request->argument, request, &found))
         return;
     if (found.report)
         http_reply_json(request, 200, json_incref(found.report));
     else
-        http_reply_error(request, 409, "the run is not over yet, it is %s",
-                         json_string_value(json_object_get(found.status, "state")));
+        http_reply_error(request, 409, "the run is not over yet, it is %s", json_text(found.status, "state"));
     found_clear(&found);
-}
-
-static int take_text(void *context, const struct store_row *row)
-{
-    *(char **)context = strdup(store_text(row, 0));
-    return 0;
 }
 
 void runs_handle_mandate(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    _cleanup_free_ char *text = NULL;
+    _cleanup_(store_row_freep) struct store_row *row = store_select(
+        coordinator->store, NULL, "SELECT envelope FROM mandates WHERE hash = ?", "s", request->argument);
 
-    store_query(coordinator->store, take_text, &text, NULL, "SELECT envelope FROM mandates WHERE hash = ?",
-                "s", request->argument);
-    if (text)
-        http_reply_text(request, 200, text);
+    if (store_next(row, NULL) > 0)
+        http_reply_text(request, 200, store_text(row, 0));
     else
         http_reply_error(request, 404, "there is no such mandate");
 }
@@ -209,37 +199,38 @@ struct progress_request {
     char run[UUID_TEXT_MAX];
     size_t after;
     int64_t until_usec;
-    char state[16]; /* as it was when the request came */
 };
 
 static void progress_reply(struct progress_request *progress)
 {
-    struct found found;
+    struct http_request *request = progress->waiting.request;
+    size_t until = progress->after + PROGRESS_LINES_MAX;
     json_t *lines = json_array();
-    size_t n;
+    struct found found;
+    bool is_over;
 
-    if (find_run(progress->waiting.runs, progress->run, progress->waiting.request, &found)) {
-        n = json_array_size(found.lines);
-        for (size_t i = progress->after; i < n && i < progress->after + PROGRESS_LINES_MAX; i++)
+    if (find_run(progress->waiting.runs->coordinator, progress->run, request, &found)) {
+        for (size_t i = progress->after; i < until; i++)
             json_array_append(lines, json_array_get(found.lines, i));
         /* over only when nothing is left to read */
-        http_reply_json(progress->waiting.request, 200,
+        is_over =
+            json_is_true(json_object_get(found.status, "is_over")) && json_array_size(found.lines) <= until;
+        http_reply_json(request, 200,
                         json_pack("{s:O, s:O, s:b}", "lines", lines, "state",
-                                  json_object_get(found.status, "state"), "is_over",
-                                  json_is_true(json_object_get(found.status, "is_over")) &&
-                                      n <= progress->after + PROGRESS_LINES_MAX));
+                                  json_object_get(found.status, "state"), "is_over", is_over));
         found_clear(&found);
     }
     json_decref(lines);
 }
 
+/* A run that is in another state has said so. */
 static bool progress_advance(struct waiting *waiting, int64_t now_usec)
 {
     struct progress_request *progress = (struct progress_request *)waiting;
     const struct run *run = runs_find(waiting->runs, progress->run);
 
-    if (run && !run_is_over(run) && json_array_size(run->lines) <= progress->after &&
-        !strcmp(run_state_name(run->state), progress->state) && now_usec < progress->until_usec)
+    if (run && !run->is_over && json_array_size(run->lines) <= progress->after &&
+        now_usec < progress->until_usec)
         return false;
     progress_reply(progress);
     return true;
@@ -248,9 +239,7 @@ static bool progress_advance(struct waiting *waiting, int64_t now_usec)
 void runs_handle_progress(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
-    const char *id = request->argument;
     struct progress_request *progress = calloc(1, sizeof(*progress));
-    const struct run *run = runs_find(coordinator->runs, id);
     int64_t after = http_query_integer(request, "after", 0);
 
     if (!progress) {
@@ -261,7 +250,6 @@ void runs_handle_progress(void *context, struct http_request *request)
         (struct waiting){.runs = coordinator->runs, .request = request, .advance = progress_advance};
     progress->after = after > 0 && after < INT32_MAX ? (size_t)after : 0;
     progress->until_usec = time_now_usec() + PROGRESS_HOLD_USEC;
-    snprintf(progress->run, sizeof(progress->run), "%s", id);
-    snprintf(progress->state, sizeof(progress->state), "%s", run ? run_state_name(run->state) : "");
+    snprintf(progress->run, sizeof(progress->run), "%s", request->argument);
     runs_wait(&progress->waiting);
 }

@@ -19,71 +19,32 @@ static int64_t time_of(const struct run_event *event, const char *key)
     return time_parse(json_text(event->body, key), &usec) == 0 ? usec : event->at_usec;
 }
 
-/* Later counts replace earlier ones, `view` stays. */
-static void take_effect(struct run_fault *fault, const struct run_event *event)
-{
-    json_t *effect = json_object_get(event->body, "effect");
-
-    if (fault->effect)
-        json_object_update(fault->effect, effect);
-    else if (json_is_object(effect))
-        fault->effect = json_deep_copy(effect);
-}
-
-static void take_reason(struct run_fault *fault, const struct run_event *event)
-{
-    const char *reason = json_text(event->body, "reason");
-
-    snprintf(fault->reason, sizeof(fault->reason), "%s", *reason ? reason : "no reason given");
-}
-
 #define MORE_MAX 300
 
-/* Each of these: what an event says of a fault. @more: what people read after the event's word. Return: is it
- * news? */
-static bool on_accepted(struct run_fault *fault, const struct run_event *event, char *more)
+/* Each of these: what an event says of a fault besides its state, effect and reason. @more: what people read
+ * after the event's word. */
+static void on_accepted(struct run_fault *fault, const struct run_event *event, char *more)
 {
-    if (fault->state == RUN_FAULT_ORDERED)
-        fault->state = RUN_FAULT_ACCEPTED;
     snprintf(more, MORE_MAX, "%s", is(event, "is_late_joiner") ? " as a late joiner" : "");
-    return true;
 }
 
-static bool on_refused(struct run_fault *fault, const struct run_event *event, char *more)
-{
-    if (fault->state >= RUN_FAULT_ACCEPTED)
-        return false; /* a repeated order is refused as a replay: the first one counts */
-    take_reason(fault, event);
-    fault->state = RUN_FAULT_REFUSED;
-    snprintf(more, MORE_MAX, ": %s", fault->reason);
-    return true;
-}
-
-static bool on_armed(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_armed(struct run_fault *fault, const struct run_event *event, char *more)
 {
     fault->armed_usec = time_of(event, "armed_at");
-    if (fault->state < RUN_FAULT_ARMED)
-        fault->state = RUN_FAULT_ARMED;
-    return true;
 }
 
-static bool on_exercised(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_exercised(struct run_fault *fault, const struct run_event *event, char *more)
 {
-    const char *view;
+    const char *view = json_text(fault->effect, "view");
 
     fault->exercised_usec = time_of(event, "exercised_at");
     if (!fault->armed_usec)
         fault->armed_usec = fault->exercised_usec;
-    if (fault->state < RUN_FAULT_EXERCISED)
-        fault->state = RUN_FAULT_EXERCISED;
-    take_effect(fault, event);
-    view = json_text(fault->effect, "view");
     if (*view)
         snprintf(more, MORE_MAX, " (%s)", view);
-    return true;
 }
 
-static bool on_reverted(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_reverted(struct run_fault *fault, const struct run_event *event, char *more)
 {
     const json_t *late = json_object_get(event->body, "revert_error_ms");
     const char *by = json_text(event->body, "ended_by");
@@ -95,57 +56,69 @@ static bool on_reverted(struct run_fault *fault, const struct run_event *event, 
     fault->is_interfered = is(event, "is_interfered");
     fault->is_left_behind = false;
     snprintf(fault->ended_by, sizeof(fault->ended_by), "%s", by);
-    if (fault->state != RUN_FAULT_FAILED)
-        fault->state = RUN_FAULT_REVERTED;
-    take_effect(fault, event);
     snprintf(more, MORE_MAX, " by %s, %.0f ms %s its end%s", *by ? by : "?", fabs(fault->revert_error_msec),
              fault->revert_error_msec < 0 ? "before" : "after",
              fault->is_interfered ? ", somebody interfered" : "");
-    return true;
 }
 
-static bool on_ended(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_failed(struct run_fault *fault, const struct run_event *event, char *more)
 {
-    fault->state = RUN_FAULT_ENDED;
-    take_effect(fault, event);
-    return true;
-}
-
-static bool on_failed(struct run_fault *fault, const struct run_event *event, char *more)
-{
-    take_reason(fault, event);
-    fault->state = RUN_FAULT_FAILED;
     fault->is_left_behind = !is(event, "is_reverted");
     snprintf(more, MORE_MAX, ": %s%s", fault->reason, fault->is_left_behind ? " (not reverted yet)" : "");
-    return true;
 }
 
-static bool on_interrupted(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_interrupted(struct run_fault *fault, const struct run_event *event, char *more)
 {
-    take_reason(fault, event);
     fault->is_interrupted = true;
-    snprintf(more, MORE_MAX, ": %s", fault->reason);
-    return true;
 }
 
-static const struct {
+/* @state: the fault is at least so far now */
+static const struct fault_event {
     const char *kind, *word;
-    bool (*take)(struct run_fault *fault, const struct run_event *event, char *more);
+    enum run_fault_state state;
+    bool has_reason;
+    void (*take)(struct run_fault *fault, const struct run_event *event, char *more);
 } fault_events[] = {
-    {"order.accepted", "accepted", on_accepted}, {"order.refused", "refused", on_refused},
-    {"fault.armed", "armed", on_armed},          {"fault.exercised", "exercised", on_exercised},
-    {"fault.reverted", "reverted", on_reverted}, {"fault.ended", "ended", on_ended},
-    {"fault.failed", "failed", on_failed},       {"fault.interrupted", "interrupted", on_interrupted},
+    {"order.accepted", "accepted", RUN_FAULT_ACCEPTED, false, on_accepted},
+    {"order.refused", "refused", RUN_FAULT_REFUSED, true, NULL},
+    {"fault.armed", "armed", RUN_FAULT_ARMED, false, on_armed},
+    {"fault.exercised", "exercised", RUN_FAULT_EXERCISED, false, on_exercised},
+    {"fault.reverted", "reverted", RUN_FAULT_REVERTED, false, on_reverted},
+    {"fault.ended", "ended", RUN_FAULT_ENDED, false, NULL},
+    {"fault.failed", "failed", RUN_FAULT_FAILED, true, on_failed},
+    {"fault.interrupted", "interrupted", RUN_FAULT_ORDERED, true, on_interrupted},
 };
+
+static void take_fault(struct run *run, struct run_fault *fault, const struct run_event *event,
+                       const struct fault_event *row, int64_t at_usec)
+{
+    const char *reason = json_text(event->body, "reason");
+    json_t *effect = json_object_get(event->body, "effect");
+    char more[MORE_MAX] = "";
+
+    if (row->state == RUN_FAULT_REFUSED && fault->state >= RUN_FAULT_ACCEPTED)
+        return; /* a repeated order is refused as a replay: the first one counts */
+    if (fault->state < row->state)
+        fault->state = row->state;
+    if (fault->effect)
+        json_object_update(fault->effect, effect); /* later counts replace earlier ones, `view` stays */
+    else if (json_is_object(effect))
+        fault->effect = json_deep_copy(effect);
+    if (row->has_reason) {
+        snprintf(fault->reason, sizeof(fault->reason), "%s", *reason ? reason : "no reason given");
+        snprintf(more, sizeof(more), ": %s", fault->reason);
+    }
+    if (row->take)
+        row->take(fault, event, more);
+    run_say(run, at_usec, "%s %s %s%s", fault->host, fault->step ? fault->step->fault : "watching", row->word,
+            more);
+}
 
 static void on_fault(struct run *run, struct run_fault *fault, const struct run_event *event, int64_t at_usec)
 {
-    char more[MORE_MAX] = "";
-
     for (size_t i = 0; i < ARRAY_SIZE(fault_events); i++)
-        if (!strcmp(fault_events[i].kind, event->kind) && fault_events[i].take(fault, event, more))
-            run_say(run, at_usec, "%s %s %s%s", fault->host, fault->step ? fault->step->fault : "watching",
-                    fault_events[i].word, more);
+        if (!strcmp(fault_events[i].kind, event->kind))
+            take_fault(run, fault, event, &fault_events[i], at_usec);
 }
 
 static void take_sample(struct run_endpoint *endpoint, json_t *item)

@@ -4,6 +4,7 @@
  * be called at any time, any number of times.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,31 +59,29 @@ int run_check_share(const struct run *run, struct error *error)
     return 0;
 }
 
-/* How many of the step's hosts satisfy @test, against the share that the mandate requires. */
-static bool share_is_met(struct run *run, const struct step *step,
-                         bool (*test)(struct run *, const char *host, const struct step *step))
-{
-    size_t count = 0;
+typedef bool host_test(const struct run *run, const char *host, const struct step *step);
 
-    for (const struct node *node = step->hosts->first; node; node = node->next)
-        count += test(run, node->string, step);
-    return count * 100 >= (size_t)run->mandate->require_percent * step->hosts->count && count > 0;
-}
-
-static bool every_share_is_met(struct run *run, bool (*test)(struct run *, const char *, const struct step *))
+/* Do as many hosts of every step satisfy @test as the mandate requires? */
+static bool share_is_met(const struct run *run, host_test *test)
 {
-    for (size_t i = 0; i < run->mandate->n_steps; i++)
-        if (!share_is_met(run, &run->mandate->steps[i], test))
+    for (const struct step *step = run->mandate->steps; step < run->mandate->steps + run->mandate->n_steps;
+         step++) {
+        size_t count = 0;
+
+        for (const struct node *node = step->hosts->first; node; node = node->next)
+            count += test(run, node->string, step);
+        if (!count || count * 100 < (size_t)run->mandate->require_percent * step->hosts->count)
             return false;
+    }
     return true;
 }
 
-static bool has_accepted(struct run *run, const char *id, const struct step *step)
+static bool has_accepted(const struct run *run, const char *id, const struct step *step)
 {
     return run_host(run, id)->is_accepted;
 }
 
-static bool may_accept(struct run *run, const char *id, const struct step *step)
+static bool may_accept(const struct run *run, const char *id, const struct step *step)
 {
     return has_accepted(run, id, step) || !run_host(run, id)->has_answered;
 }
@@ -143,9 +142,15 @@ static int order_steps(struct run *run, int64_t now_usec, struct error *error)
 }
 
 /* What was started is halted first, the words come after. */
-static void fail(struct run *run, int64_t now_usec, const struct error *error)
+static void fail(struct run *run, int64_t now_usec, const char *format, ...) _printf_(3, 4);
+
+static void fail(struct run *run, int64_t now_usec, const char *format, ...)
 {
-    snprintf(run->reason, sizeof(run->reason), "%.*s", (int)sizeof(run->reason) - 1, error->text);
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(run->reason, sizeof(run->reason), format, arguments);
+    va_end(arguments);
     run_send_halt(run, now_usec);
     run_enter(run, RUN_FAILED, now_usec);
 }
@@ -155,7 +160,7 @@ static void start_steps(struct run *run, int64_t now_usec)
     struct error error;
 
     if (order_steps(run, now_usec, &error) < 0)
-        fail(run, now_usec, &error);
+        fail(run, now_usec, "%s", error.text);
     else
         run_enter(run, RUN_STARTING, now_usec);
 }
@@ -164,18 +169,13 @@ static void start_steps(struct run *run, int64_t now_usec)
 static void check_failed(struct run *run, int64_t now_usec)
 {
     const struct run_host *culprit = NULL;
-    struct error error;
 
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        const struct run_host *host = &run->hosts[i];
-
+    for (const struct run_host *host = run->hosts; host < run->hosts + run->n_hosts; host++)
         if (host->is_pinned && !host->is_accepted &&
             (!culprit || (host->has_answered && !culprit->has_answered)))
             culprit = host;
-    }
-    error_set(&error, EACCES, "%s %s%s", culprit->id,
-              culprit->has_answered ? "would refuse: " : "did not answer", culprit->reason);
-    fail(run, now_usec, &error);
+    fail(run, now_usec, "%s %s%s", culprit->id, culprit->has_answered ? "would refuse: " : "did not answer",
+         culprit->reason);
 }
 
 static void advance_checking(struct run *run, int64_t now_usec)
@@ -185,18 +185,18 @@ static void advance_checking(struct run *run, int64_t now_usec)
 
     for (size_t i = 0; i < run->n_hosts; i++)
         is_complete &= !run->hosts[i].is_pinned || run->hosts[i].has_answered;
-    if (!every_share_is_met(run, may_accept) || (is_late && !every_share_is_met(run, has_accepted))) {
+    if (!share_is_met(run, may_accept) || (is_late && !share_is_met(run, has_accepted))) {
         check_failed(run, now_usec);
         return;
     }
     if (!is_complete && !is_late)
         return;
     if (run_check_share(run, &error) < 0)
-        fail(run, now_usec, &error);
+        fail(run, now_usec, "%s", error.text);
     else if (!run->n_endpoints)
         start_steps(run, now_usec);
     else if (order_observers(run, now_usec, &error) < 0)
-        fail(run, now_usec, &error);
+        fail(run, now_usec, "%s", error.text);
     else
         run_enter(run, RUN_WARMING_UP, now_usec);
 }
@@ -206,62 +206,59 @@ static void advance_warming_up(struct run *run, int64_t now_usec)
 {
     int64_t due_usec = run->since_usec + run->mandate->warmup_msec * USEC_PER_MSEC;
     bool is_late = now_usec >= later(due_usec, run->loaded_usec) + RUN_FLOW_USEC, is_flowing = true;
-    struct error error = {};
 
     if (now_usec < due_usec)
         return;
-    for (size_t i = 0; i < run->n_endpoints && !error.code; i++) {
+    for (size_t i = 0; i < run->n_endpoints; i++) {
         const struct run_endpoint *endpoint = &run->endpoints[i];
         const struct run_fault *watch = run_fault_of(run, endpoint->from, MANDATE_OBSERVE);
         bool is_refused = watch && watch->state >= RUN_FAULT_FAILED;
 
-        if (is_refused || (!endpoint->n_samples && is_late))
-            error_set(&error, ENODATA, "%s does not watch %s%s%s", endpoint->from, endpoint->probe.name,
-                      is_refused ? ": " : "", is_refused ? watch->reason : "");
-        else if (endpoint->live.state == RECOVERY_UNHEALTHY)
-            error_set(&error, EAGAIN, "%s is unhealthy, seen from %s, before anything was started",
-                      endpoint->probe.name, endpoint->from);
+        if (is_refused || (!endpoint->n_samples && is_late)) {
+            fail(run, now_usec, "%s does not watch %s%s%s", endpoint->from, endpoint->probe.name,
+                 is_refused ? ": " : "", is_refused ? watch->reason : "");
+            return;
+        }
+        if (endpoint->live.state == RECOVERY_UNHEALTHY) {
+            fail(run, now_usec, "%s is unhealthy, seen from %s, before anything was started",
+                 endpoint->probe.name, endpoint->from);
+            return;
+        }
         is_flowing &= endpoint->n_samples > 0;
     }
-    if (error.code)
-        fail(run, now_usec, &error);
-    else if (is_flowing)
+    if (is_flowing)
         start_steps(run, now_usec);
 }
 
-static bool has_armed(struct run *run, const char *id, const struct step *step)
+static bool has_armed(const struct run *run, const char *id, const struct step *step)
 {
     const struct run_fault *fault = run_fault_of(run, id, step->name);
 
     return fault && fault->armed_usec && fault->state != RUN_FAULT_FAILED;
 }
 
-static bool may_arm(struct run *run, const char *id, const struct step *step)
+static bool may_arm(const struct run *run, const char *id, const struct step *step)
 {
     const struct run_fault *fault = run_fault_of(run, id, step->name);
 
     return fault && fault->state < RUN_FAULT_FAILED;
 }
 
+/* One that said why says more than one that was silent. */
 static void start_failed(struct run *run, int64_t now_usec)
 {
-    struct error error = {};
+    const struct run_fault *culprit = NULL;
 
-    error_set(&error, EIO, "not enough hosts armed");
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const struct run_fault *fault = &run->faults[i];
-
-        if (fault->step && !fault->armed_usec)
-            error_set(&error, EIO, "%s did not arm %s in time", fault->host, fault->step->fault);
-    }
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const struct run_fault *fault = &run->faults[i];
-
-        if (fault->step && fault->state >= RUN_FAULT_FAILED)
-            error_set(&error, EIO, "%s %s: %s", fault->host, run_fault_state_name(fault->state),
-                      fault->reason);
-    }
-    fail(run, now_usec, &error);
+    for (const struct run_fault *fault = run->faults; fault < run->faults + run->n_faults; fault++)
+        if (fault->step && (fault->state >= RUN_FAULT_FAILED || (!fault->armed_usec && !culprit)))
+            culprit = fault;
+    if (!culprit)
+        fail(run, now_usec, "not enough hosts armed");
+    else if (culprit->state >= RUN_FAULT_FAILED)
+        fail(run, now_usec, "%s %s: %s", culprit->host, run_fault_state_name(culprit->state),
+             culprit->reason);
+    else
+        fail(run, now_usec, "%s did not arm %s in time", culprit->host, culprit->step->fault);
 }
 
 static void advance_starting(struct run *run, int64_t now_usec)
@@ -271,7 +268,7 @@ static void advance_starting(struct run *run, int64_t now_usec)
     for (size_t i = 0; i < run->n_faults; i++)
         is_complete &=
             !run->faults[i].step || run->faults[i].armed_usec || run->faults[i].state >= RUN_FAULT_FAILED;
-    if (!every_share_is_met(run, may_arm) || (is_late && !every_share_is_met(run, has_armed))) {
+    if (!share_is_met(run, may_arm) || (is_late && !share_is_met(run, has_armed))) {
         start_failed(run, now_usec);
     } else if (is_complete || is_late) {
         run_enter(run, RUN_RUNNING, now_usec);
@@ -294,7 +291,7 @@ static void advance_running(struct run *run, int64_t now_usec)
 
 static void finish(struct run *run, int64_t now_usec)
 {
-    run->over_usec = now_usec;
+    run->is_over = true;
     run_say(run, now_usec, "run is over, the report is ready");
     run_store_end(run);
 }
@@ -346,7 +343,7 @@ void run_advance(struct run *run, int64_t now_usec)
 
     do {
         before = run->state;
-        if (!run->over_usec)
+        if (!run->is_over)
             advance[before](run, now_usec);
     } while (run->state != before);
 }

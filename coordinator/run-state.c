@@ -193,11 +193,6 @@ struct run *run_free(struct run *run)
     return NULL;
 }
 
-bool run_is_over(const struct run *run)
-{
-    return run->over_usec != 0;
-}
-
 bool run_fault_is_active(const struct run_fault *fault)
 {
     return fault->step && (fault->state < RUN_FAULT_REVERTED || fault->is_left_behind);

@@ -106,7 +106,8 @@ struct run {
     char id[UUID_TEXT_MAX];
     struct mandate *mandate;
     enum run_state state;
-    int64_t since_usec, over_usec;
+    int64_t since_usec;
+    bool is_over;
     int64_t loaded_usec;  /* since when hosts could talk to this process: deadlines that depend on their
                              words count from here at the earliest */
     int64_t started_usec; /* step_started_at, 0 = no fault was ordered */
@@ -141,7 +142,6 @@ struct run_host *run_host(const struct run *run, const char *id);
 struct run_host *run_add_host(struct run *run, const char *id);
 /** run_fault_of() - the order of @host for @step, NULL = none */
 struct run_fault *run_fault_of(const struct run *run, const char *host, const char *step);
-bool run_is_over(const struct run *run);
 /** run_fault_is_active() - may it still be doing something? */
 bool run_fault_is_active(const struct run_fault *fault);
 /** run_corrected() - a time that @host reported, in the coordinator's clock */
@@ -241,6 +241,8 @@ json_t *report_build(struct run *run);
 json_t *report_status(const struct run *run);
 /** report_budgets() - what the coordinator's balancers may take by their settings */
 json_t *report_budgets(const struct balancer_budget *budgets, size_t count);
+/** report_refused() - hosts that said no when asked, or nothing */
+json_t *report_refused(const struct run *run);
 /** report_waiting() - what the replacements that are not in service were waiting for: owned list of strings;
  * @host NULL = all of those */
 json_t *report_waiting(const struct run *run, const char *host);

@@ -98,7 +98,7 @@ static void drop_over(struct runs *runs)
     size_t kept = 0;
 
     for (size_t i = 0; i < runs->count; i++)
-        if (run_is_over(runs->items[i]))
+        if (runs->items[i]->is_over)
             run_free(runs->items[i]);
         else
             runs->items[kept++] = runs->items[i];
