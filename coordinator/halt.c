@@ -46,14 +46,11 @@ static int64_t active_until(const struct halt_request *request, const char *host
 {
     int64_t until_usec = 0;
 
-    for (size_t i = 0; i < request->waiting.runs->count; i++) {
-        const struct run *run = request->waiting.runs->items[i];
-
+    for (const struct run *run = request->waiting.runs->first; run; run = run->next)
         for (size_t k = 0; run_is_in_scope(request->halt, run) && k < run->n_faults; k++)
             if (!strcmp(run->faults[k].host, host) && run_fault_is_active(&run->faults[k]) &&
                 run->faults[k].deadline_usec > until_usec)
                 until_usec = run->faults[k].deadline_usec;
-    }
     return until_usec;
 }
 
@@ -202,8 +199,9 @@ void runs_handle_halt(void *context, struct http_request *http)
     for (size_t i = 0; (host = fleet_at(coordinator, i)); i++)
         if (host_is_in_scope(request, host))
             halt_host(request, host);
-    for (size_t i = 0; i < coordinator->runs->count && strcmp(request->halt->scope, "host"); i++)
-        if (run_is_in_scope(request->halt, coordinator->runs->items[i]))
-            run_halt(coordinator->runs->items[i], signer(request), now_usec);
+    for (struct run *run = coordinator->runs->first; run && strcmp(request->halt->scope, "host");
+         run = run->next)
+        if (run_is_in_scope(request->halt, run))
+            run_halt(run, signer(request), now_usec);
     runs_wait(&request->waiting);
 }

@@ -13,9 +13,9 @@
 /* One line as it is decoded; what is not needed here is still checked. */
 struct line {
     struct host_event event;
-    const char *previous;
-    int64_t boot_nsec;
-    const struct node *clock;
+    const char *previous, *boot, *step;
+    int64_t sequence, boot_nsec;
+    const struct node *clock, *body;
     char hash[HASH_TEXT_MAX];
     const char *text;
     size_t length;
@@ -24,8 +24,8 @@ struct line {
 static const struct field line_fields[] = {
     FIELD_SCHEMA_IS("grivet.event/1"),
     {"host", FIELD_NAME, offsetof(struct line, event.host), true},
-    {"boot", FIELD_STRING, offsetof(struct line, event.boot), true, 1, 64},
-    {"sequence", FIELD_INTEGER, offsetof(struct line, event.sequence), true, 1, INT64_MAX},
+    {"boot", FIELD_STRING, offsetof(struct line, boot), true, 1, 64},
+    {"sequence", FIELD_INTEGER, offsetof(struct line, sequence), true, 1, INT64_MAX},
     {"previous", FIELD_HASH, offsetof(struct line, previous), true},
     {"at", FIELD_TIME, offsetof(struct line, event.at_usec), true},
     {"boot_nsec", FIELD_INTEGER, offsetof(struct line, boot_nsec), true, 0, INT64_MAX},
@@ -33,8 +33,8 @@ static const struct field line_fields[] = {
     {"kind", FIELD_NAME, offsetof(struct line, event.kind), true},
     {"run", FIELD_UUID, offsetof(struct line, event.run), false},
     {"order", FIELD_UUID, offsetof(struct line, event.order), false},
-    {"step", FIELD_NAME, offsetof(struct line, event.step), false},
-    {"body", FIELD_MAP, offsetof(struct line, event.body), true, 0, DOCUMENT_NODES_MAX},
+    {"step", FIELD_NAME, offsetof(struct line, step), false},
+    {"body", FIELD_MAP, offsetof(struct line, body), true, 0, DOCUMENT_NODES_MAX},
     {NULL},
 };
 
@@ -69,11 +69,11 @@ static int insert_line(struct fleet_host *host, struct line *line, struct error 
     r = store_write(
         host->coordinator->store, error,
         "INSERT INTO events (host, sequence, hash, line, run, kind, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        "sissssi", host->id, line->event.sequence, line->hash, text, line->event.run, line->event.kind,
+        "sissssi", host->id, line->sequence, line->hash, text, line->event.run, line->event.kind,
         line->event.at_usec);
     if (r < 0)
         return r;
-    host->sequence = line->event.sequence;
+    host->sequence = line->sequence;
     memcpy(host->hash, line->hash, sizeof(host->hash));
     runs_on_event(host->coordinator, host, &line->event);
     return 0;
@@ -85,15 +85,15 @@ static int cut_chain(struct fleet_host *host, const struct line *line, struct er
     int r = store_write(host->coordinator->store, error,
                         "INSERT INTO disputed (host, sequence, hash, line, since)"
                         " SELECT host, sequence, hash, line, ? FROM events WHERE host = ? AND sequence >= ?",
-                        "isi", time_now_usec(), host->id, line->event.sequence);
+                        "isi", time_now_usec(), host->id, line->sequence);
 
     if (r == 0)
         r = store_write(host->coordinator->store, error,
                         "DELETE FROM events WHERE host = ? AND sequence >= ?", "si", host->id,
-                        line->event.sequence);
+                        line->sequence);
     if (r < 0)
         return r;
-    host->sequence = line->event.sequence - 1;
+    host->sequence = line->sequence - 1;
     strcpy(host->hash, line->previous);
     return 0;
 }
@@ -102,7 +102,7 @@ static int cut_chain(struct fleet_host *host, const struct line *line, struct er
  * effects don't), -errno */
 static int meet_stored(struct fleet_host *host, const struct line *line, struct error *error)
 {
-    int64_t sequence = line->event.sequence;
+    int64_t sequence = line->sequence;
     int r = chain_holds(host, sequence, line->hash, error);
 
     if (r != 0)
@@ -121,16 +121,16 @@ static int take_line(struct fleet_host *host, struct line *line, struct error *e
 
     if (strcmp(line->event.host, host->id) != 0)
         return error_set(error, EINVAL, "an event of host %s from host %s", line->event.host, host->id);
-    if (line->event.sequence <= host->sequence) {
+    if (line->sequence <= host->sequence) {
         r = meet_stored(host, line, error);
         if (r != 0)
             return r < 0 ? r : 0;
     }
-    if (line->event.sequence > host->sequence + 1)
+    if (line->sequence > host->sequence + 1)
         return error_set(error, EPROTO, "host %s: event %" PRId64 " came before event %" PRId64, host->id,
-                         line->event.sequence, host->sequence + 1);
+                         line->sequence, host->sequence + 1);
     if (strcmp(line->previous, host->hash) != 0)
-        return chain_broken(host, line->event.sequence, "does not follow the one in the store", error);
+        return chain_broken(host, line->sequence, "does not follow the one in the store", error);
     return insert_line(host, line, error);
 }
 
@@ -146,8 +146,8 @@ static int parse_line(struct fleet_host *host, const char *text, size_t length, 
     r = document_decode(&document, "event", text, length, line_fields, &line, error);
     if (r < 0)
         return r;
-    line.event.document = document;
-    line.event.root = document_root(document);
+    line.event.body = line.body->json;
+    line.event.clock = line.clock->json;
     return take_line(host, &line, error);
 }
 

@@ -138,7 +138,7 @@ static int plan_open(struct plan_request *plan, const char *text, size_t length,
     if (r < 0)
         return r;
     plan->until_usec = now_usec + RUN_CHECK_USEC;
-    runs_fill_hosts(plan->waiting.run);
+    run_look(plan->waiting.run);
     for (size_t i = 0; i < plan->waiting.run->n_hosts; i++)
         run_ask(plan->waiting.run, &plan->waiting.run->hosts[i], "plan", now_usec);
     return 0;

@@ -77,6 +77,27 @@ void run_nudge(struct run *run, const struct run_host *host)
     delivery_nudge(run->coordinator, host->id);
 }
 
+/* A head counts when it was asked for after the end, and everything up to it is in the store. */
+void run_look(struct run *run)
+{
+    for (struct run_host *host = run->hosts; host < run->hosts + run->n_hosts; host++) {
+        const struct fleet_host *known = fleet_find(run->coordinator, host->id);
+
+        if (!known)
+            continue;
+        snprintf(host->group, sizeof(host->group), "%s", json_text(known->labels, "group"));
+        snprintf(host->address, sizeof(host->address), "%s", known->address);
+        host->is_suspect = known->is_suspect;
+        host->is_head_fresh = run->finishing_usec && known->head_nonce_usec >= run->finishing_usec &&
+                              known->sequence >= known->head_sequence && !known->is_suspect;
+        if (known->has_clock && !host->has_clock) {
+            host->has_clock = true;
+            host->clock_offset_usec = known->clock_offset_usec;
+            host->clock_bound_usec = known->clock_bound_usec;
+        }
+    }
+}
+
 size_t run_group_size(const struct run *run, const char *group)
 {
     const struct fleet_host *host;

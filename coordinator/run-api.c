@@ -69,8 +69,9 @@ static int start_run(struct coordinator *coordinator, const char *text, size_t l
         r = runs_store_insert(run, error);
     if (r < 0)
         return r;
-    *ret = run;
-    return runs_add(coordinator->runs, TAKE_PTR(run), error);
+    runs_add(coordinator->runs, run);
+    *ret = TAKE_PTR(run);
+    return 0;
 }
 
 void runs_handle_start(void *context, struct http_request *request)
@@ -90,7 +91,7 @@ void runs_handle_start(void *context, struct http_request *request)
                          "%s", error.text);
         return;
     }
-    runs_fill_hosts(run);
+    run_look(run);
     run_begin(run, time_now_usec());
     http_reply_json(request, 200, json_pack("{s:s}", "run", run->id));
     runs_wake(coordinator->runs);

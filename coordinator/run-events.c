@@ -6,13 +6,13 @@
 
 #include "run-state.h"
 
-static bool is(const struct run_event *event, const char *key)
+static bool is(const struct host_event *event, const char *key)
 {
     return json_is_true(json_object_get(event->body, key));
 }
 
 /* A time in the body, or that of the event. */
-static int64_t time_of(const struct run_event *event, const char *key)
+static int64_t time_of(const struct host_event *event, const char *key)
 {
     int64_t usec;
 
@@ -23,17 +23,17 @@ static int64_t time_of(const struct run_event *event, const char *key)
 
 /* Each of these: what an event says of a fault besides its state, effect and reason. @more: what people read
  * after the event's word. */
-static void on_accepted(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_accepted(struct run_fault *fault, const struct host_event *event, char *more)
 {
     snprintf(more, MORE_MAX, "%s", is(event, "is_late_joiner") ? " as a late joiner" : "");
 }
 
-static void on_armed(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_armed(struct run_fault *fault, const struct host_event *event, char *more)
 {
     fault->armed_usec = time_of(event, "armed_at");
 }
 
-static void on_exercised(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_exercised(struct run_fault *fault, const struct host_event *event, char *more)
 {
     const char *view = json_text(fault->effect, "view");
 
@@ -44,7 +44,7 @@ static void on_exercised(struct run_fault *fault, const struct run_event *event,
         snprintf(more, MORE_MAX, " (%s)", view);
 }
 
-static void on_reverted(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_reverted(struct run_fault *fault, const struct host_event *event, char *more)
 {
     const json_t *late = json_object_get(event->body, "revert_error_ms");
     const char *by = json_text(event->body, "ended_by");
@@ -61,13 +61,13 @@ static void on_reverted(struct run_fault *fault, const struct run_event *event, 
              fault->is_interfered ? ", somebody interfered" : "");
 }
 
-static void on_failed(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_failed(struct run_fault *fault, const struct host_event *event, char *more)
 {
     fault->is_left_behind = !is(event, "is_reverted");
     snprintf(more, MORE_MAX, ": %s%s", fault->reason, fault->is_left_behind ? " (not reverted yet)" : "");
 }
 
-static void on_interrupted(struct run_fault *fault, const struct run_event *event, char *more)
+static void on_interrupted(struct run_fault *fault, const struct host_event *event, char *more)
 {
     fault->is_interrupted = true;
 }
@@ -77,7 +77,7 @@ static const struct fault_event {
     const char *kind, *word;
     enum run_fault_state state;
     bool has_reason;
-    void (*take)(struct run_fault *fault, const struct run_event *event, char *more);
+    void (*take)(struct run_fault *fault, const struct host_event *event, char *more);
 } fault_events[] = {
     {"order.accepted", "accepted", RUN_FAULT_ACCEPTED, false, on_accepted},
     {"order.refused", "refused", RUN_FAULT_REFUSED, true, NULL},
@@ -89,7 +89,7 @@ static const struct fault_event {
     {"fault.interrupted", "interrupted", RUN_FAULT_ORDERED, true, on_interrupted},
 };
 
-static void take_fault(struct run *run, struct run_fault *fault, const struct run_event *event,
+static void take_fault(struct run *run, struct run_fault *fault, const struct host_event *event,
                        const struct fault_event *row, int64_t at_usec)
 {
     const char *reason = json_text(event->body, "reason");
@@ -114,7 +114,8 @@ static void take_fault(struct run *run, struct run_fault *fault, const struct ru
             more);
 }
 
-static void on_fault(struct run *run, struct run_fault *fault, const struct run_event *event, int64_t at_usec)
+static void on_fault(struct run *run, struct run_fault *fault, const struct host_event *event,
+                     int64_t at_usec)
 {
     for (size_t i = 0; i < ARRAY_SIZE(fault_events); i++)
         if (!strcmp(fault_events[i].kind, event->kind))
@@ -137,7 +138,7 @@ static void take_sample(struct run_endpoint *endpoint, json_t *item)
     recovery_add(&endpoint->live, sample);
 }
 
-static void on_samples(struct run *run, const struct run_event *event)
+static void on_samples(struct run *run, const struct host_event *event)
 {
     const char *name = json_text(event->body, "probe");
 
@@ -158,7 +159,7 @@ static void on_samples(struct run *run, const struct run_event *event)
     }
 }
 
-static void take_clock(struct run_host *host, const struct run_event *event)
+static void take_clock(struct run_host *host, const struct host_event *event)
 {
     json_int_t offset_usec, bound_usec;
 
@@ -170,7 +171,7 @@ static void take_clock(struct run_host *host, const struct run_event *event)
     host->clock_bound_usec = bound_usec;
 }
 
-static void on_host(struct run *run, struct run_host *host, const struct run_event *event, int64_t at_usec)
+static void on_host(struct run *run, struct run_host *host, const struct host_event *event, int64_t at_usec)
 {
     const char *by = json_text(event->body, "by");
 
@@ -184,7 +185,7 @@ static void on_host(struct run *run, struct run_host *host, const struct run_eve
     }
 }
 
-void run_take_event(struct run *run, const struct run_event *event)
+void run_take_event(struct run *run, const struct host_event *event)
 {
     struct run_host *host = run_host(run, event->host);
     int64_t at_usec;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "plan.h"
 #include "run-state.h"
 
 static int64_t later(int64_t a, int64_t b)
@@ -350,10 +349,11 @@ void run_advance(struct run *run, int64_t now_usec)
 
 void run_order_late(struct run *run, const char *host, const json_t *labels, int64_t now_usec)
 {
+    const struct run_host *newborn = run_host(run, host);
     const struct mandate *mandate = run->mandate;
     size_t n_late = 0;
 
-    if ((run->state != RUN_STARTING && run->state != RUN_RUNNING) ||
+    if ((run->state != RUN_STARTING && run->state != RUN_RUNNING) || !newborn || !newborn->is_replacement ||
         !labels_match(labels, mandate->late_labels))
         return;
     for (size_t i = 0; i < run->n_hosts; i++)

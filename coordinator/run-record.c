@@ -9,8 +9,6 @@
 
 #include "run-state.h"
 
-#define LOGGED_USEC (3 * USEC_PER_SEC)
-
 void run_say(struct run *run, int64_t at_usec, const char *format, ...)
 {
     char text[600], when[32] = "";
@@ -105,37 +103,6 @@ static void on_joined(struct run *run, int64_t at_usec, json_t *body)
     run_say(run, at_usec, "%s joined as a replacement in group %s", host->id, host->group);
 }
 
-/* What the balancer said last of a server, NULL = nothing yet; lines of its log have no address. */
-static json_t *last_fact(const struct run *run, const char *balancer, const char *backend, const char *server)
-{
-    json_t *fact;
-
-    for (size_t i = json_array_size(run->facts); i-- > 0;) {
-        fact = json_array_get(run->facts, i);
-        if (*json_text(fact, "address") && !strcmp(json_text(fact, "server"), server) &&
-            !strcmp(json_text(fact, "backend"), backend) && !strcmp(json_text(fact, "balancer"), balancer))
-            return fact;
-    }
-    return NULL;
-}
-
-/* Its log has said so already, a moment ago. */
-static bool was_logged(const struct run *run, int64_t at_usec, const char *server, const char *state)
-{
-    int64_t logged_usec;
-
-    for (size_t i = json_array_size(run->facts); i-- > 0;) {
-        const json_t *fact = json_array_get(run->facts, i);
-
-        if (time_parse(json_text(fact, "at"), &logged_usec) < 0 || logged_usec + LOGGED_USEC < at_usec)
-            return false;
-        if (!*json_text(fact, "address") && !strcmp(json_text(fact, "server"), server) &&
-            !strcmp(json_text(fact, "state"), state))
-            return true;
-    }
-    return false;
-}
-
 /* A slot serves a host when it has the host's address and is UP. */
 static void note_service(struct run *run, int64_t at_usec, const char *address, const char *state)
 {
@@ -154,18 +121,33 @@ static void note_service(struct run *run, int64_t at_usec, const char *address, 
     }
 }
 
-/* Of the log's lines only those that change something are for people. */
+static bool is_same(const json_t *a, const json_t *b, const char *key)
+{
+    return json_equal(json_object_get(a, key), json_object_get(b, key));
+}
+
+/* What the statistics said last of the server of @fact, NULL = nothing yet. */
+static const json_t *last_fact(const struct run *run, const json_t *fact)
+{
+    const json_t *last;
+
+    for (size_t i = json_array_size(run->facts); i-- > 0;) {
+        last = json_array_get(run->facts, i);
+        if (*json_text(last, "address") && is_same(last, fact, "server") && is_same(last, fact, "backend") &&
+            is_same(last, fact, "balancer"))
+            return last;
+    }
+    return NULL;
+}
+
+/* Lines of the log have no address: they say what the statistics say too, and are for the report. */
 static void on_balancer(struct run *run, int64_t at_usec, json_t *body)
 {
-    const char *balancer = json_text(body, "balancer"), *backend = json_text(body, "backend"),
-               *server = json_text(body, "server"), *address = json_text(body, "address"),
-               *state = json_text(body, "state");
+    const char *address = json_text(body, "address"), *state = json_text(body, "state");
 
-    if (!*address && strcmp(state, "check"))
-        run_say(run, at_usec, "%s: Server %s", balancer, json_text(body, "text"));
-    else if (*address && last_fact(run, balancer, backend, server) &&
-             !was_logged(run, at_usec, server, state))
-        run_say(run, at_usec, "%s has %s/%s (%s) %s", balancer, backend, server, address, state);
+    if (*address && last_fact(run, body))
+        run_say(run, at_usec, "%s has %s/%s (%s) %s", json_text(body, "balancer"), json_text(body, "backend"),
+                json_text(body, "server"), address, state);
     json_array_append(run->facts, body);
     note_service(run, at_usec, address, state);
 }
@@ -213,39 +195,36 @@ void run_note(struct run *run, int64_t at_usec, const char *format, ...)
     run_record(run, at_usec, "run.note", json_pack("{s:o}", "text", json_words(text)));
 }
 
-void run_see_newborn(struct run *run, const char *id, const char *group, const char *address,
+void run_see_newborn(struct run *run, const char *id, const json_t *labels, const char *address,
                      int64_t joined_usec)
 {
+    const char *group = json_text(labels, "group");
     bool is_wanted = false;
 
-    if (run_host(run, id) || !run->started_usec || joined_usec < run->started_usec || run->finishing_usec ||
-        !*group)
+    if (!run->started_usec || joined_usec < run->started_usec || run->finishing_usec)
         return;
-    for (size_t i = 0; i < run->n_hosts; i++)
+    for (size_t i = 0; i < run->n_hosts && *group; i++)
         is_wanted |= run->hosts[i].is_pinned && !strcmp(run->hosts[i].group, group);
-    if (is_wanted)
+    if (is_wanted && !run_host(run, id))
         run_record(run, joined_usec, "run.joined",
                    json_pack("{s:s, s:s, s:s}", "host", id, "group", group, "address", address));
 }
 
-void run_see_log(struct run *run, const struct balancer_fact *fact)
+void run_see_balancer(struct run *run, const struct balancer_fact *fact)
 {
-    if (json_array_size(run->facts) < RUN_FACTS_MAX)
-        run_record(run, fact->at_usec, "run.balancer",
-                   json_pack("{s:o, s:s, s:s, s:s, s:s?, s:s, s:o}", "at", json_time(fact->at_usec),
+    json_t *body = json_pack("{s:o, s:s, s:s, s:s, s:s?, s:s, s:o}", "at", json_time(fact->at_usec),
                              "balancer", fact->balancer, "backend", fact->backend, "server", fact->server,
                              "address", *fact->address ? fact->address : NULL, "state", fact->state, "text",
-                             json_words(fact->text)));
-}
+                             json_words(fact->text));
+    const json_t *last = *fact->address ? last_fact(run, body) : NULL;
 
-void run_see_server(struct run *run, const struct balancer_fact *fact)
-{
-    const json_t *last = last_fact(run, fact->balancer, fact->backend, fact->server);
-
-    run->balancer_seen_usec = fact->at_usec;
-    if (!last || strcmp(json_text(last, "state"), fact->state) ||
-        strcmp(json_text(last, "address"), fact->address))
-        run_see_log(run, fact);
+    if (*fact->address)
+        run->balancer_seen_usec = fact->at_usec;
+    if ((last && is_same(last, body, "state") && is_same(last, body, "address")) ||
+        json_array_size(run->facts) >= RUN_FACTS_MAX)
+        json_decref(body);
+    else
+        run_record(run, fact->at_usec, "run.balancer", body);
 }
 
 void run_see_answer(struct run *run, const char *id, const json_t *answer)

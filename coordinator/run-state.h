@@ -103,6 +103,7 @@ struct balancer_budget {
 };
 
 struct run {
+    struct run *next; /* of runs.c */
     char id[UUID_TEXT_MAX];
     struct mandate *mandate;
     enum run_state state;
@@ -156,15 +157,8 @@ bool run_host_replaced(const struct run *run, const struct run_host *host);
 /** run_count_replacements() - how many were started, and of those in service while they were needed */
 size_t run_count_replacements(const struct run *run, size_t *ret_served);
 
-/** struct run_event - something that a host said; all borrowed. @order: NULL without; @clock: NULL = not
- * known */
-struct run_event {
-    const char *host, *kind, *order;
-    int64_t at_usec;
-    const json_t *body, *clock;
-};
-/** run_take_event() - of this run, or of none (run-events.c) */
-void run_take_event(struct run *run, const struct run_event *event);
+/** run_take_event() - what a host said of this run, or of none (run-events.c) */
+void run_take_event(struct run *run, const struct host_event *event);
 
 /* run-record.c */
 /** run_take_record() - what the run recorded, when it is read again */
@@ -175,13 +169,12 @@ void run_record(struct run *run, int64_t at_usec, const char *kind, json_t *body
 void run_note(struct run *run, int64_t at_usec, const char *format, ...) _printf_(3, 4);
 /** run_say() - a line for people that follows from what was stored */
 void run_say(struct run *run, int64_t at_usec, const char *format, ...) _printf_(3, 4);
-/** run_see_newborn() - a host joined: is it a replacement? */
-void run_see_newborn(struct run *run, const char *host, const char *group, const char *address,
+/** run_see_newborn() - a host with @labels joined: is it a replacement? */
+void run_see_newborn(struct run *run, const char *host, const json_t *labels, const char *address,
                      int64_t joined_usec);
-/** run_see_server() - one server of a balancer as it is now, recorded if that is news */
-void run_see_server(struct run *run, const struct balancer_fact *fact);
-/** run_see_log() - a line of a balancer's log */
-void run_see_log(struct run *run, const struct balancer_fact *fact);
+/** run_see_balancer() - a server as it is now, recorded if that is news, or (without address) a line of the
+ * log */
+void run_see_balancer(struct run *run, const struct balancer_fact *fact);
 /** run_see_answer() - that @host signed; passed over if it is to another ask. Kept as the host's @answer, and
  * recorded */
 void run_see_answer(struct run *run, const char *host, const json_t *answer);
@@ -206,6 +199,8 @@ int run_send_order(struct run *run, const struct run_fault *fault, struct error 
 void run_send_halt(struct run *run, int64_t now_usec);
 /** run_nudge() - for a head newer than now */
 void run_nudge(struct run *run, const struct run_host *host);
+/** run_look() - what the fleet knows of its hosts */
+void run_look(struct run *run);
 /** run_group_size() - how many hosts of @group are in contact */
 size_t run_group_size(const struct run *run, const char *group);
 void run_store_record(const struct run *run, int64_t at_usec, const char *kind, const char *line);
@@ -239,7 +234,7 @@ int64_t endpoint_t0(const struct run *run, const struct run_endpoint *endpoint);
 json_t *report_build(struct run *run);
 /** report_status() - the run as it is now */
 json_t *report_status(const struct run *run);
-/** report_budgets() - what the coordinator's balancers may take by their settings */
+/** report_budgets() - what balancers may take by their settings */
 json_t *report_budgets(const struct balancer_budget *budgets, size_t count);
 /** report_refused() - hosts that said no when asked, or nothing */
 json_t *report_refused(const struct run *run);

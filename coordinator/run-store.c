@@ -33,7 +33,7 @@ static void load_event(struct run *run, const struct store_row *row)
     json_t *line = json_loads(store_text(row, 4), 0, NULL);
 
     if (strncmp(store_text(row, 0), "run/", 4)) {
-        run_take_event(run, &(struct run_event){
+        run_take_event(run, &(struct host_event){
                                 .host = store_text(row, 0),
                                 .kind = store_text(row, 1),
                                 .order = json_string_value(json_object_get(line, "order")),
@@ -81,11 +81,10 @@ static int load_run(struct runs *runs, const struct store_row *row, struct error
     if (r == 0)
         r = run_new(&run, store_text(row, 0), mandate, time_now_usec() + RUN_RETURN_USEC, runs->coordinator,
                     error);
-    if (r == 0)
-        r = runs_add(runs, run, error);
     if (r < 0)
         return r;
-    runs_fill_hosts(run);
+    runs_add(runs, run);
+    run_look(run); /* for their addresses */
     return load_events(run, error);
 }
 

@@ -4,12 +4,12 @@
 
 #include "fleet.h"
 
-/** struct host_event - one verified line of a host's chain; pointers belong to @document */
+/** struct host_event - one verified line of a host's chain, borrowed. @run, @order: NULL = of none; @clock:
+ * JSON null = not known */
 struct host_event {
-    const struct document *document;
-    const struct node *root, *body;
-    const char *host, *kind, *run, *order, *step, *boot; /* run, order, step may be NULL */
-    int64_t sequence, at_usec;
+    const char *host, *kind, *run, *order;
+    int64_t at_usec;
+    const json_t *body, *clock;
 };
 
 /** runs_open() - load from the store what is not over and go on; runs_close() frees */

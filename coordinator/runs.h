@@ -23,8 +23,7 @@ struct waiting {
 /** struct runs - every run that is not over, and the requests that wait for something */
 struct runs {
     struct coordinator *coordinator;
-    size_t count;
-    struct run **items;
+    struct run *first;
     struct event *tick;
     struct waiting *waiting;
 };
@@ -33,14 +32,12 @@ struct runs {
 
 struct run *runs_find(struct runs *runs, const char *id);
 /** runs_add() - takes over @run */
-int runs_add(struct runs *runs, struct run *run, struct error *error);
+void runs_add(struct runs *runs, struct run *run);
 /** runs_wake() - look at everything now, and keep looking while something is under way */
 void runs_wake(struct runs *runs);
 /** runs_wait() - takes over @waiting, whose members but @next are set; it ends with its reply or its client
  */
 void runs_wait(struct waiting *waiting);
-/** runs_fill_hosts() - group and address of the run's hosts as the fleet knows them */
-void runs_fill_hosts(struct run *run);
 /* run-store.c */
 int runs_store_mandate(struct coordinator *coordinator, const struct envelope *envelope, struct error *error);
 int runs_store_insert(const struct run *run, struct error *error);

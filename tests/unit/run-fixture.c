@@ -81,7 +81,8 @@ void fixture_says(struct run *run, const char *host, const char *kind, const cha
 {
     const struct run_fault *fault = step ? run_fault_of(run, host, step) : NULL;
     json_t *json = json_loads(body, 0, NULL);
-    struct run_event event = {host, kind, fault ? fault->order : NULL, at_usec, json};
+    struct host_event event = {
+        .host = host, .kind = kind, .order = fault ? fault->order : NULL, .at_usec = at_usec, .body = json};
 
     ck_assert_ptr_nonnull(json);
     run_take_event(run, &event);
@@ -95,6 +96,14 @@ void fixture_answer(struct run *run, const char *host, bool is_accepted, const c
 
     run_see_answer(run, host, answer);
     json_decref(answer);
+}
+
+void fixture_join(struct run *run, const char *id, const char *address, int64_t at_usec)
+{
+    json_t *labels = json_pack("{s:s}", "group", "web");
+
+    run_see_newborn(run, id, labels, address, at_usec);
+    json_decref(labels);
 }
 
 void fixture_order(struct run *run, const char *host, int64_t at_usec)
@@ -224,5 +233,5 @@ void fixture_server(struct run *run, const char *address, const char *state, int
     snprintf(fact.server, sizeof(fact.server), "s-%.40s", address);
     snprintf(fact.address, sizeof(fact.address), "%s", address);
     snprintf(fact.state, sizeof(fact.state), "%s", state);
-    run_see_server(run, &fact);
+    run_see_balancer(run, &fact);
 }

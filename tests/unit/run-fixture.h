@@ -24,6 +24,8 @@ struct run *fixture_run(const char *objectives, int require_percent);
 void fixture_says(struct run *run, const char *host, const char *kind, const char *step, const char *body,
                   int64_t at_usec);
 void fixture_answer(struct run *run, const char *host, bool is_accepted, const char *reason);
+/** fixture_join() - @id of group web joins */
+void fixture_join(struct run *run, const char *id, const char *address, int64_t at_usec);
 /** fixture_order() - of the step's fault, to @host */
 void fixture_order(struct run *run, const char *host, int64_t at_usec);
 /** fixture_has_line() - were people told something with these words? */

@@ -78,7 +78,7 @@ END_TEST
 
 static void replace(const char *id, const char *address, const char *state)
 {
-    run_see_newborn(run, id, "web", address, T0 + SEC(4));
+    fixture_join(run, id, address, T0 + SEC(4));
     fixture_server(run, address, "DOWN", T0 + SEC(5));
     fixture_server(run, address, state, T0 + SEC(8));
 }
@@ -104,7 +104,7 @@ START_TEST(test_replacements)
     check_verdict("missed", "0 of 1");
 
     run = fixture_start(REPLACEMENTS);
-    run_see_newborn(run, "n1", "web", "10.2.0.13", T0 + SEC(4));
+    fixture_join(run, "n1", "10.2.0.13", T0 + SEC(4));
     fixture_finish(run, 0, true);
     run_host(run, "n1")->in_service_usec =
         run_reverted_usec(run) + SEC(1); /* when the zone was back already */

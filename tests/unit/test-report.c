@@ -41,7 +41,7 @@ static void drop(void)
 
 static void replace(const char *id, const char *address, const char *state)
 {
-    run_see_newborn(run, id, "web", address, T0 + SEC(4));
+    fixture_join(run, id, address, T0 + SEC(4));
     fixture_order(run, id, T0 + SEC(4));
     fixture_arm(run, id, T0 + SEC(4));
     fixture_exercise(run, id, T0 + SEC(4));

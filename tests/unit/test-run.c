@@ -276,9 +276,8 @@ END_TEST
 static void join(const char *id, const char *labels, int64_t at_usec)
 {
     json_t *json = json_loads(labels, 0, NULL);
-    const char *group = json_string_value(json_object_get(json, "group"));
 
-    run_see_newborn(run, id, group ? group : "", "10.2.0.13", at_usec);
+    run_see_newborn(run, id, json, "10.2.0.13", at_usec);
     run_order_late(run, id, json, at_usec + MSEC(10));
     json_decref(json);
 }
