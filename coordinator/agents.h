@@ -1,17 +1,33 @@
-/* Requests of agents (poll.c, join.c) and of those who let them in (tokens.c): rows of the table in serve.c.
- */
+/* Requests of agents (poll.c, journal.c, join.c) and of those who let them in (tokens.c): rows of the table
+ * in serve.c. */
 #pragma once
 
-#include "coordinator.h"
+#include "run.h"
 
 void poll_handle(void *context, struct http_request *request);
 void poll_handle_time(void *context, struct http_request *request);
 void poll_handle_answers(void *context, struct http_request *request);
+void journal_handle_events(void *context, struct http_request *request);
 void join_handle(void *context, struct http_request *request);
 void join_handle_renew(void *context, struct http_request *request);
 void tokens_handle_new(void *context, struct http_request *request);
 void tokens_handle_list(void *context, struct http_request *request);
 void tokens_handle_revoke(void *context, struct http_request *request);
+
+#define JOURNAL_BODY_MAX (1024 * 1024 + 4096)
+
+/**
+ * journal_ingest() - take lines of @host's chain, each exactly once
+ * @ret_wanted: where the host has to go on, when the lines don't fit: after the last proof, where a head that
+ * it signed contradicts what came
+ * What fits before a fault is kept. Return: 0, -EINVAL for a line that can't be read, -EPROTO for a break in
+ * the chain
+ */
+int journal_ingest(struct fleet_host *host, const char *lines, size_t length, int64_t *ret_wanted,
+                   struct error *error);
+
+/** journal_take_head() - an envelope that must be @host's own; old nonces are passed over */
+int journal_take_head(struct fleet_host *host, const struct envelope *envelope, struct error *error);
 
 #define TOKEN_TEXT_MAX 96
 

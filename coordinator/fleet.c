@@ -80,16 +80,6 @@ static struct fleet_host *fleet_add(struct coordinator *coordinator, const char 
     return hosts[place] = TAKE_PTR(host);
 }
 
-int fleet_each(struct coordinator *coordinator, int (*each)(void *context, struct fleet_host *host),
-               void *context)
-{
-    int r = 0;
-
-    for (size_t i = 0; r == 0 && i < coordinator->fleet->count; i++)
-        r = each(context, coordinator->fleet->hosts[i]);
-    return r;
-}
-
 bool fleet_is_in_contact(const struct fleet_host *host)
 {
     return time_now_usec() - host->last_seen_usec < FLEET_CONTACT_USEC;

@@ -77,9 +77,6 @@ struct fleet_host *fleet_find(struct coordinator *coordinator, const char *id);
 struct fleet_host *fleet_require(struct coordinator *coordinator, struct http_request *request);
 /** fleet_at() - in order of id; NULL = there are not so many */
 struct fleet_host *fleet_at(struct coordinator *coordinator, size_t index);
-/** fleet_each() - until @each returns other than 0, which is returned */
-int fleet_each(struct coordinator *coordinator, int (*each)(void *context, struct fleet_host *host),
-               void *context);
 bool fleet_is_in_contact(const struct fleet_host *host);
 
 int fleet_open(struct coordinator *coordinator, struct error *error);

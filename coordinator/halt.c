@@ -191,7 +191,7 @@ void runs_handle_halt(void *context, struct http_request *http)
         .runs = coordinator->runs, .request = http, .advance = halt_advance, .clear = halt_clear};
     request->sent_usec = now_usec;
     if (check_halt(request, http->body, http->length, now_usec, &error) < 0) {
-        http_reply_error(http, error.code == ENOENT ? 404 : 403, "%s", error.text);
+        http_reply_failure(http, &error);
         halt_clear(&request->waiting);
         free(request);
         return;

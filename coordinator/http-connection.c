@@ -7,7 +7,6 @@
 #include <event2/bufferevent_ssl.h>
 #include <netinet/tcp.h>
 #include <openssl/x509.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,7 +20,7 @@ static const int state_seconds[HTTP_STATES] = {
     [HTTP_HANDLING] = 0, [HTTP_WRITING] = 60, [HTTP_LINGERING] = 2,
 };
 
-static void enter(struct http_connection *connection, enum http_state state)
+void http_connection_enter(struct http_connection *connection, enum http_state state)
 {
     connection->state = state;
     if (state_seconds[state] > 0)
@@ -58,115 +57,14 @@ void http_connection_turn_away(struct http_connection *connection)
     connection_close(connection);
 }
 
-/* @is_urgent: it promises nothing that has to be durable first */
-static void respond(struct http_connection *connection, int status, const char *json, bool is_urgent)
-{
-    struct http_server *server = connection->server;
-    struct evbuffer *to = bufferevent_get_output(connection->stream);
-
-    connection->on_gone = NULL;
-    free(TAKE_PTR(connection->request.body));
-    connection->is_kept = !is_urgent && server->must_wait(server->context);
-    if (connection->is_kept)
-        to = connection->kept;
-    else
-        enter(connection, HTTP_WRITING);
-    evbuffer_add_printf(to,
-                        "HTTP/1.1 %d \r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                        "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s\r\n",
-                        status, strlen(json), connection->is_closing ? "Connection: close\r\n" : "");
-    evbuffer_add(to, json, strlen(json));
-}
-
-/* Takes over @body. */
-static void respond_json(struct http_connection *connection, int status, json_t *body, bool is_urgent)
-{
-    _cleanup_free_ char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-
-    json_decref(body);
-    respond(connection, text ? status : 503, text ? text : "{\"error\": \"out of memory\"}", is_urgent);
-}
-
-void http_reply_text(struct http_request *request, int status, const char *json)
-{
-    respond(request->connection, status, json, false);
-}
-
-void http_reply_json(struct http_request *request, int status, json_t *body)
-{
-    respond_json(request->connection, status, body, false);
-}
-
-void http_reply_now(struct http_request *request, json_t *body)
-{
-    respond_json(request->connection, 200, body, true);
-}
-
-void http_reply_error(struct http_request *request, int status, const char *format, ...)
-{
-    char text[ERROR_TEXT_MAX];
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    http_reply_json(request, status, json_pack("{s:s}", "error", text));
-}
-
-void http_server_flush(struct http_server *server, const char *failure)
-{
-    for (struct http_connection *at = server->connections; at; at = at->next) {
-        if (!at->is_kept)
-            continue;
-        if (failure) {
-            evbuffer_drain(at->kept, evbuffer_get_length(at->kept));
-            http_reply_error(&at->request, 503, "%s", failure);
-        } else {
-            at->is_kept = false;
-            enter(at, HTTP_WRITING);
-            evbuffer_add_buffer(bufferevent_get_output(at->stream), at->kept);
-        }
-    }
-}
-
-void http_hold(struct http_request *request, void (*on_gone)(void *context), void *context)
-{
-    request->connection->on_gone = on_gone;
-    request->connection->gone_context = context;
-}
-
-int64_t http_query_integer(const struct http_request *request, const char *key, int64_t fallback)
-{
-    size_t length = strlen(key);
-
-    for (const char *at = request->query; *at; at += strcspn(at, "&"), at += *at == '&') {
-        char *end;
-        long long value;
-
-        if (strncmp(at, key, length) != 0 || at[length] != '=')
-            continue;
-        value = strtoll(at + length + 1, &end, 10);
-        return end > at + length + 1 && (*end == '&' || !*end) ? value : fallback;
-    }
-    return fallback;
-}
-
 /* What follows on the connection can't be trusted, or is not wanted: say why and close. */
 static void refuse(struct http_connection *connection, int status, const char *text)
 {
     connection->is_closing = connection->is_lingering = true;
-    respond_json(connection, status, json_pack("{s:s}", "error", text), true);
+    http_respond(connection, status, json_pack("{s:s}", "error", text), true);
 }
 
-static bool name_text(X509_NAME *name, int nid, char *ret, size_t size)
-{
-    int length = X509_NAME_get_text_by_NID(name, nid, NULL, 0);
-
-    return length > 0 && (size_t)length < size &&
-           X509_NAME_get_text_by_NID(name, nid, ret, (int)size) == length && strlen(ret) == (size_t)length;
-}
-
-/* Who is at the other end, by a certificate that TLS has verified; @ret is set for all but HTTP_ANYONE. */
+/* Who is at the other end, by a certificate of our own CA that TLS has verified; @ret: its CN */
 static enum http_who find_peer(SSL *ssl, char ret[64])
 {
     X509 *certificate = SSL_get0_peer_certificate(ssl);
@@ -174,8 +72,8 @@ static enum http_who find_peer(SSL *ssl, char ret[64])
     char unit[16];
 
     if (!subject || SSL_get_verify_result(ssl) != X509_V_OK ||
-        !name_text(subject, NID_organizationalUnitName, unit, sizeof(unit)) ||
-        !name_text(subject, NID_commonName, ret, 64))
+        X509_NAME_get_text_by_NID(subject, NID_organizationalUnitName, unit, sizeof(unit)) <= 0 ||
+        X509_NAME_get_text_by_NID(subject, NID_commonName, ret, 64) <= 0)
         return HTTP_ANYONE;
     return !strcmp(unit, "agent") ? HTTP_AGENT : !strcmp(unit, "operator") ? HTTP_OPERATOR : HTTP_ANYONE;
 }
@@ -249,7 +147,7 @@ static void begin_request(struct http_connection *connection)
     if (!request->body)
         return refuse(connection, 503, "out of memory");
     connection->received = 0;
-    enter(connection, HTTP_BODY);
+    http_connection_enter(connection, HTTP_BODY);
     if (guard->is_expecting && request->length > 0)
         evbuffer_add_printf(bufferevent_get_output(connection->stream), "HTTP/1.1 100 Continue\r\n\r\n");
 }
@@ -273,7 +171,7 @@ static void take_body(struct http_connection *connection, struct evbuffer *input
     connection->received += taken > 0 ? (size_t)taken : 0;
     if (connection->received < request->length)
         return;
-    enter(connection, HTTP_HANDLING);
+    http_connection_enter(connection, HTTP_HANDLING);
     connection->route->handle(connection->server->context, request);
 }
 
@@ -290,7 +188,7 @@ static void on_read(struct bufferevent *stream, void *context)
         evbuffer_drain(input, evbuffer_get_length(input));
     if (connection->state == HTTP_IDLE && evbuffer_get_length(input) > 0) {
         connection->guard = (struct http_guard){.taken = 0};
-        enter(connection, HTTP_HEAD);
+        http_connection_enter(connection, HTTP_HEAD);
     }
     if (connection->state == HTTP_HEAD)
         take_head(connection, input);
@@ -300,7 +198,7 @@ static void on_read(struct bufferevent *stream, void *context)
 
 static void linger(struct http_connection *connection)
 {
-    enter(connection, HTTP_LINGERING);
+    http_connection_enter(connection, HTTP_LINGERING);
     SSL_shutdown(bufferevent_openssl_get_ssl(connection->stream));
     shutdown(bufferevent_getfd(connection->stream), SHUT_WR);
     on_read(connection->stream, connection);
@@ -317,7 +215,7 @@ static void on_written(struct bufferevent *stream, void *context)
     } else if (connection->is_closing) {
         connection_close(connection);
     } else {
-        enter(connection, HTTP_IDLE);
+        http_connection_enter(connection, HTTP_IDLE);
         on_read(stream, connection);
     }
 }
@@ -395,6 +293,6 @@ void http_connection_open(struct http_server *server, int fd)
     bufferevent_openssl_set_allow_dirty_shutdown(stream, 1);
     bufferevent_setcb(stream, on_read, on_written, on_event, connection);
     bufferevent_setwatermark(stream, EV_READ, 0, READ_MAX);
-    enter(connection, HTTP_HEAD);
+    http_connection_enter(connection, HTTP_HEAD);
     bufferevent_enable(stream, EV_READ | EV_WRITE);
 }

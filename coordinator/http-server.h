@@ -53,5 +53,8 @@ struct http_server {
 
 /** http_connection_open() - takes over @fd */
 void http_connection_open(struct http_server *server, int fd);
+void http_connection_enter(struct http_connection *connection, enum http_state state);
+/** http_respond() - takes over @body; @is_urgent: it promises nothing that has to be durable first */
+void http_respond(struct http_connection *connection, int status, json_t *body, bool is_urgent);
 /** http_connection_turn_away() - 503 at once, past the loop, and close: the process is ending */
 void http_connection_turn_away(struct http_connection *connection);

@@ -74,6 +74,8 @@ void http_reply_text(struct http_request *request, int status, const char *json)
 /** http_reply_now() - 200, and waits for nothing: for what needs not be durable */
 void http_reply_now(struct http_request *request, json_t *body);
 void http_reply_error(struct http_request *request, int status, const char *format, ...) _printf_(3, 4);
+/** http_reply_failure() - @error, with the status that belongs to its code */
+void http_reply_failure(struct http_request *request, const struct error *error);
 
 /** http_hold() - the reply comes later; @on_gone is called (once, then the request is gone) if the client
  * goes first */

@@ -8,7 +8,6 @@
 #include "agents.h"
 #include "ca.h"
 #include "common/base64.h"
-#include "fleet.h"
 
 struct joining {
     const char *token, *host, *address, *public, *proof, *csr;
@@ -59,18 +58,6 @@ static int join_decide(struct coordinator *coordinator, const struct joining *jo
     return r < 0 ? r : fleet_join(coordinator, &host, error);
 }
 
-static int status_of(int r)
-{
-    static const struct {
-        int error, status;
-    } statuses[] = {{-EINVAL, 400}, {-E2BIG, 400}, {-EACCES, 403}, {-EEXIST, 409}};
-
-    for (size_t i = 0; i < ARRAY_SIZE(statuses); i++)
-        if (statuses[i].error == r)
-            return statuses[i].status;
-    return 503;
-}
-
 void join_handle(void *context, struct http_request *request)
 {
     struct coordinator *coordinator = context;
@@ -89,7 +76,7 @@ void join_handle(void *context, struct http_request *request)
         r = join_decide(coordinator, &joining, &certificate, &error);
     if (r < 0) {
         coordinator_say(coordinator, "join refused: %s", error.text);
-        http_reply_error(request, status_of(r), "%s", error.text);
+        http_reply_failure(request, &error);
         return;
     }
     coordinator_say(coordinator, "host %s joined", joining.host);
@@ -111,7 +98,7 @@ void join_handle_renew(void *context, struct http_request *request)
         return;
     if (document_decode(&document, "renew", request->body, request->length, fields, &csr, &error) < 0 ||
         ca_issue_agent(coordinator->ca, request->peer, csr, &certificate, &error) < 0)
-        http_reply_error(request, 400, "%s", error.text);
+        http_reply_failure(request, &error);
     else
         http_reply_json(request, 200, json_pack("{s:s}", "certificate", certificate));
 }

@@ -4,7 +4,7 @@
  * believed. When the host's signed head contradicts what came, the lines after the last proof may be replaced
  * by others that follow: so what was slipped in can't keep out for good what is true.
  */
-#include "journal.h"
+#include "agents.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -299,5 +299,5 @@ void journal_handle_events(void *context, struct http_request *request)
         http_reply_json(request, 409,
                         json_pack("{s:s, s:I}", "error", error.text, "sequence", (json_int_t)wanted));
     else
-        http_reply_error(request, r == -EINVAL || r == -E2BIG ? 400 : 503, "%s", error.text);
+        http_reply_failure(request, &error);
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "agents.h"
-#include "journal.h"
 
 #define RECEIVED_MAX 64
 #define CLOCK_MAX    (10 * 365 * 86400 * USEC_PER_SEC)
@@ -112,7 +111,7 @@ void poll_handle(void *context, struct http_request *request)
     if (!host)
         return;
     if (take_poll(host, request, &is_first, &error) < 0) {
-        http_reply_error(request, 400, "%s", error.text);
+        http_reply_failure(request, &error);
         return;
     }
     if (is_first)
@@ -157,7 +156,7 @@ void poll_handle_answers(void *context, struct http_request *request)
     if (!host || coordinator_refuses(coordinator, request))
         return;
     if (take_answer(host, request, &error) < 0)
-        http_reply_error(request, 400, "%s", error.text);
+        http_reply_failure(request, &error);
     else
         http_reply_json(request, 200, json_object());
 }

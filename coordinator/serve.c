@@ -11,7 +11,6 @@
 #include "ca.h"
 #include "command.h"
 #include "common/io.h"
-#include "journal.h"
 
 #define HOUSEKEEPING_SECONDS 60
 #define RETRY_SECONDS        2

@@ -2,7 +2,6 @@
 #include "store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -98,18 +97,15 @@ int store_open(struct store **ret, const char *path, struct event_base *base, st
                                   "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                                   "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;";
     _cleanup_(store_closep) struct store *store = calloc(1, sizeof(*store));
-    int r, fd;
+    int r;
 
     if (!store)
         return error_oom(error);
     store->end = event_new(base, -1, 0, on_turn_end, store);
     if (!store->end)
         return error_oom(error);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_errno(error, errno, "store: %s", path);
-    close(fd);
-    if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
+    if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
+        SQLITE_OK)
         return error_set(error, EIO, "store: %s: %s", path, sqlite3_errmsg(store->database));
     r = store_run(store, pragmas, error);
     if (r == 0)

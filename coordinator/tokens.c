@@ -107,10 +107,9 @@ void tokens_handle_new(void *context, struct http_request *request)
         return;
     if (document_decode(&document, "token", request->body, request->length, asked_fields, &asked, &error) <
             0 ||
-        labels_check(document, asked.labels, &error) < 0)
-        http_reply_error(request, 400, "%s", error.text);
-    else if (make_token(coordinator->store, &asked, request->peer, token, &error) < 0)
-        http_reply_error(request, 503, "%s", error.text);
+        labels_check(document, asked.labels, &error) < 0 ||
+        make_token(coordinator->store, &asked, request->peer, token, &error) < 0)
+        http_reply_failure(request, &error);
     else
         http_reply_json(request, 200,
                         json_pack("{s:s%, s:s}", "id", token, strcspn(token, "."), "token", token));
@@ -130,7 +129,7 @@ void tokens_handle_list(void *context, struct http_request *request)
         "");
 
     if (store_next(row, &error) < 0)
-        http_reply_error(request, 503, "%s", error.text);
+        http_reply_failure(request, &error);
     else
         http_reply_text(request, 200, store_text(row, 0));
 }
@@ -144,7 +143,7 @@ void tokens_handle_revoke(void *context, struct http_request *request)
         return;
     if (store_write(coordinator->store, &error, "UPDATE tokens SET is_revoked = 1 WHERE id = ?", "s",
                     request->argument) < 0)
-        http_reply_error(request, 503, "%s", error.text);
+        http_reply_failure(request, &error);
     else if (store_changes(coordinator->store) == 0)
         http_reply_error(request, 404, "no such token");
     else

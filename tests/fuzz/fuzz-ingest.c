@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "coordinator/journal.h"
+#include "coordinator/agents.h"
 
 static char folder[] = "grivet-fuzz-XXXXXX";
 static struct coordinator coordinator;

@@ -1,14 +1,12 @@
 /* Events into the store: a chain that a courier forges, reorders, withholds or repeats; and the heads that
  * tell. */
-#include <check.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "coordinator/journal.h"
+#include "coordinator/agents.h"
+#include "unit.h"
 
 #define LINES_MAX 8
 
@@ -364,24 +362,16 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("ingest");
-    TCase *tests = tcase_create("ingest");
-    SRunner *runner = srunner_create(suite);
-    int failed;
+    const TTest *const tests[] = {test_repeated,
+                                  test_withheld_and_reordered,
+                                  test_forged,
+                                  test_unreadable,
+                                  test_heads,
+                                  test_head_behind_the_store,
+                                  test_truth_replaces_what_was_slipped_in,
+                                  test_truth_replaces_an_invented_end,
+                                  test_names_belong_to_keys,
+                                  NULL};
 
-    tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_test(tests, test_repeated);
-    tcase_add_test(tests, test_withheld_and_reordered);
-    tcase_add_test(tests, test_forged);
-    tcase_add_test(tests, test_unreadable);
-    tcase_add_test(tests, test_heads);
-    tcase_add_test(tests, test_head_behind_the_store);
-    tcase_add_test(tests, test_truth_replaces_what_was_slipped_in);
-    tcase_add_test(tests, test_truth_replaces_an_invented_end);
-    tcase_add_test(tests, test_names_belong_to_keys);
-    suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_within("ingest", tests, setup, teardown);
 }

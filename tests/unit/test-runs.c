@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coordinator/journal.h"
+#include "coordinator/agents.h"
 #include "coordinator/runs.h"
 #include "unit.h"
 

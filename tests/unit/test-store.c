@@ -1,13 +1,11 @@
 /* The store: one commit per turn, uniqueness, a schema that stays, and one owner at a time. */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "coordinator/store.h"
+#include "unit.h"
 
 static char folder[] = "/tmp/grivet-store-XXXXXX", path[64];
 static struct event_base *base;
@@ -147,21 +145,13 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("store");
-    TCase *tests = tcase_create("store");
-    SRunner *runner = srunner_create(suite);
-    int failed;
+    const TTest *const tests[] = {test_commit_at_the_end_of_the_turn,
+                                  test_refusals_leave_the_turn_alone,
+                                  test_reopens_with_what_was_committed,
+                                  test_killed_before_commit,
+                                  test_one_owner,
+                                  test_newer_schema_is_refused,
+                                  NULL};
 
-    tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_test(tests, test_commit_at_the_end_of_the_turn);
-    tcase_add_test(tests, test_refusals_leave_the_turn_alone);
-    tcase_add_test(tests, test_reopens_with_what_was_committed);
-    tcase_add_test(tests, test_killed_before_commit);
-    tcase_add_test(tests, test_one_owner);
-    tcase_add_test(tests, test_newer_schema_is_refused);
-    suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run_within("store", tests, setup, teardown);
 }

@@ -7,14 +7,18 @@
 
 #include "common/error.h"
 
-/** unit_run() - run @tests (ended by NULL) as one suite. Return: for main() */
-static inline int unit_run(const char *name, const TTest *const *tests)
+/** unit_run_within() - run @tests (ended by NULL) as one suite, each between @setup and @teardown. Return:
+ * for main() */
+static inline int unit_run_within(const char *name, const TTest *const *tests, void (*setup)(void),
+                                  void (*teardown)(void))
 {
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
     SRunner *runner;
     int failed;
 
+    if (setup)
+        tcase_add_checked_fixture(tcase, setup, teardown);
     for (; *tests; tests++)
         tcase_add_test(tcase, *tests);
     suite_add_tcase(suite, tcase);
@@ -24,6 +28,11 @@ static inline int unit_run(const char *name, const TTest *const *tests)
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static inline int unit_run(const char *name, const TTest *const *tests)
+{
+    return unit_run_within(name, tests, NULL, NULL);
 }
 
 /* The text of @error holds @part. */
