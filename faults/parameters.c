@@ -34,25 +34,6 @@ const char *fault_object_name(const char *order, char ret[FAULT_OBJECT_NAME_MAX]
     return ret;
 }
 
-/* What rows of other tables can say as well, by their means. */
-static int decode_as(const struct decoder *decoder, enum field_type type, void *ret, struct error *error)
-{
-    const struct fault_parameter *row = decoder->row;
-    struct field field = {.type = type, .min = row->min, .max = row->max, .choices = row->choices};
-
-    return node_decode_value(decoder->document, decoder->node, &field, ret, error);
-}
-
-static int decode_integer(const struct decoder *decoder, struct error *error)
-{
-    return decode_as(decoder, FIELD_INTEGER, decoder->target, error);
-}
-
-static int decode_string(const struct decoder *decoder, struct error *error)
-{
-    return decode_as(decoder, FIELD_STRING, decoder->target, error);
-}
-
 static int find_choice(const struct fault_parameter *row, const char *text)
 {
     int i = 0;
@@ -62,28 +43,21 @@ static int find_choice(const struct fault_parameter *row, const char *text)
     return i;
 }
 
-static int decode_choice(const struct decoder *decoder, struct error *error)
+static int finish_choice(const struct decoder *decoder, struct error *error)
 {
-    const char *choice = NULL;
-    int r = decode_as(decoder, FIELD_CHOICE, &choice, error);
-
-    if (r == 0)
-        *(int *)decoder->target = find_choice(decoder->row, choice);
-    return r;
+    *(int *)decoder->target = find_choice(decoder->row, decoder->node->string);
+    return 0;
 }
 
-static int decode_cidrs(const struct decoder *decoder, struct error *error)
+static int finish_cidrs(const struct decoder *decoder, struct error *error)
 {
     struct parameter_cidrs *ret = decoder->target;
-    const struct node *list;
-    int r = decode_as(decoder, FIELD_LIST, &list, error);
+    int r = 0;
 
-    if (r < 0)
-        return r;
-    ret->cidrs = calloc(list->count + 1, sizeof(*ret->cidrs));
+    ret->cidrs = calloc(decoder->node->count + 1, sizeof(*ret->cidrs));
     if (!ret->cidrs)
         return error_oom(error);
-    for (const struct node *entry = list->first; entry && r == 0; entry = entry->next)
+    for (const struct node *entry = decoder->node->first; entry && r == 0; entry = entry->next)
         r = node_cidr(decoder->document, entry, &ret->cidrs[ret->count++], error);
     if (r == 0)
         ret->count = cidr_merge(ret->cidrs, ret->count);
@@ -125,18 +99,14 @@ static size_t merge_ports(struct port_range *ranges, size_t count)
     return kept;
 }
 
-static int decode_ports(const struct decoder *decoder, struct error *error)
+static int finish_ports(const struct decoder *decoder, struct error *error)
 {
     struct parameter_ports *ret = decoder->target;
-    const struct node *list;
-    int r = decode_as(decoder, FIELD_LIST, &list, error);
 
-    if (r < 0)
-        return r;
-    ret->ranges = calloc(list->count + 1, sizeof(*ret->ranges));
+    ret->ranges = calloc(decoder->node->count + 1, sizeof(*ret->ranges));
     if (!ret->ranges)
         return error_oom(error);
-    for (const struct node *entry = list->first; entry; entry = entry->next)
+    for (const struct node *entry = decoder->node->first; entry; entry = entry->next)
         if (!parse_ports(entry, &ret->ranges[ret->count++]))
             return node_error(decoder->document, entry, error,
                               "expected a port from 1 to 65535, or \"from-to\"");
@@ -144,25 +114,22 @@ static int decode_ports(const struct decoder *decoder, struct error *error)
     return 0;
 }
 
-static int decode_zone(const struct decoder *decoder, struct error *error)
+static int finish_zone(const struct decoder *decoder, struct error *error)
 {
-    int r = decode_string(decoder, error);
-
-    if (r == 0 && decoder->mandate && !mandate_zone(decoder->mandate, decoder->node->string))
-        r = node_error(decoder->document, decoder->node, error,
-                       "unknown zone '%s': the mandate's zones don't name it", decoder->node->string);
-    return r;
+    *(const char **)decoder->target = decoder->node->string;
+    if (decoder->mandate && !mandate_zone(decoder->mandate, decoder->node->string))
+        return node_error(decoder->document, decoder->node, error,
+                          "unknown zone '%s': the mandate's zones don't name it", decoder->node->string);
+    return 0;
 }
 
-static int decode_regex(const struct decoder *decoder, struct error *error)
+static int finish_regex(const struct decoder *decoder, struct error *error)
 {
     char words[128];
     regex_t regex;
-    int r = decode_string(decoder, error), code;
+    int code = regcomp(&regex, decoder->node->string, REG_EXTENDED | REG_NOSUB);
 
-    if (r < 0)
-        return r;
-    code = regcomp(&regex, decoder->node->string, REG_EXTENDED | REG_NOSUB);
+    *(const char **)decoder->target = decoder->node->string;
     if (code) {
         regerror(code, &regex, words, sizeof(words));
         return node_error(decoder->document, decoder->node, error, "not a regular expression: %s", words);
@@ -171,12 +138,32 @@ static int decode_regex(const struct decoder *decoder, struct error *error)
     return 0;
 }
 
-static int (*const decode_types[])(const struct decoder *decoder, struct error *error) = {
-    [PARAMETER_INTEGER] = decode_integer, [PARAMETER_STRING] = decode_string,
-    [PARAMETER_CHOICE] = decode_choice,   [PARAMETER_CIDRS] = decode_cidrs,
-    [PARAMETER_PORTS] = decode_ports,     [PARAMETER_ZONE] = decode_zone,
-    [PARAMETER_REGEX] = decode_regex,
+/* What rows of other tables can say is checked by their means; @finish then makes the value, where that is
+ * another. */
+static const struct {
+    enum field_type type;
+    int (*finish)(const struct decoder *decoder, struct error *error);
+} kinds[] = {
+    [PARAMETER_INTEGER] = {FIELD_INTEGER},
+    [PARAMETER_STRING] = {FIELD_STRING},
+    [PARAMETER_CHOICE] = {FIELD_CHOICE, finish_choice},
+    [PARAMETER_CIDRS] = {FIELD_LIST, finish_cidrs},
+    [PARAMETER_PORTS] = {FIELD_LIST, finish_ports},
+    [PARAMETER_ZONE] = {FIELD_STRING, finish_zone},
+    [PARAMETER_REGEX] = {FIELD_STRING, finish_regex},
 };
+
+static int decode_parameter(const struct decoder *decoder, struct error *error)
+{
+    const struct fault_parameter *row = decoder->row;
+    struct field field = {
+        .type = kinds[row->type].type, .min = row->min, .max = row->max, .choices = row->choices};
+    int64_t checked; /* room for whatever a field may be */
+    int r = node_decode_value(decoder->document, decoder->node, &field,
+                              kinds[row->type].finish ? (void *)&checked : decoder->target, error);
+
+    return r == 0 && kinds[row->type].finish ? kinds[row->type].finish(decoder, error) : r;
+}
 
 /* Defaults are text in the descriptor: the registry's own tables, so they need no located errors. */
 static void set_fallback(const struct fault_parameter *row, void *target)
@@ -212,7 +199,7 @@ static int decode_rows(const struct fault *fault, struct decoder *decoder, const
         decoder->node = node_get(map, row->name);
         decoder->target = memory + row->offset;
         if (decoder->node)
-            r = decode_types[row->type](decoder, error);
+            r = decode_parameter(decoder, error);
         else if (!row->fallback && !row->is_optional)
             return node_error(decoder->document, map, error, "%s needs '%s': %s", fault->name, row->name,
                               row->help);
