@@ -130,23 +130,19 @@ size_t cidr_merge(struct cidr *cidrs, size_t count)
 
 int endpoint_parse(struct endpoint *ret, const char *text, struct error *error)
 {
-    char address[ENDPOINT_TEXT_MAX], *colon, *host = address;
+    char host[ENDPOINT_TEXT_MAX] = "", port_text[8] = "";
     struct endpoint endpoint = {0};
     unsigned int port;
+    int end = 0;
 
-    if (snprintf(address, sizeof(address), "%s", text) >= (int)sizeof(address) ||
-        !(colon = strrchr(address, ':')))
+    if (sscanf(text, "[%45[0-9a-fA-F:.]]:%7[0-9]%n", host, port_text, &end) == 2 && !text[end])
+        endpoint.address.family = AF_INET6;
+    else if (sscanf(text, "%45[0-9.]:%7[0-9]%n", host, port_text, &end) == 2 && !text[end])
+        endpoint.address.family = AF_INET;
+    if (inet_pton(endpoint.address.family, host, endpoint.address.address) != 1)
         return error_set(error, EINVAL, "'%.60s' is no address and port (10.0.0.2:8443, [fd00::2]:8443)",
                          text);
-    *colon = '\0';
-    endpoint.address.family = *host == '[' ? AF_INET6 : AF_INET;
-    if (*host == '[' && colon[-1] == ']') {
-        colon[-1] = '\0';
-        host++;
-    }
-    if (inet_pton(endpoint.address.family, host, endpoint.address.address) != 1)
-        return error_set(error, EINVAL, "'%s' is no address and port (10.0.0.2:8443, [fd00::2]:8443)", text);
-    if (number_parse(colon + 1, 65535, &port) < 0 || port == 0)
+    if (number_parse(port_text, 65535, &port) < 0 || port == 0)
         return error_set(error, EINVAL, "'%s': the port must be 1 to 65535", text);
     endpoint.address.prefix = cidr_bits(endpoint.address.family);
     endpoint.port = port;

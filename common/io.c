@@ -152,7 +152,7 @@ int io_memfd_read(int fd, size_t limit_bytes, char **ret, size_t *ret_length, st
 {
     _cleanup_free_ char *data = NULL;
     int seals = fcntl(fd, F_GET_SEALS);
-    size_t length = 0;
+    size_t length;
     struct stat stat;
 
     if (seals < 0 || (seals & SEALS_ALL) != SEALS_ALL)
@@ -164,15 +164,10 @@ int io_memfd_read(int fd, size_t limit_bytes, char **ret, size_t *ret_length, st
     data = malloc(stat.st_size + 1);
     if (!data)
         return error_oom(error);
-    while (length < (size_t)stat.st_size) {
-        ssize_t got = pread(fd, data + length, stat.st_size - length, length);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return error_errno(error, got < 0 ? errno : EIO, "memfd: can't read");
-        length += got;
-    }
+    length = stat.st_size;
+    /* A memfd is memory: it comes whole, unless we are being killed. */
+    if (pread(fd, data, length, 0) != (ssize_t)length)
+        return error_errno(error, EIO, "memfd: can't read");
     data[length] = '\0';
     *ret = TAKE_PTR(data);
     *ret_length = length;
