@@ -1,14 +1,13 @@
 /*
  * Asks: what would this host do with a mandate? Worked out in a child of its own, without capabilities and
  * with a time limit: a draft is signed by nobody but the coordinator, and planning walks through what it
- * names. What the child finds comes back through a pipe and is put together and signed here.
+ * names. What the child finds comes back in a memfd and is put together and signed here.
  */
 #include <errno.h>
-#include <event2/buffer.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
-#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -44,14 +43,12 @@ static int give_up_privileges(void)
 }
 
 /* The child's whole life. It shares the executor's memory as it was, so it keeps no way to act on it. */
-static void answer_child(int out, const struct admission *admission, const struct ask *ask,
-                         const struct envelope *mandate)
+static _Noreturn void answer_child(int out, const struct admission *admission, const struct ask *ask,
+                                   const struct envelope *mandate)
 {
-    struct rlimit memory = {ANSWER_MEMORY, ANSWER_MEMORY}, cpu = {ANSWER_SECONDS, ANSWER_SECONDS},
-                  none = {0, 0};
-    _cleanup_free_ char *text = NULL;
+    const struct rlimit memory = {ANSWER_MEMORY, ANSWER_MEMORY}, cpu = {ANSWER_SECONDS, ANSWER_SECONDS},
+                        file = {ANSWER_BYTES_MAX, ANSWER_BYTES_MAX}, none = {0, 0};
     pid_t parent = getppid();
-    json_t *findings;
 
     if (dup3(out, 3, O_CLOEXEC) < 0 && out != 3)
         _exit(1);
@@ -59,12 +56,10 @@ static void answer_child(int out, const struct admission *admission, const struc
     setrlimit(RLIMIT_AS, &memory);
     setrlimit(RLIMIT_CPU, &cpu);
     setrlimit(RLIMIT_CORE, &none);
-    setrlimit(RLIMIT_FSIZE, &none);
+    setrlimit(RLIMIT_FSIZE, &file);
     if (give_up_privileges() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
         _exit(1);
-    findings = admission_answer(admission, ask, mandate);
-    text = findings ? json_dumps(findings, JSON_COMPACT) : NULL;
-    _exit(text && io_write_all(3, text, strlen(text)) == 0 ? 0 : 1);
+    _exit(json_dumpfd(admission_answer(admission, ask, mandate), 3, JSON_COMPACT) == 0 ? 0 : 1);
 }
 
 /* ---- here */
@@ -74,13 +69,14 @@ static void clear(struct answer *answer)
 {
     if (!answer->pid)
         return;
-    kill(answer->pid, SIGKILL);
-    waitpid(answer->pid, NULL, 0);
-    if (answer->readable)
-        event_free(answer->readable);
-    if (answer->text)
-        evbuffer_free(answer->text);
-    close(answer->pipe);
+    if (answer->pid > 0) {
+        kill(answer->pid, SIGKILL);
+        waitpid(answer->pid, NULL, 0);
+    }
+    if (answer->on_end)
+        event_free(answer->on_end);
+    cleanup_close(&answer->pidfd);
+    cleanup_close(&answer->findings_fd);
     ask_free(answer->ask);
     *answer = (struct answer){0};
 }
@@ -106,84 +102,65 @@ static void send_answer(struct executor *executor, const struct ask *ask, json_t
     json_decref(findings);
 }
 
-/* Return: 1 there is more to come, 0 that was all, -errno */
-static int read_findings(struct answer *answer, json_t **ret, struct error *error)
+static int read_findings(int fd, json_t **ret, struct error *error)
 {
-    int got = evbuffer_read(answer->text, answer->pipe, ANSWER_BYTES_MAX);
-    size_t length = evbuffer_get_length(answer->text);
+    _cleanup_free_ char *text = NULL;
+    size_t length = 0;
+    int r;
 
-    if (got < 0)
-        return errno == EAGAIN || errno == EINTR ? 1 : error_errno(error, errno, "host: plan");
-    if (length >= ANSWER_BYTES_MAX)
-        return error_set(error, EMSGSIZE, "host: the plan is longer than %d bytes", ANSWER_BYTES_MAX);
-    if (got > 0)
-        return 1;
-    *ret = json_loadb((const char *)evbuffer_pullup(answer->text, -1), length, JSON_REJECT_DUPLICATES, NULL);
+    lseek(fd, 0, SEEK_SET); /* the child has moved the place that we share */
+    r = io_read_fd(fd, "host: plan", ANSWER_BYTES_MAX, &text, &length, error);
+    if (r < 0)
+        return r;
+    *ret = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_boolean(json_object_get(*ret, "is_accepted")) ||
         !json_is_array(json_object_get(*ret, "steps")))
         return error_set(error, EIO, "host: the plan could not be worked out (its process ended early)");
     return 0;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *context)
+static void on_end(evutil_socket_t fd, short what, void *context)
 {
     struct answer *answer = context;
     json_auto_t *findings = NULL;
     struct error error = {0};
-    int r;
+    int r = what & EV_TIMEOUT
+                ? error_set(&error, ETIME, "host: the plan could not be worked out in %d s", ANSWER_SECONDS)
+                : read_findings(answer->findings_fd, &findings, &error);
 
-    if (what & EV_TIMEOUT)
-        r = error_set(&error, ETIME, "host: the plan could not be worked out in %d s", ANSWER_SECONDS);
-    else
-        r = read_findings(answer, &findings, &error);
-    if (r > 0)
-        return;
     send_answer(answer->executor, answer->ask, r < 0 ? admission_answer_no(&error) : json_incref(findings));
     clear(answer);
-}
-
-static int watch(struct answer *answer, struct error *error)
-{
-    const struct timeval limit = {.tv_sec = ANSWER_SECONDS};
-
-    answer->text = evbuffer_new();
-    answer->readable =
-        event_new(answer->executor->base, answer->pipe, EV_READ | EV_PERSIST, on_readable, answer);
-    if (!answer->text || !answer->readable || event_add(answer->readable, &limit) < 0)
-        return error_oom(error);
-    return 0;
 }
 
 /* Takes @ask when it returns 0. */
 static int start(struct executor *executor, const struct admission *admission, struct ask *ask,
                  const struct envelope *mandate, struct error *error)
 {
+    const struct timeval limit = {.tv_sec = ANSWER_SECONDS};
     struct answer *answer = executor->answers;
-    int ends[2], r;
-    pid_t pid;
+    int fd;
 
     while (answer < executor->answers + EXECUTOR_ANSWERS_MAX && answer->pid)
         answer++;
     if (answer == executor->answers + EXECUTOR_ANSWERS_MAX)
         return error_set(error, EBUSY, "host: too many asks at once");
-    if (pipe2(ends, O_CLOEXEC) < 0)
+    fd = memfd_create("findings", MFD_CLOEXEC);
+    if (fd < 0)
         return error_errno(error, errno, "host: plan");
-    fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    pid = fork();
-    if (pid == 0)
-        answer_child(ends[1], admission, ask, mandate);
-    close(ends[1]);
-    if (pid < 0) {
-        close(ends[0]);
-        return error_errno(error, errno, "host: plan: can't fork");
-    }
-    *answer = (struct answer){.executor = executor, .pid = pid, .pipe = ends[0]};
-    r = watch(answer, error);
-    if (r < 0)
-        clear(answer);
-    else
+    *answer = (struct answer){.executor = executor, .pid = fork(), .findings_fd = fd, .pidfd = -1};
+    if (answer->pid == 0)
+        answer_child(fd, admission, ask, mandate);
+    if (answer->pid > 0)
+        answer->pidfd = pidfd_open(answer->pid, 0);
+    if (answer->pidfd >= 0)
+        answer->on_end = event_new(executor->base, answer->pidfd, EV_READ, on_end, answer);
+    if (answer->on_end && event_add(answer->on_end, &limit) == 0) {
         answer->ask = ask;
-    return r;
+        return 0;
+    }
+    error_errno(error, errno, "host: plan: can't start a process");
+    clear(answer);
+    return -EAGAIN;
 }
 
 /* What is not signed by the coordinator, or not meant for us, gets no answer: it would only be a way to make

@@ -30,12 +30,6 @@ static size_t count_active(const void *context, const char *class)
     return count;
 }
 
-void executor_make_lifeline(struct executor *executor)
-{
-    lifeline_make(&executor->lifeline, executor->policy, executor->courier_uid, &executor->contact.reported,
-                  "");
-}
-
 const char *executor_why_closed(const struct executor *executor)
 {
     if (*executor->broken)
@@ -49,7 +43,8 @@ const char *executor_why_closed(const struct executor *executor)
 
 struct admission executor_make_admission(struct executor *executor)
 {
-    executor_make_lifeline(executor);
+    lifeline_make(&executor->lifeline, executor->policy, executor->courier_uid, &executor->contact.reported,
+                  ""); /* anew: resolvers change */
     return (struct admission){.policy = executor->policy,
                               .roots = executor->roots,
                               .replay = executor->replay,

@@ -61,9 +61,8 @@ struct answer {
     struct executor *executor;
     struct ask *ask;
     pid_t pid;
-    int pipe;
-    struct event *readable;
-    struct evbuffer *text;
+    int pidfd, findings_fd;
+    struct event *on_end;
 };
 
 /** struct watch - executor-watch.c: an `observe` order; a free place while @body, what the prober is told, is
@@ -184,8 +183,6 @@ void executor_start_orders(struct executor *executor);
 /** executor_halt_orders() - those of @run (NULL = all) that wait for the disk don't start any more */
 void executor_halt_orders(struct executor *executor, const char *run);
 void executor_close_orders(struct executor *executor);
-/** executor_make_lifeline() - anew before each decision: resolvers change */
-void executor_make_lifeline(struct executor *executor);
 /** executor_make_admission() - what a decision rests on now; borrows from @executor */
 struct admission executor_make_admission(struct executor *executor);
 /** executor_is_within_rate() - a peer may make us do something once a second, and @burst times at once.

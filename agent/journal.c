@@ -28,6 +28,8 @@ struct journal {
     int64_t firsts[JOURNAL_SEGMENTS_MAX]; /* sequence of each segment's first line */
     struct chain written, syncing, durable;
     int64_t acknowledged;
+    void (*read)(void *context, const struct node *event);
+    void *context;
 };
 
 static const char *segment_name(int64_t first, char ret[SEGMENT_NAME_MAX])
@@ -70,22 +72,16 @@ static int list_segments(struct journal *journal, struct error *error)
     return r;
 }
 
-struct check {
-    struct journal *journal;
-    void (*read)(void *context, const struct node *event);
-    void *context;
-};
-
 /* The line must be an event with the next number, and name the hash of the line before. */
 static int check_line(void *context, const char *line, size_t length, struct error *error)
 {
-    const struct check *check = context;
-    struct chain *chain = &check->journal->written;
+    struct journal *journal = context;
+    struct chain *chain = &journal->written;
     _cleanup_(document_freep) struct document *document = NULL;
     const struct node *event, *sequence;
     const char *previous;
     /* Event 1 follows 64 zeros; an older neighbour that was acknowledged and deleted can't be asked. */
-    bool is_believed = chain->sequence > 0 && chain->sequence + 1 == check->journal->firsts[0];
+    bool is_believed = chain->sequence > 0 && chain->sequence + 1 == journal->firsts[0];
 
     if (document_parse_json(&document, "event", line, length, error) < 0)
         return error_set(error, EBADMSG, "not an event");
@@ -98,14 +94,13 @@ static int check_line(void *context, const char *line, size_t length, struct err
         return error_set(error, EBADMSG, "the chain is broken before it");
     chain->sequence++;
     hash_text(line, length, chain->hash);
-    if (check->read)
-        check->read(check->context, event);
+    if (journal->read)
+        journal->read(journal->context, event);
     return 0;
 }
 
-static int check_segment(struct check *check, size_t index, struct error *error)
+static int check_segment(struct journal *journal, size_t index, struct error *error)
 {
-    struct journal *journal = check->journal;
     int64_t first = journal->firsts[index];
     char name[SEGMENT_NAME_MAX];
     int r = lines_open(&journal->newest, journal->folder, segment_name(first, name), 0, error);
@@ -117,7 +112,8 @@ static int check_segment(struct check *check, size_t index, struct error *error)
     if (first != journal->written.sequence + 1)
         return error_set(error, EBADMSG, "%s: damaged: events %" PRId64 " to %" PRId64 " are missing", name,
                          journal->written.sequence + 1, first - 1);
-    r = lines_read(&journal->newest, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, check_line, check, error);
+    r = lines_read(&journal->newest, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, check_line, journal,
+                   error);
     if (r == 0 && journal->newest.unfinished_bytes && index + 1 < journal->n_segments)
         r = error_set(error, EBADMSG, "%s: damaged: its last line is unfinished", name);
     return r < 0 ? r : lines_cut(&journal->newest, error);
@@ -127,12 +123,13 @@ int journal_open(struct journal **ret, const char *folder, const char *host,
                  void (*read)(void *context, const struct node *event), void *context, struct error *error)
 {
     _cleanup_(journal_freep) struct journal *journal = calloc(1, sizeof(*journal));
-    struct check check = {journal, read, context};
     int r;
 
     if (!journal)
         return error_oom(error);
     journal->folder = journal->newest.fd = -1;
+    journal->read = read;
+    journal->context = context;
     memset(journal->written.hash, '0', HASH_TEXT_MAX - 1);
     journal->host = strdup(host);
     if (!journal->host)
@@ -145,7 +142,7 @@ int journal_open(struct journal **ret, const char *folder, const char *host,
         return error_errno(error, errno, "%s: can't open", folder);
     r = list_segments(journal, error);
     for (size_t i = 0; i < journal->n_segments && r == 0; i++)
-        r = check_segment(&check, i, error);
+        r = check_segment(journal, i, error);
     if (r < 0)
         return error_wrap(error, "event journal");
     journal->durable = journal->syncing = journal->written;

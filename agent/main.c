@@ -105,7 +105,6 @@ static int read_files(struct executor *executor, struct error *error)
                                          .lifeline = &executor->lifeline,
                                          .protected_processes = executor->policy->protected_processes,
                                          .protected_cidrs = &executor->policy->protected_cidrs};
-    executor_make_lifeline(executor);
     return 0;
 }
 
