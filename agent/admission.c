@@ -15,6 +15,7 @@ void decision_clear(struct decision *decision)
     if (decision->order)
         mandate_free(decision->mandate);
     order_free(decision->order);
+    bundle_clear(&decision->bundle);
     *decision = (struct decision){0};
 }
 
@@ -194,12 +195,18 @@ static int check_order(struct decision *decision, struct error *error)
     return r;
 }
 
-int admission_order(const struct admission *admission, const struct bundle *bundle, struct decision *ret,
-                    struct error *error)
+int admission_order(const struct admission *admission, int fd, struct decision *ret, struct error *error)
 {
-    const struct envelope *order = bundle->documents[0], *mandate = bundle->documents[1];
-    int r = roots_require(admission->roots, order, ROOTS_ORDER, 1, admission->now_usec, error);
+    static const enum envelope_kind kinds[] = {ENVELOPE_ORDER, ENVELOPE_MANDATE};
+    const struct envelope *order, *mandate;
+    int64_t longest_usec;
+    int r = bundle_from_memfd(&ret->bundle, fd, kinds, ARRAY_SIZE(kinds), error);
 
+    if (r < 0)
+        return r;
+    order = ret->bundle.documents[0];
+    mandate = ret->bundle.documents[1];
+    r = roots_require(admission->roots, order, ROOTS_ORDER, 1, admission->now_usec, error);
     if (r == 0)
         r = order_parse(&ret->order, order->payload, order->payload_length, error);
     /* How many people it takes is known when the fault is; nobody's mandate is parsed for nobody. */
@@ -218,17 +225,28 @@ int admission_order(const struct admission *admission, const struct bundle *bund
     if (r == 0)
         r = decide(ret, error);
     ret->rests_on = NULL;
-    return r;
+    if (r < 0)
+        return r;
+    /* Early by a clock's difference is not longer by it. */
+    longest_usec = admission->now_usec + mandate_step_length_usec(ret->mandate, ret->step_name);
+    ret->end_usec = ret->order->end_usec < longest_usec ? ret->order->end_usec : longest_usec;
+    return 0;
 }
 
-int admission_ask(const struct admission *admission, const struct bundle *bundle, struct ask **ret,
+int admission_ask(const struct admission *admission, int fd, struct bundle *ret_bundle, struct ask **ret,
                   struct error *error)
 {
-    const struct envelope *envelope = bundle->documents[0], *mandate = bundle->documents[1];
+    static const enum envelope_kind kinds[] = {ENVELOPE_ASK, ENVELOPE_MANDATE};
+    const struct envelope *envelope, *mandate;
     _cleanup_(ask_freep) struct ask *ask = NULL;
     char hash[HASH_TEXT_MAX];
-    int r = roots_require(admission->roots, envelope, ROOTS_ORDER, 1, admission->now_usec, error);
+    int r = bundle_from_memfd(ret_bundle, fd, kinds, ARRAY_SIZE(kinds), error);
 
+    if (r < 0)
+        return r;
+    envelope = ret_bundle->documents[0];
+    mandate = ret_bundle->documents[1];
+    r = roots_require(admission->roots, envelope, ROOTS_ORDER, 1, admission->now_usec, error);
     if (r == 0)
         r = ask_parse(&ask, envelope->payload, envelope->payload_length, error);
     if (r < 0)

@@ -30,13 +30,15 @@ struct admission {
 
 /**
  * struct decision - one step on one host: what is asked, and what came of it, as far as it went
- * @order, @mandate: owned where @order is set; an ask has no order, and its mandate is borrowed
+ * @bundle, @order, @mandate: owned where @order is set; an ask has no order, and its mandate is borrowed
  * @signed_by: the mandate's envelope, whose signatures have to be enough; NULL: a draft
  * @n_earlier: steps of the same class that an ask has let through before
  * @step, @fault: NULL for the step "observe"
+ * @end_usec: of an order: when it has to be over
  */
 struct decision {
     const struct admission *rests_on; /* while it is made */
+    struct bundle bundle;
     struct order *order;
     struct mandate *mandate;
     const struct envelope *signed_by;
@@ -47,17 +49,17 @@ struct decision {
     const struct policy_class *class;
     void *parameters;
     bool is_late_joiner;
+    int64_t end_usec;
 };
 
 void decision_clear(struct decision *decision);
 
-/** admission_order() - @bundle: order and mandate; @ret: empty. Return: 0 = may start now; -errno = refused,
- * with the reason */
-int admission_order(const struct admission *admission, const struct bundle *bundle, struct decision *ret,
-                    struct error *error);
+/** admission_order() - @fd: a bundle of order and mandate; @ret: empty. Return: 0 = may start now; -errno =
+ * refused, with the reason */
+int admission_order(const struct admission *admission, int fd, struct decision *ret, struct error *error);
 
-/** admission_ask() - @bundle: ask and mandate; only what must hold before an answer is worked out */
-int admission_ask(const struct admission *admission, const struct bundle *bundle, struct ask **ret,
+/** admission_ask() - @fd: a bundle of ask and mandate; only what must hold before an answer is worked out */
+int admission_ask(const struct admission *admission, int fd, struct bundle *ret_bundle, struct ask **ret,
                   struct error *error);
 /**
  * admission_answer() - go through every step of this host in the mandate

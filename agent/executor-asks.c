@@ -167,16 +167,13 @@ static int start(struct executor *executor, const struct admission *admission, s
  * us work. */
 int executor_on_ask(void *context, struct message *message, struct error *error)
 {
-    static const enum envelope_kind kinds[] = {ENVELOPE_ASK, ENVELOPE_MANDATE};
     struct executor *executor = ((struct peer *)context)->executor;
     const struct admission admission = executor_make_admission(executor);
     _cleanup_(bundle_clear) struct bundle bundle = {0};
     _cleanup_(ask_freep) struct ask *ask = NULL;
     struct error why = {0};
-    int r = bundle_from_memfd(&bundle, message->fd, kinds, ARRAY_SIZE(kinds), &why);
+    int r = admission_ask(&admission, message->fd, &bundle, &ask, &why);
 
-    if (r == 0)
-        r = admission_ask(&admission, &bundle, &ask, &why);
     if (r < 0) {
         executor_say(LOG_LEVEL_WARNING, "ask refused: %s", why.text);
         return 0;

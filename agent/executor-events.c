@@ -124,7 +124,7 @@ void executor_sync(struct executor *executor)
     if (!count)
         return;
     events->is_syncing = true;
-    if (syncer_request(events->syncer, fds, count, &error) == 0)
+    if (syncer_request(&events->syncer, fds, count, &error) == 0)
         return;
     executor_break(executor, &error);
     on_synced(executor, -EIO);
@@ -267,12 +267,14 @@ int executor_open_events(struct executor *executor, struct error *error)
 
 int executor_open_syncer(struct executor *executor, struct error *error)
 {
-    return syncer_new(&executor->events.syncer, executor->base, on_synced, executor, error);
+    executor->events.syncer.done = on_synced;
+    executor->events.syncer.context = executor;
+    return syncer_open(&executor->events.syncer, executor->base, error);
 }
 
 void executor_close_events(struct executor *executor)
 {
-    syncer_free(executor->events.syncer);
+    syncer_close(&executor->events.syncer);
     json_decref(executor->events.pending);
     json_decref(executor->events.clock);
     json_decref(executor->events.unfinished);

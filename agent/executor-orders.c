@@ -7,8 +7,6 @@
 
 #define REFUSALS_BURST 60
 
-static const enum envelope_kind order_kinds[] = {ENVELOPE_ORDER, ENVELOPE_MANDATE};
-
 bool executor_is_within_rate(int64_t *level_nsec, int64_t burst)
 {
     int64_t now = time_boot_nsec(), level = *level_nsec > now ? *level_nsec : now;
@@ -70,91 +68,69 @@ static void refuse(struct executor *executor, const struct order *order, const s
 }
 
 /* Kept until no order of this mandate can come any more, and as long as the cool-down looks back. */
-static int remember(struct executor *executor, const struct decision *decision, int64_t end_usec,
-                    struct error *error)
+static int remember(struct executor *executor, const struct decision *decision, struct error *error)
 {
-    const struct order *order = decision->order;
     int64_t until_usec = decision->mandate->not_after_usec + ORDER_START_WINDOW_USEC;
-    int64_t cool_usec = end_usec + decision->class->cool_down_s * USEC_PER_SEC;
-    struct replay_entry entry = {.end_usec = end_usec,
+    int64_t cool_usec = decision->end_usec + decision->class->cool_down_s * USEC_PER_SEC;
+    struct replay_entry entry = {.end_usec = decision->end_usec,
                                  .until_usec = cool_usec > until_usec ? cool_usec : until_usec};
 
     snprintf(entry.mandate, sizeof(entry.mandate), "%s", decision->mandate->hash);
-    snprintf(entry.run, sizeof(entry.run), "%s", order->run);
-    snprintf(entry.step, sizeof(entry.step), "%s", order->step);
+    snprintf(entry.run, sizeof(entry.run), "%s", decision->order->run);
+    snprintf(entry.step, sizeof(entry.step), "%s", decision->order->step);
     snprintf(entry.class, sizeof(entry.class), "%s", decision->class->name);
     return replay_remember(executor->replay, &entry, error);
 }
 
-static void record_accepted(struct executor *executor, const struct decision *decision, int64_t end_usec)
+static int start_fault(struct executor *executor, const struct decision *decision, struct error *error)
 {
     const struct order *order = decision->order;
-    char text[TIME_TEXT_MAX];
-    int64_t msec = (end_usec - time_now_usec()) / USEC_PER_MSEC;
-
-    executor_record(executor, "order.accepted", order->run, order->id, order->step,
-                    json_pack("{s:s s:I s:s s:b}", "fault",
-                              decision->fault ? decision->fault->name : MANDATE_OBSERVE, "duration_ms",
-                              (json_int_t)msec, "deadline", time_format(end_usec, text), "is_late_joiner",
-                              decision->is_late_joiner));
-}
-
-static int start_fault(struct executor *executor, const struct decision *decision,
-                       const struct envelope *envelope, int64_t end_usec, struct error *error)
-{
-    _cleanup_free_ char *payload = strndup((const char *)envelope->payload, envelope->payload_length);
-    const struct order *order = decision->order;
+    int64_t left_usec = decision->end_usec - time_now_usec();
     const struct job job = {.order = order->id,
                             .run = order->run,
                             .step = order->step,
-                            .deadline_real_usec = end_usec,
-                            .deadline_boot_nsec =
-                                time_boot_nsec() + (end_usec - time_now_usec()) * NSEC_PER_USEC,
+                            .deadline_real_usec = decision->end_usec,
+                            .deadline_boot_nsec = time_boot_nsec() + left_usec * NSEC_PER_USEC,
                             .mandate = decision->mandate,
                             .step_of_mandate = decision->step,
                             .host = executor->host};
 
-    if (!payload)
-        return error_oom(error);
-    return supervisor_start(executor->supervisor, &job, payload, error);
+    return supervisor_start(executor->supervisor, &job, (const char *)decision->signed_by->payload, error);
 }
 
-static void start(struct executor *executor, const struct decision *decision, const struct bundle *bundle,
-                  int64_t end_usec)
+static void start(struct executor *executor, const struct decision *decision)
 {
     const struct order *order = decision->order;
+    const char *fault = decision->fault ? decision->fault->name : MANDATE_OBSERVE;
+    char text[TIME_TEXT_MAX];
     struct error error = {0};
     int r;
 
     executor->contact.heard_boot_nsec = time_boot_nsec(); /* an order that is fresh and signed is contact */
-    record_accepted(executor, decision, end_usec);
-    r = decision->fault ? start_fault(executor, decision, bundle->documents[1], end_usec, &error)
+    executor_record(executor, "order.accepted", order->run, order->id, order->step,
+                    json_pack("{s:s s:I s:s s:b}", "fault", fault, "duration_ms",
+                              (json_int_t)((decision->end_usec - time_now_usec()) / USEC_PER_MSEC),
+                              "deadline", time_format(decision->end_usec, text), "is_late_joiner",
+                              decision->is_late_joiner));
+    r = decision->fault ? start_fault(executor, decision, &error)
                         : executor_watch_start(executor, order, decision->mandate, &error);
     if (r < 0) {
         executor_say(LOG_LEVEL_ERROR, "order %s: %s", order->id, error.text);
-        executor_record(executor, "fault.failed", order->run, order->id, order->step,
-                        json_pack("{s:s s:s s:b}", "fault",
-                                  decision->fault ? decision->fault->name : MANDATE_OBSERVE, "reason",
-                                  error.text, "is_reverted", true));
+        executor_record(
+            executor, "fault.failed", order->run, order->id, order->step,
+            json_pack("{s:s s:s s:b}", "fault", fault, "reason", error.text, "is_reverted", true));
     }
     executor_on_changed(executor);
 }
 
-static int decide(struct executor *executor, const struct bundle *bundle, struct decision *decision,
-                  int64_t *ret_end_usec, struct error *error)
+static int decide(struct executor *executor, int fd, struct decision *decision, struct error *error)
 {
     const struct admission admission = executor_make_admission(executor);
-    int64_t longest_usec;
-    int r = admission_order(&admission, bundle, decision, error);
+    int r = admission_order(&admission, fd, decision, error);
 
-    if (r < 0)
-        return r;
-    if (executor_is_halted(executor, decision->order))
-        return error_set(error, ECANCELED, "host: a halt came after this order's step had been started");
-    /* Early by a clock's difference is not longer by it. */
-    longest_usec = admission.now_usec + mandate_step_length_usec(decision->mandate, decision->order->step);
-    *ret_end_usec = decision->order->end_usec < longest_usec ? decision->order->end_usec : longest_usec;
-    return remember(executor, decision, *ret_end_usec, error);
+    if (r == 0 && executor_is_halted(executor, decision->order))
+        r = error_set(error, ECANCELED, "host: a halt came after this order's step had been started");
+    return r < 0 ? r : remember(executor, decision, error);
 }
 
 /* ---- orders that wait until the memory of them is durable: an effect must not be repeated after a crash */
@@ -164,7 +140,6 @@ static struct waiting *waiting_free(struct waiting *waiting)
     if (!waiting)
         return NULL;
     decision_clear(&waiting->decision);
-    bundle_clear(&waiting->bundle);
     free(waiting);
     return NULL;
 }
@@ -222,7 +197,7 @@ void executor_start_orders(struct executor *executor)
         if (check_waited(executor, waiting, &why) < 0)
             refuse(executor, waiting->decision.order, &why);
         else
-            start(executor, &waiting->decision, &waiting->bundle, waiting->end_usec);
+            start(executor, &waiting->decision);
         executor_on_changed(executor);
     }
 }
@@ -233,14 +208,10 @@ int executor_on_order(void *context, struct message *message, struct error *erro
     _cleanup_(waiting_freep) struct waiting *waiting = calloc(1, sizeof(*waiting));
     struct waiting **last = &executor->waiting;
     struct error why = {0};
-    int r;
 
     if (!waiting)
         return error_oom(error);
-    r = bundle_from_memfd(&waiting->bundle, message->fd, order_kinds, ARRAY_SIZE(order_kinds), &why);
-    if (r == 0)
-        r = decide(executor, &waiting->bundle, &waiting->decision, &waiting->end_usec, &why);
-    if (r < 0) {
+    if (decide(executor, message->fd, &waiting->decision, &why) < 0) {
         refuse(executor, waiting->decision.order, &why);
         return 0;
     }

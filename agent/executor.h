@@ -39,7 +39,7 @@ struct peer {
  * @unfinished: order.accepted of an earlier life, by order, as long as no end was told
  */
 struct events {
-    struct syncer *syncer;
+    struct syncer syncer;
     bool is_syncing;
     struct journal *journal;
     json_t *pending, *clock, *unfinished;
@@ -51,8 +51,6 @@ struct events {
 struct waiting {
     struct waiting *next;
     struct decision decision;
-    struct bundle bundle;
-    int64_t end_usec;
     bool is_syncing, is_halted;
 };
 

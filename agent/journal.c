@@ -40,38 +40,6 @@ static const char *segment_name(int64_t first, char ret[SEGMENT_NAME_MAX])
 
 /* ---- at the start: the segments and their chain */
 
-static int add_segment(struct journal *journal, const char *name, struct error *error)
-{
-    if (strlen(name) != SEGMENT_DIGITS || strspn(name, "0123456789") != SEGMENT_DIGITS)
-        return error_set(error, EBADMSG, "%.80s: not a segment of ours", name);
-    if (journal->n_segments == JOURNAL_SEGMENTS_MAX)
-        return error_set(error, EBADMSG, "more than %d segments", JOURNAL_SEGMENTS_MAX);
-    journal->firsts[journal->n_segments++] = strtoll(name, NULL, 10);
-    return 0;
-}
-
-static int is_visible(const struct dirent *entry)
-{
-    return entry->d_name[0] != '.';
-}
-
-/* Names have leading zeros: their order is that of the chain. */
-static int list_segments(struct journal *journal, struct error *error)
-{
-    struct dirent **entries = NULL;
-    int r = 0, count = scandirat(journal->folder, ".", &entries, is_visible, alphasort);
-
-    if (count < 0)
-        return error_errno(error, errno, "can't list the folder");
-    for (int i = 0; i < count; i++) {
-        if (r == 0)
-            r = add_segment(journal, entries[i]->d_name, error);
-        free(entries[i]);
-    }
-    free(entries);
-    return r;
-}
-
 /* The line must be an event with the next number, and name the hash of the line before. */
 static int check_line(void *context, const char *line, size_t length, struct error *error)
 {
@@ -99,24 +67,50 @@ static int check_line(void *context, const char *line, size_t length, struct err
     return 0;
 }
 
-static int check_segment(struct journal *journal, size_t index, struct error *error)
+static int check_segment(struct journal *journal, const char *name, bool is_newest, struct error *error)
 {
-    int64_t first = journal->firsts[index];
-    char name[SEGMENT_NAME_MAX];
-    int r = lines_open(&journal->newest, journal->folder, segment_name(first, name), 0, error);
+    int64_t first = strtoll(name, NULL, 10);
+    int r;
 
-    if (r < 0)
-        return r;
-    if (index == 0)
+    if (strlen(name) != SEGMENT_DIGITS || strspn(name, "0123456789") != SEGMENT_DIGITS)
+        return error_set(error, EBADMSG, "%.80s: not a segment of ours", name);
+    if (journal->n_segments == JOURNAL_SEGMENTS_MAX)
+        return error_set(error, EBADMSG, "more than %d segments", JOURNAL_SEGMENTS_MAX);
+    if (!journal->n_segments)
         journal->written.sequence = first - 1;
+    journal->firsts[journal->n_segments++] = first;
     if (first != journal->written.sequence + 1)
         return error_set(error, EBADMSG, "%s: damaged: events %" PRId64 " to %" PRId64 " are missing", name,
                          journal->written.sequence + 1, first - 1);
-    r = lines_read(&journal->newest, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, check_line, journal,
-                   error);
-    if (r == 0 && journal->newest.unfinished_bytes && index + 1 < journal->n_segments)
+    r = lines_open(&journal->newest, journal->folder, name, 0, error);
+    if (r == 0)
+        r = lines_read(&journal->newest, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, check_line, journal,
+                       error);
+    if (r == 0 && journal->newest.unfinished_bytes && !is_newest)
         r = error_set(error, EBADMSG, "%s: damaged: its last line is unfinished", name);
     return r < 0 ? r : lines_cut(&journal->newest, error);
+}
+
+static int is_visible(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+/* Names have leading zeros: their order is that of the chain. */
+static int check_all(struct journal *journal, struct error *error)
+{
+    struct dirent **entries = NULL;
+    int r = 0, count = scandirat(journal->folder, ".", &entries, is_visible, alphasort);
+
+    if (count < 0)
+        return error_errno(error, errno, "can't list the folder");
+    for (int i = 0; i < count; i++) {
+        if (r == 0)
+            r = check_segment(journal, entries[i]->d_name, i == count - 1, error);
+        free(entries[i]);
+    }
+    free(entries);
+    return r;
 }
 
 int journal_open(struct journal **ret, const char *folder, const char *host,
@@ -140,10 +134,7 @@ int journal_open(struct journal **ret, const char *folder, const char *host,
     journal->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (journal->folder < 0)
         return error_errno(error, errno, "%s: can't open", folder);
-    r = list_segments(journal, error);
-    for (size_t i = 0; i < journal->n_segments && r == 0; i++)
-        r = check_segment(journal, i, error);
-    if (r < 0)
+    if (check_all(journal, error) < 0)
         return error_wrap(error, "event journal");
     journal->durable = journal->syncing = journal->written;
     *ret = TAKE_PTR(journal);

@@ -14,14 +14,6 @@
 
 #define SYNCER_NAME "grivetd-syncer"
 
-struct syncer {
-    int fd, result;
-    size_t n_asked; /* files of the request under way */
-    struct event *readable;
-    void (*done)(void *context, int result);
-    void *context;
-};
-
 /* ---- the process */
 
 static int on_sync(void *context, struct message *message, struct error *error)
@@ -86,16 +78,11 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     syncer->done(syncer->context, -EPIPE);
 }
 
-int syncer_new(struct syncer **ret, struct event_base *base, void (*done)(void *context, int result),
-               void *context, struct error *error)
+int syncer_open(struct syncer *syncer, struct event_base *base, struct error *error)
 {
-    _cleanup_(syncer_freep) struct syncer *syncer = calloc(1, sizeof(*syncer));
     int pair[2];
     pid_t pid;
 
-    if (!syncer)
-        return error_oom(error);
-    *syncer = (struct syncer){.fd = -1, .done = done, .context = context};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return error_errno(error, errno, "can't make the channel to the process that waits for the disk");
     pid = fork();
@@ -106,21 +93,15 @@ int syncer_new(struct syncer **ret, struct event_base *base, void (*done)(void *
     if (pid < 0)
         return error_errno(error, errno, "can't start the process that waits for the disk");
     syncer->readable = event_new(base, syncer->fd, EV_READ | EV_PERSIST, on_readable, syncer);
-    if (!syncer->readable || event_add(syncer->readable, NULL) < 0)
-        return error_oom(error);
-    *ret = TAKE_PTR(syncer);
-    return 0;
+    return syncer->readable && event_add(syncer->readable, NULL) == 0 ? 0 : error_oom(error);
 }
 
-struct syncer *syncer_free(struct syncer *syncer)
+void syncer_close(struct syncer *syncer)
 {
-    if (!syncer)
-        return NULL;
-    if (syncer->readable)
-        event_free(syncer->readable);
+    if (!syncer->readable)
+        return;
+    event_free(syncer->readable);
     cleanup_close(&syncer->fd);
-    free(syncer);
-    return NULL;
 }
 
 int syncer_request(struct syncer *syncer, const int *fds, size_t count, struct error *error)

@@ -11,17 +11,20 @@
 
 #include "common/error.h"
 
-struct syncer;
+/** struct syncer - @n_asked: files of the request under way; @done: called from the loop when it was worked
+ * off, with 0 or -errno */
+struct syncer {
+    int fd, result;
+    size_t n_asked;
+    struct event *readable;
+    void (*done)(void *context, int result);
+    void *context;
+};
 
-/**
- * syncer_new() - start the process: early, before keys are read
- * @done: called from the loop when a request was worked off, with 0 or -errno
- */
-int syncer_new(struct syncer **ret, struct event_base *base, void (*done)(void *context, int result),
-               void *context, struct error *error);
-/** syncer_free() - the process ends by itself */
-struct syncer *syncer_free(struct syncer *syncer);
-DEFINE_CLEANUP(struct syncer *, syncer_free)
+/** syncer_open() - start the process: early, before keys are read. @syncer: its @done and @context are set */
+int syncer_open(struct syncer *syncer, struct event_base *base, struct error *error);
+/** syncer_close() - the process ends by itself */
+void syncer_close(struct syncer *syncer);
 
 /** syncer_request() - make what was written to @fds durable, one after the other; one request at a time.
  * Return: 0, or -errno and nobody is called */
