@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "common/key.h"
 
@@ -76,17 +77,15 @@ int call_labels(const struct call *call, json_t **ret, struct error *error);
 void usage_print(const struct command *command);
 
 /* output.c */
-#define CELL_BYTES_MAX 1024
-
 /**
  * struct column - one column of a table
  * @key: of the row, "a.b" = of an object in it, NULL = the whole row
- * @format: puts the value into words; @all: what output_table() was given; NULL = json_format()
+ * @format: writes the value in words; @all: what output_table() was given; NULL = json_format()
  * @absent: where there is none, NULL = "-"
  */
 struct column {
     const char *head, *key;
-    void (*format)(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all);
+    void (*format)(FILE *out, const json_t *value, const json_t *all);
     const char *absent;
 };
 
@@ -98,14 +97,14 @@ void output_tree(const json_t *json, int indent);
  * heads in bold on a terminal; @title (NULL = none) and heads only where there are rows or no title */
 void output_table(const char *title, const struct column *columns, const json_t *rows, const json_t *all);
 /** json_format() - strings and numbers as they are, yes and no, `a, b`, `key=value,...` */
-void json_format(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all);
+void json_format(FILE *out, const json_t *value, const json_t *all);
 /** format_wanted() - yes or NO; format_unwanted() - YES or no */
-void format_wanted(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all);
-void format_unwanted(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all);
+void format_wanted(FILE *out, const json_t *value, const json_t *all);
+void format_unwanted(FILE *out, const json_t *value, const json_t *all);
 /** format_clock() - `offset ± bound` in milliseconds */
-void format_clock(char ret[CELL_BYTES_MAX], const json_t *clock, const json_t *all);
+void format_clock(FILE *out, const json_t *clock, const json_t *all);
 /** format_time() - HH:MM:SS of an RFC 3339 time, for people in the middle of things; "-" for none */
-void format_time(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all);
+void format_time(FILE *out, const json_t *value, const json_t *all);
 
 /** json_make_printable() - control characters in strings become `?`: what hosts and balancers said must not
  * steer a terminal */

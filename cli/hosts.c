@@ -47,12 +47,12 @@ static int token_new(const struct call *call, struct error *error)
     return EXIT_MET;
 }
 
-static void format_uses(char ret[CELL_BYTES_MAX], const json_t *token, const json_t *all)
+static void format_uses(FILE *out, const json_t *token, const json_t *all)
 {
     if (json_is_true(json_object_get(token, "is_revoked")))
-        strcpy(ret, "revoked");
+        fprintf(out, "revoked");
     else
-        json_format(ret, json_object_get(token, "uses_left"), all);
+        json_format(out, json_object_get(token, "uses_left"), all);
 }
 
 static int token_list(const struct call *call, struct error *error)

@@ -16,16 +16,8 @@ int output_json(const json_t *json)
     return EXIT_MET;
 }
 
-static void print_leaf(const json_t *value, const char *before)
-{
-    _cleanup_free_ char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-
-    printf("%s%s", before, json_is_string(value) ? json_string_value(value) : text);
-}
-
 static void print_value(const json_t *value, int indent)
 {
-    bool has_objects = json_is_object(json_array_get(value, 0));
     const json_t *item;
     size_t index;
 
@@ -34,19 +26,16 @@ static void print_value(const json_t *value, int indent)
         output_tree(value, indent);
         return;
     }
-    printf("%s", has_objects ? "\n" : "");
-    json_array_foreach((json_t *)value, index, item)
+    if (!json_is_object(json_array_get(value, 0))) {
+        printf(" ");
+        json_format(stdout, value, NULL);
+    }
+    printf("\n");
+    json_array_foreach((json_t *)value, index, item) if (json_is_object(item))
     {
-        if (!has_objects) {
-            print_leaf(item, index ? ", " : " ");
-            continue;
-        }
         printf("%*s-", indent, "");
         print_value(item, indent + 2);
     }
-    if (!json_is_array(value))
-        print_leaf(value, " ");
-    printf("%s", has_objects ? "" : "\n");
 }
 
 void output_tree(const json_t *json, int indent)
@@ -61,51 +50,56 @@ void output_tree(const json_t *json, int indent)
     }
 }
 
-/* Appends, with @separator unless it is the first. */
-static void add_word(char ret[CELL_BYTES_MAX], const char *separator, const char *key, const char *word)
+void json_format(FILE *out, const json_t *value, const json_t *all)
 {
-    size_t length = strlen(ret);
-
-    snprintf(ret + length, CELL_BYTES_MAX - length, "%s%s%s%s", length ? separator : "", key, *key ? "=" : "",
-             word ? word : "?");
-}
-
-void json_format(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all)
-{
+    _cleanup_free_ char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     const json_t *child;
     const char *key;
     size_t index;
+    int count = 0;
 
-    *ret = '\0';
     if (json_is_string(value))
-        snprintf(ret, CELL_BYTES_MAX, "%s", json_string_value(value));
-    else if (json_is_boolean(value))
-        snprintf(ret, CELL_BYTES_MAX, "%s", json_is_true(value) ? "yes" : "no");
-    else if (json_is_number(value))
-        snprintf(ret, CELL_BYTES_MAX, "%.15g", json_number_value(value));
-    json_array_foreach((json_t *)value, index, child) add_word(ret, ", ", "", json_string_value(child));
-    json_object_foreach((json_t *)value, key, child) add_word(ret, ",", key, json_string_value(child));
+        fprintf(out, "%s", json_string_value(value));
+    else if (!json_is_object(value) && !json_is_array(value))
+        fprintf(out, "%s", text ? text : "-");
+    json_array_foreach((json_t *)value, index, child)
+    {
+        fprintf(out, "%s", index ? ", " : "");
+        json_format(out, child, all);
+    }
+    json_object_foreach((json_t *)value, key, child)
+    {
+        fprintf(out, "%s%s=", count++ ? "," : "", key);
+        json_format(out, child, all);
+    }
 }
 
-void format_wanted(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all)
+void format_wanted(FILE *out, const json_t *value, const json_t *all)
 {
-    strcpy(ret, json_is_true(value) ? "yes" : "NO");
+    fprintf(out, "%s", json_is_true(value) ? "yes" : "NO");
 }
 
-void format_unwanted(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all)
+void format_unwanted(FILE *out, const json_t *value, const json_t *all)
 {
-    strcpy(ret, json_is_true(value) ? "YES" : "no");
+    fprintf(out, "%s", json_is_true(value) ? "YES" : "no");
 }
 
-void format_clock(char ret[CELL_BYTES_MAX], const json_t *clock, const json_t *all)
+void format_clock(FILE *out, const json_t *clock, const json_t *all)
 {
     const json_t *offset = json_object_get(clock, "offset_usec");
 
     if (json_is_number(offset))
-        snprintf(ret, CELL_BYTES_MAX, "%+.3f ± %.3f", json_number_value(offset) / 1000,
-                 json_number_value(json_object_get(clock, "bound_usec")) / 1000);
+        fprintf(out, "%+.3f ± %.3f", json_number_value(offset) / 1000,
+                json_number_value(json_object_get(clock, "bound_usec")) / 1000);
     else
-        strcpy(ret, "-");
+        fprintf(out, "-");
+}
+
+void format_time(FILE *out, const json_t *value, const json_t *all)
+{
+    const char *text = json_string_value(value);
+
+    fprintf(out, "%.8s", text && strlen(text) >= 19 ? text + 11 : "-");
 }
 
 /* By a key, or by two with a dot between them. */
@@ -116,59 +110,58 @@ static const json_t *find(const json_t *row, const char *key)
     return dot ? find(json_object_getn(row, key, dot - key), dot + 1) : json_object_get(row, key);
 }
 
-static void format_cell(char ret[CELL_BYTES_MAX], const struct column *column, const json_t *row,
-                        const json_t *all)
+/* Return: the cell as a JSON string */
+static json_t *format_cell(const struct column *column, const json_t *row, const json_t *all)
 {
     const json_t *value = column->key ? find(row, column->key) : row;
+    _cleanup_free_ char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
 
+    if (!out)
+        return json_string("?");
     if (!value || json_is_null(value))
-        snprintf(ret, CELL_BYTES_MAX, "%s", column->absent ? column->absent : "-");
+        fprintf(out, "%s", column->absent ? column->absent : "-");
     else
-        (column->format ? column->format : json_format)(ret, value, all);
+        (column->format ? column->format : json_format)(out, value, all);
+    fclose(out);
+    return json_string(text);
 }
 
-static void measure(const struct column *columns, const json_t *rows, const json_t *all,
-                    int widths[COLUMNS_MAX])
+static void print_row(const json_t *cells, const int *widths, size_t count)
 {
-    char text[CELL_BYTES_MAX];
-    const json_t *row;
-    size_t index;
-
-    for (int i = 0; columns[i].head; i++) {
-        widths[i] = strlen(columns[i].head);
-        json_array_foreach((json_t *)rows, index, row)
-        {
-            format_cell(text, &columns[i], row, all);
-            widths[i] = (int)strlen(text) > widths[i] ? (int)strlen(text) : widths[i];
-        }
-        if (!columns[i + 1].head)
-            widths[i] = 0; /* nothing follows that has to be lined up */
-    }
+    for (size_t i = 0; i + 1 < count; i++)
+        printf("%-*s  ", widths[i], json_string_value(json_array_get(cells, i)));
+    printf("%s\n", json_string_value(json_array_get(cells, count - 1)));
 }
 
 void output_table(const char *title, const struct column *columns, const json_t *rows, const json_t *all)
 {
-    bool is_bold = isatty(STDOUT_FILENO);
-    char text[CELL_BYTES_MAX];
+    json_auto_t *table = json_array(), *heads = json_array();
+    const char *bold = isatty(STDOUT_FILENO) ? "\033[1m" : "";
     int widths[COLUMNS_MAX];
+    size_t count, index;
     const json_t *row;
-    size_t index;
 
     if (title && !json_array_size(rows))
         return;
-    measure(columns, rows, all, widths);
-    printf("%s%s", title ? title : "", is_bold ? "\033[1m" : "");
-    for (int i = 0; columns[i].head; i++)
-        printf("%-*s%s", widths[i], columns[i].head, columns[i + 1].head ? "  " : "");
-    printf("%s\n", is_bold ? "\033[0m" : "");
-    json_array_foreach((json_t *)rows, index, row)
-    {
-        for (int i = 0; columns[i].head; i++) {
-            format_cell(text, &columns[i], row, all);
-            printf("%-*s%s", widths[i], text, columns[i + 1].head ? "  " : "");
+    json_array_foreach((json_t *)rows, index, row) json_array_append_new(table, json_array());
+    for (count = 0; columns[count].head; count++) {
+        json_array_append_new(heads, json_string(columns[count].head));
+        widths[count] = strlen(columns[count].head);
+        json_array_foreach((json_t *)rows, index, row)
+        {
+            json_t *cell = format_cell(&columns[count], row, all);
+            int length = json_string_length(cell);
+
+            widths[count] = length > widths[count] ? length : widths[count];
+            json_array_append_new(json_array_get(table, index), cell);
         }
-        printf("\n");
     }
+    printf("%s%s", title ? title : "", bold);
+    print_row(heads, widths, count);
+    printf("%s", *bold ? "\033[0m" : "");
+    json_array_foreach(table, index, row) print_row(row, widths, count);
 }
 
 static void string_make_printable(json_t *string)
@@ -204,13 +197,6 @@ const char *json_text(const json_t *json, const char *key)
 long long json_number(const json_t *json, const char *key)
 {
     return json_integer_value(json_object_get(json, key));
-}
-
-void format_time(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *all)
-{
-    const char *text = json_string_value(value);
-
-    snprintf(ret, CELL_BYTES_MAX, "%.8s", text && strlen(text) >= 19 ? text + 11 : "-");
 }
 
 bool terminal_is_interactive(void)

@@ -6,72 +6,82 @@
 #include "common/times.h"
 #include "run.h"
 
-static void format_sec(char ret[CELL_BYTES_MAX], const json_t *msec, const json_t *report)
+static void format_sec(FILE *out, const json_t *msec, const json_t *report)
 {
-    snprintf(ret, CELL_BYTES_MAX, "%.1f s", json_number_value(msec) / 1000);
+    fprintf(out, "%.1f s", json_number_value(msec) / 1000);
 }
 
-static void format_recover(char ret[CELL_BYTES_MAX], const json_t *msec, const json_t *report)
+static void format_recover(FILE *out, const json_t *msec, const json_t *report)
 {
     if (json_number_value(msec) == 0)
-        strcpy(ret, "-");
+        fprintf(out, "-");
     else
-        format_sec(ret, msec, report);
+        format_sec(out, msec, report);
 }
 
-static void format_msec(char ret[CELL_BYTES_MAX], const json_t *msec, const json_t *report)
+static void format_msec(FILE *out, const json_t *msec, const json_t *report)
 {
-    snprintf(ret, CELL_BYTES_MAX, "%+.1f ms", json_number_value(msec));
+    fprintf(out, "%+.1f ms", json_number_value(msec));
 }
 
-static void format_lost(char ret[CELL_BYTES_MAX], const json_t *endpoint, const json_t *report)
+static void format_lost(FILE *out, const json_t *endpoint, const json_t *report)
 {
-    snprintf(ret, CELL_BYTES_MAX, "%lld of %lld", json_number(endpoint, "lost"),
-             json_number(endpoint, "requests"));
+    fprintf(out, "%lld of %lld", json_number(endpoint, "lost"), json_number(endpoint, "requests"));
 }
 
-static void format_latency(char ret[CELL_BYTES_MAX], const json_t *latency, const json_t *report)
+static void format_latency(FILE *out, const json_t *latency, const json_t *report)
 {
-    snprintf(ret, CELL_BYTES_MAX, "%.1f/%.1f", json_number_value(json_object_get(latency, "p50")),
-             json_number_value(json_object_get(latency, "p99")));
+    fprintf(out, "%.1f/%.1f", json_number_value(json_object_get(latency, "p50")),
+            json_number_value(json_object_get(latency, "p99")));
 }
 
-/* `+1.5 s`, counted from t0; "-" without either. */
-static void format_since(char ret[CELL_BYTES_MAX], const json_t *value, const json_t *report)
+/* Return: whether @at is known, and how many seconds after t0 */
+static bool take_since(const json_t *at, const json_t *report, double *ret)
 {
     int64_t t0, usec;
 
-    if (!json_is_string(value) || time_parse(json_text(report, "t0"), &t0) < 0 ||
-        time_parse(json_string_value(value), &usec) < 0)
-        strcpy(ret, "-");
+    if (!json_is_string(at) || time_parse(json_text(report, "t0"), &t0) < 0 ||
+        time_parse(json_string_value(at), &usec) < 0)
+        return false;
+    *ret = (double)(usec - t0) / USEC_PER_SEC;
+    return true;
+}
+
+static void format_since(FILE *out, const json_t *at, const json_t *report)
+{
+    double since;
+
+    if (take_since(at, report, &since))
+        fprintf(out, "%+.1f s", since);
     else
-        snprintf(ret, CELL_BYTES_MAX, "%+.1f s", (double)(usec - t0) / USEC_PER_SEC);
+        fprintf(out, "-");
 }
 
 /* When, after t0, an endpoint first left health. */
-static void format_failed(char ret[CELL_BYTES_MAX], const json_t *transitions, const json_t *report)
+static void format_failed(FILE *out, const json_t *transitions, const json_t *report)
 {
     const json_t *one;
+    double since;
     size_t index;
 
     json_array_foreach((json_t *)transitions, index, one)
     {
-        if (strcmp(json_text(one, "from"), "healthy") != 0)
-            continue;
-        format_since(ret, json_object_get(one, "at"), report);
-        if (*ret == '+')
+        if (strcmp(json_text(one, "from"), "healthy") == 0 &&
+            take_since(json_object_get(one, "at"), report, &since) && since >= 0) {
+            fprintf(out, "%.1f s", since);
             return;
+        }
     }
-    strcpy(ret, "never");
+    fprintf(out, "never");
 }
 
 /* From least to most. */
-static void format_range(char ret[CELL_BYTES_MAX], const json_t *range, const json_t *report)
+static void format_range(FILE *out, const json_t *range, const json_t *report)
 {
-    snprintf(ret, CELL_BYTES_MAX, "%lld to %lld", json_number(range, "least"), json_number(range, "most"));
+    fprintf(out, "%lld to %lld", json_number(range, "least"), json_number(range, "most"));
 }
 
-static void format_effect(char ret[CELL_BYTES_MAX], const json_t *effect, const json_t *report)
+static void format_effect(FILE *out, const json_t *effect, const json_t *report)
 {
     const json_t *processes = json_object_get(effect, "processes"), *process;
     size_t index, gone = 0;
@@ -79,31 +89,29 @@ static void format_effect(char ret[CELL_BYTES_MAX], const json_t *effect, const 
     json_array_foreach((json_t *)processes, index, process) gone +=
         json_is_true(json_object_get(process, "is_gone"));
     if (json_is_array(processes))
-        snprintf(ret, CELL_BYTES_MAX, "%zu of %zu processes gone", gone, json_array_size(processes));
+        fprintf(out, "%zu of %zu processes gone", gone, json_array_size(processes));
     else if (json_object_get(effect, "out_packets") || json_object_get(effect, "in_packets"))
-        snprintf(ret, CELL_BYTES_MAX, "dropped %lld out, %lld in", json_number(effect, "out_packets"),
-                 json_number(effect, "in_packets"));
+        fprintf(out, "dropped %lld out, %lld in", json_number(effect, "out_packets"),
+                json_number(effect, "in_packets"));
     else
-        strcpy(ret, "-");
+        fprintf(out, "-");
 }
 
 /* `recover shop within_s=5`: what the table does not say elsewhere, in the words of the experiment. */
-static void format_values(char ret[CELL_BYTES_MAX], const json_t *values, const json_t *report)
+static void format_values(FILE *out, const json_t *values, const json_t *report)
 {
-    const char *key;
+    const char *key, *space = "";
     json_t *value;
 
-    *ret = '\0';
     json_object_foreach((json_t *)values, key, value)
     {
-        size_t length = strlen(ret);
-
         if (json_is_number(value))
-            snprintf(ret + length, CELL_BYTES_MAX - length, "%s%s=%.6g", length ? " " : "", key,
-                     json_number_value(value));
+            fprintf(out, "%s%s=%.6g", space, key, json_number_value(value));
         else if (json_is_string(value) && strcmp(key, "name") != 0)
-            snprintf(ret + length, CELL_BYTES_MAX - length, "%s%s", length ? " " : "",
-                     json_string_value(value));
+            fprintf(out, "%s%s", space, json_string_value(value));
+        else
+            continue;
+        space = " ";
     }
 }
 

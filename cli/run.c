@@ -42,7 +42,6 @@ static void clear(struct watch *watch)
 static void print_lines(struct watch *watch, const json_t *lines)
 {
     const json_t *line;
-    char at[CELL_BYTES_MAX];
     size_t index;
 
     if (json_array_size(lines))
@@ -50,8 +49,8 @@ static void print_lines(struct watch *watch, const json_t *lines)
     json_array_foreach((json_t *)lines, index, line)
     {
         watch->after = json_number(line, "n");
-        format_time(at, json_object_get(line, "at"), NULL);
-        printf("%s  %s\n", at, json_text(line, "text"));
+        format_time(stdout, json_object_get(line, "at"), NULL);
+        printf("  %s\n", json_text(line, "text"));
     }
     fflush(stdout);
 }

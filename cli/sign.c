@@ -113,7 +113,6 @@ int command_verify(const struct call *call, struct error *error)
     _cleanup_(mandate_freep) struct mandate *mandate = NULL;
     _cleanup_(roots_freep) struct roots *roots = NULL;
     json_auto_t *people = NULL, *json = NULL;
-    char names[CELL_BYTES_MAX];
     int64_t needed;
     int r;
 
@@ -130,9 +129,10 @@ int command_verify(const struct call *call, struct error *error)
         output_json(json);
     } else {
         mandate_file_print(envelope, mandate);
-        json_format(names, people, NULL);
-        printf("signed by %zu %s: %s\n", json_array_size(people),
-               json_array_size(people) == 1 ? "person" : "people", names);
+        printf("signed by %zu %s: ", json_array_size(people),
+               json_array_size(people) == 1 ? "person" : "people");
+        json_format(stdout, people, NULL);
+        printf("\n");
     }
     return roots_require(roots, envelope, ROOTS_APPROVE, needed, time_now_usec(), error);
 }
