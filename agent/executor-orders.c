@@ -91,11 +91,12 @@ static int start_fault(struct executor *executor, const struct decision *decisio
                             .step = order->step,
                             .deadline_real_usec = decision->end_usec,
                             .deadline_boot_nsec = time_boot_nsec() + left_usec * NSEC_PER_USEC,
+                            .fault = decision->fault,
+                            .parameters = decision->step->parameters,
                             .mandate = decision->mandate,
-                            .step_of_mandate = decision->step,
                             .host = executor->host};
 
-    return supervisor_start(executor->supervisor, &job, (const char *)decision->signed_by->payload, error);
+    return supervisor_start(executor->supervisor, &job, error);
 }
 
 static void start(struct executor *executor, const struct decision *decision)

@@ -11,25 +11,23 @@
 
 #include "holder-life.h"
 
-#define HALT_FILE "../halt" /* seen from the folder of records */
+#define HALT_FOLDER "/run/grivet"
+#define HALT_FILE   HALT_FOLDER "/halt"
 
 static bool is_halted(void)
 {
     struct stat status;
 
-    return fstatat(RECORDS_FD, HALT_FILE, &status, AT_SYMLINK_NOFOLLOW) == 0;
+    return lstat(HALT_FILE, &status) == 0;
 }
 
 /* Root's way to halt that needs nobody else: not even an executor that gets to run. */
 static int watch_halt_file(struct holder *holder, struct error *error)
 {
-    char folder[48];
-
-    snprintf(folder, sizeof(folder), "/proc/self/fd/%d/..", RECORDS_FD);
     holder->halt_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (holder->halt_fd < 0 || inotify_add_watch(holder->halt_fd, folder, IN_CREATE | IN_MOVED_TO) < 0)
+    if (holder->halt_fd < 0 || inotify_add_watch(holder->halt_fd, HALT_FOLDER, IN_CREATE | IN_MOVED_TO) < 0)
         return error_errno(error, errno, "can't watch for the halt file");
-    return is_halted() ? error_set(error, ECANCELED, "halted: the file /run/grivet/halt is there") : 0;
+    return is_halted() ? error_set(error, ECANCELED, "halted: the file " HALT_FILE " is there") : 0;
 }
 
 int holder_wait_open(struct holder *holder, struct error *error)
@@ -61,6 +59,12 @@ static void holder_is_over(struct holder *holder, int64_t at_boot_nsec)
     holder->is_over = true;
 }
 
+static void holder_is_halted(struct holder *holder, int64_t at_boot_nsec)
+{
+    holder->is_halted |= !holder->is_over;
+    holder_is_over(holder, at_boot_nsec);
+}
+
 /* A deadline is over when it was due, which is before we woke up: that delay belongs to the error that we
  * report.
  */
@@ -85,8 +89,19 @@ static int on_end(void *context, struct message *message, struct error *error)
     return 0;
 }
 
+static int on_record(void *context, struct message *message, struct error *error)
+{
+    struct holder *holder = context;
+
+    if (holder->run.record_fd >= 0)
+        return error_set(error, EPROTO, "a second record");
+    holder->run.record_fd = TAKE_FD(message->fd);
+    return 0;
+}
+
 static const struct channel_row rows[] = {
-    {CHANNEL_END, "end", CHANNEL_EXECUTOR, 2, CHANNEL_BODY_MAX, false, on_end},
+    {CHANNEL_END, "end", CHANNEL_EXECUTOR, 0, 0, false, on_end},
+    {CHANNEL_RECORD, "record", CHANNEL_EXECUTOR, 0, 0, true, on_record},
     {},
 };
 
@@ -99,6 +114,19 @@ static void receive(struct holder *holder)
         holder_is_over(holder, at);
 }
 
+int holder_wait_record(struct holder *holder, struct error *error)
+{
+    struct pollfd channel = {.fd = CHANNEL_FD, .events = POLLIN};
+    int r;
+
+    if (poll(&channel, 1, -1) < 0)
+        return error_errno(error, errno, "can't wait for the undo record");
+    r = channel_receive(CHANNEL_FD, CHANNEL_EXECUTOR, rows, holder, error);
+    if (r >= 0 && holder->run.record_fd < 0)
+        return error_set(error, ECANCELED, "it was ended before it began");
+    return r < 0 ? r : 0;
+}
+
 static void check_halt_file(struct holder *holder)
 {
     _Alignas(struct inotify_event) char buffer[1024];
@@ -107,10 +135,8 @@ static void check_halt_file(struct holder *holder)
     while (read(holder->halt_fd, buffer, sizeof(buffer)) > 0) {
         /* What happened is of no interest: we look. */
     }
-    if (!is_halted())
-        return;
-    holder->is_halted |= !holder->is_over;
-    holder_is_over(holder, at);
+    if (is_halted())
+        holder_is_halted(holder, at);
 }
 
 int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error)
@@ -140,7 +166,7 @@ int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error)
         if (fds[2].revents)
             receive(holder);
         if (fds[3].revents)
-            holder_is_over(holder, time_boot_nsec());
+            holder_is_halted(holder, time_boot_nsec());
         if (fds[4].revents)
             check_halt_file(holder);
     }

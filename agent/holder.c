@@ -1,18 +1,35 @@
 /*
- * A holder's life: bind itself to its parent and to the deadline, write down how to undo, inject, prove,
- * wait, undo, prove again. Everything after the deadline works on what was made before it: until the kernel
- * was read back, nothing is allocated and nothing is written.
+ * A holder's life: bind itself to its parent and to the deadline, inject, prove, wait, undo, prove again.
+ * Everything after the deadline works on what was made before it: until the kernel was read back, nothing is
+ * allocated and nothing is written.
  */
 #include "holder.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
+#include "common/io.h"
+#include "common/kill-timer.h"
 #include "faults/kernel/undo.h"
 #include "holder-life.h"
+#include "privileges.h"
 
+#define HOLDER_USER "grivet-holder"
+
+/* Up to here is "shortly before": the last measurement must not stand between deadline and undo. */
+#define LEAD_NSEC     (50 * NSEC_PER_MSEC)
+#define MEASURE_NSEC  NSEC_PER_SEC
+#define EXERCISE_NSEC (3 * NSEC_PER_SEC)
+#define RETRY_NSEC    (20 * NSEC_PER_MSEC)
+#define LEAST_NSEC    (100 * NSEC_PER_MSEC) /* less than this is left: not worth starting */
+
+/* Files are closed by the end of the process. */
 static void holder_clear(struct holder *holder)
 {
     if (holder->fault && holder->fault->release && holder->run.state)
@@ -22,10 +39,102 @@ static void holder_clear(struct holder *holder)
     json_decref(holder->plan.summary);
     json_decref(holder->plan.limits);
     json_decref(holder->effect);
-    deadline_close(&holder->deadline);
-    cleanup_close(&holder->signal_fd);
-    cleanup_close(&holder->halt_fd);
     job_free(holder->job);
+}
+
+/* ---- what the executor hears: docs/protocol.md. A full or closed channel is no reason to do anything else.
+ */
+
+/* The body of the event `fault.@state`, which is taken. @findings are left out when they don't fit into a
+ * message, so that the state itself arrives. */
+static void say(const char *state, json_t *body, const char *findings)
+{
+    json_t *whole = json_pack("{s:s s:o}", "state", state, "body", body);
+    const size_t form = JSON_COMPACT | JSON_REAL_PRECISION(12); /* no 15.140000000000001 */
+    _cleanup_free_ char *text = whole ? json_dumps(whole, form) : NULL;
+
+    if (text && strlen(text) > CHANNEL_BODY_MAX) {
+        json_object_del(body, findings);
+        free(text);
+        text = json_dumps(whole, form);
+    }
+    if (text)
+        channel_send(CHANNEL_FD, CHANNEL_STATE, text, strlen(text), -1);
+    json_decref(whole);
+}
+
+static void say_reverted(const struct holder *holder, int64_t done_boot_nsec)
+{
+    int64_t at_usec = time_now_usec() - (time_boot_nsec() - done_boot_nsec) / NSEC_PER_USEC;
+    /* Microseconds are what the clock gives; more digits would be noise. */
+    double error_msec = (double)((done_boot_nsec - holder->over_boot_nsec) / NSEC_PER_USEC) / 1000.0;
+    char at[TIME_TEXT_MAX];
+
+    say("reverted",
+        json_pack("{s:s s:f s:s s:O s:b}", "reverted_at", time_format(at_usec, at), "revert_error_ms",
+                  error_msec, "ended_by", holder->is_halted ? "halt" : "deadline", "effect", holder->effect,
+                  "is_interfered", holder->is_interfered),
+        "effect");
+}
+
+/* ---- what bounds a holder from outside of its own good will */
+
+/* Best effort: after the executor, which has -1000, we are the last that a host short of memory should kill.
+ * And no page of ours may have to come back from a disk that hangs. MCL_FUTURE would make allocations fail
+ * where the limit stays. */
+static void resist_pressure(void)
+{
+    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+    _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    bool is_unlimited = setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0;
+
+    if (fd >= 0)
+        io_write_all(fd, "-900", 4);
+    mlockall(is_unlimited ? MCL_CURRENT | MCL_FUTURE : MCL_CURRENT);
+}
+
+/* The executor made the channel, so its credentials name our parent; whoever else we have by now has adopted
+ * us. Without the check a parent that died before the prctl() would go unnoticed. */
+static int die_with_parent(struct error *error)
+{
+    struct ucred parent;
+    socklen_t length = sizeof(parent);
+
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return error_errno(error, errno, "can't tie the holder to its executor");
+    if (getsockopt(CHANNEL_FD, SOL_SOCKET, SO_PEERCRED, &parent, &length) < 0)
+        return error_errno(error, errno, "the holder's channel is no socket");
+    if (getppid() != parent.pid)
+        return error_set(error, EPIPE, "the executor is gone");
+    return 0;
+}
+
+static int holder_confine(const struct holder *holder, struct error *error)
+{
+    int r;
+
+    fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
+    prctl(PR_SET_NAME, RECORD_HOLDER_NAME);
+    resist_pressure();
+    r = kill_timer_arm(holder->job->deadline_boot_nsec + RECORD_GRACE_NSEC);
+    if (r < 0)
+        return error_errno(error, -r, "can't arm the kernel timer that ends this holder");
+    r = privileges_drop(HOLDER_USER, holder->fault->capabilities, error);
+    return r < 0 ? r : die_with_parent(error);
+}
+
+/* ---- its life */
+
+static int holder_read_job(struct holder *holder, struct error *error)
+{
+    int r = job_read(&holder->job, JOB_FD, error);
+
+    close(JOB_FD);
+    if (r < 0)
+        return r;
+    holder->fault = holder->job->fault;
+    return fault_decode_parameters(holder->fault, holder->job->document, holder->job->parameters,
+                                   holder->job->mandate, &holder->parameters, error);
 }
 
 static int check_time_left(const struct job *job, struct error *error)
@@ -36,27 +145,10 @@ static int check_time_left(const struct job *job, struct error *error)
 
     if (left_nsec <= 0)
         return error_set(error, ETIME, "the deadline is already past");
-    if (left_nsec < HOLDER_LEAST_NSEC)
+    if (left_nsec < LEAST_NSEC)
         return error_set(error, ETIME, "only %d ms are left until the deadline; at least 100 are needed",
                          (int)(left_nsec / NSEC_PER_MSEC));
     return 0;
-}
-
-static int holder_read_job(struct holder *holder, struct error *error)
-{
-    const struct step *step;
-    int r = job_read(&holder->job, JOB_FD, error);
-
-    close(JOB_FD);
-    if (r < 0)
-        return r;
-    step = holder->job->step_of_mandate;
-    holder->fault = fault_find(step->fault);
-    if (!holder->fault)
-        return error_set(error, EINVAL, "job: unknown fault '%s'", step->fault);
-    r = fault_decode_parameters(holder->fault, holder->job->mandate->document, step->parameters,
-                                holder->job->mandate, &holder->parameters, error);
-    return r < 0 ? r : check_time_left(holder->job, error);
 }
 
 /* Words and buffers now, so that later there is nothing to fail. */
@@ -67,33 +159,7 @@ static int holder_plan(struct holder *holder, struct error *error)
     holder->plan.limits = json_array();
     if (!holder->effect || !holder->plan.summary || !holder->plan.limits)
         return error_oom(error);
-    return holder->fault->plan(holder->parameters, holder->job->mandate, &holder->job->host, &holder->plan,
-                               error);
-}
-
-static int holder_write_record(struct holder *holder, struct error *error)
-{
-    struct record *record = &holder->record;
-    int r;
-
-    snprintf(record->order, sizeof(record->order), "%s", holder->job->order);
-    snprintf(record->fault, sizeof(record->fault), "%s", holder->fault->name);
-    time_boot_id(record->boot);
-    record->holder_pid = getpid();
-    record->holder_start_ticks = process_start_ticks(record->holder_pid);
-    record->deadline_boot_nsec = holder->job->deadline_boot_nsec;
-    record->deadline_real_usec = holder->job->deadline_real_usec;
-    r = record_write(record, RECORDS_FD, error);
-    if (r == 0)
-        holder->run.record_fd = openat(RECORDS_FD, record->order, O_WRONLY | O_APPEND | O_CLOEXEC);
-    holder->is_recorded = r == 0;
-    return r;
-}
-
-static int holder_inject(struct holder *holder, struct error *error)
-{
-    int r;
-
+    snprintf(holder->record.order, sizeof(holder->record.order), "%s", holder->job->order);
     holder->run = (struct fault_run){
         .fault = holder->fault,
         .order = holder->job->order,
@@ -102,21 +168,37 @@ static int holder_inject(struct holder *holder, struct error *error)
         .host = &holder->job->host,
         .deadline_boot_nsec = holder->job->deadline_boot_nsec,
         .record = &holder->record,
-        .record_fd = holder->run.record_fd,
+        .record_fd = -1,
     };
+    return holder->fault->plan(holder->parameters, holder->job->mandate, &holder->job->host, &holder->plan,
+                               error);
+}
+
+static int holder_inject(struct holder *holder, struct error *error)
+{
+    char at[TIME_TEXT_MAX], deadline[TIME_TEXT_MAX];
+    int r = check_time_left(holder->job, error);
+
+    if (r < 0)
+        return r;
     r = holder->fault->inject(&holder->run, error);
     if (r < 0)
         return r;
     holder->is_injected = true;
     r = holder->fault->verify ? holder->fault->verify(&holder->run, error) : 0;
-    if (r == 0)
-        holder_say_armed(holder);
-    return r;
+    if (r < 0)
+        return r;
+    say("armed",
+        json_pack("{s:s s:s s:O}", "armed_at", time_format(time_now_usec(), at), "deadline",
+                  time_format(holder->job->deadline_real_usec, deadline), "summary", holder->plan.summary),
+        "summary");
+    return 0;
 }
 
 /* Return: 0 = exercised, -EAGAIN = no effect seen yet, else failure */
 static int holder_try_exercise(struct holder *holder, struct error *error)
 {
+    char at[TIME_TEXT_MAX];
     int r = -EAGAIN;
 
     if (holder->is_exercised)
@@ -126,7 +208,9 @@ static int holder_try_exercise(struct holder *holder, struct error *error)
     if (r < 0)
         return r;
     holder->is_exercised = true;
-    holder_say_exercised(holder);
+    say("exercised",
+        json_pack("{s:s s:O}", "exercised_at", time_format(time_now_usec(), at), "effect", holder->effect),
+        "effect");
     return 0;
 }
 
@@ -134,13 +218,13 @@ static int holder_try_exercise(struct holder *holder, struct error *error)
  */
 static int holder_exercise(struct holder *holder, struct error *error)
 {
-    int64_t until = time_boot_nsec() + HOLDER_EXERCISE_NSEC;
+    int64_t until = time_boot_nsec() + EXERCISE_NSEC;
     bool is_required = holder->fault->flags & FAULT_SELF_EXERCISED;
     struct error words = {0};
     int r;
 
     while ((r = holder_try_exercise(holder, &words)) == -EAGAIN && is_required && time_boot_nsec() < until) {
-        r = holder_wait(holder, time_boot_nsec() + HOLDER_RETRY_NSEC, error);
+        r = holder_wait(holder, time_boot_nsec() + RETRY_NSEC, error);
         if (r < 0)
             return r;
         if (r > 0 && time_boot_nsec() < holder->job->deadline_boot_nsec)
@@ -169,12 +253,12 @@ static void holder_measure(struct holder *holder, bool is_last)
 
 static int holder_watch(struct holder *holder, struct error *error)
 {
-    int64_t last = holder->job->deadline_boot_nsec - HOLDER_LEAD_NSEC, now;
+    int64_t last = holder->job->deadline_boot_nsec - LEAD_NSEC, now;
     int r = 0;
 
     while (r == 0 && (now = time_boot_nsec()) < last) {
         holder_measure(holder, false);
-        r = holder_wait(holder, last - now < HOLDER_MEASURE_NSEC ? last : now + HOLDER_MEASURE_NSEC, error);
+        r = holder_wait(holder, last - now < MEASURE_NSEC ? last : now + MEASURE_NSEC, error);
     }
     if (r != 0)
         return r < 0 ? r : 0;
@@ -193,25 +277,21 @@ static int holder_revert(struct holder *holder, struct error *error)
     return fault->verify_reverted ? fault->verify_reverted(&holder->run, error) : 0;
 }
 
-/* The record goes last: before that, somebody else has to be able to do this for us. */
+/* The record is the executor's to remove: before that, somebody else has to be able to do this for us. */
 static int holder_end(struct holder *holder, struct error *error)
 {
     int r = holder_revert(holder, error);
-    int64_t done_boot_nsec = time_boot_nsec();
 
-    if (r < 0)
-        return r;
-    holder_say_reverted(holder, done_boot_nsec);
-    record_remove(holder->record.order, RECORDS_FD, NULL);
-    return 0;
+    if (r == 0)
+        say_reverted(holder, time_boot_nsec());
+    return r;
 }
 
 static int holder_end_irreversible(struct holder *holder)
 {
     if (holder->fault->measure)
         holder->fault->measure(&holder->run, holder->effect, NULL);
-    holder_say_ended(holder);
-    record_remove(holder->record.order, RECORDS_FD, NULL);
+    say("ended", json_pack("{s:O}", "effect", holder->effect), "effect");
     return 0;
 }
 
@@ -226,7 +306,7 @@ static int holder_live(struct holder *holder, struct error *error)
     if (r == 0)
         r = holder_plan(holder, error);
     if (r == 0)
-        r = holder_write_record(holder, error);
+        r = holder_wait_record(holder, error);
     if (r == 0)
         r = holder_inject(holder, error);
     if (r == 0)
@@ -239,20 +319,19 @@ static int holder_live(struct holder *holder, struct error *error)
     return r < 0 ? r : holder_end(holder, error);
 }
 
-/* A record of what could not be undone stays: executor and sweep go on trying. */
+/* Of what could not be undone the record tells: executor and sweep go on trying. */
 static int holder_fail(struct holder *holder, const struct error *error)
 {
-    bool is_reverted = !holder->is_recorded || holder_revert(holder, NULL) == 0;
+    bool is_reverted = !holder->run.order || holder_revert(holder, NULL) == 0;
 
-    holder_say_failed(holder, error, is_reverted);
-    if (holder->is_recorded && is_reverted)
-        record_remove(holder->record.order, RECORDS_FD, NULL);
+    say("failed", json_pack("{s:s s:b}", "reason", error->text, "is_reverted", is_reverted), "reason");
     return 1;
 }
 
 int holder_main(void)
 {
-    _cleanup_(holder_clear) struct holder holder = {.signal_fd = -1, .halt_fd = -1, .deadline = {-1, -1}};
+    _cleanup_(holder_clear) struct holder holder = {
+        .signal_fd = -1, .halt_fd = -1, .deadline = {-1, -1}, .run.record_fd = -1};
     struct error error = {0};
 
     return holder_live(&holder, &error) < 0 ? holder_fail(&holder, &error) : 0;

@@ -8,50 +8,34 @@
 
 #include "common/io.h"
 
-#define JOB_BYTES_MAX                                                                                        \
-    (24 << 20) /* a mandate of 8 MiB whose every second character is escaped, and change                     \
-                */
-#define MANDATE_MAX (8 << 20)
-#define LIST_MAX    4096
+#define JOB_BYTES_MAX (16 << 20) /* the zones of a mandate of 8 MiB, and change */
 
-/* A job that was read, and the memory that its host points into. */
+/* A job that was read: the memory that it points into, and what is decoded in a second step. */
 struct job_memory {
     struct job job;
+    struct mandate zones;
     struct lifeline lifeline;
-    struct parameter_cidrs cidrs;
+    struct parameter_cidrs protected;
     const char **processes;
-};
-
-struct job_fields {
-    const char *order, *run, *step, *host, *zone, *mandate;
-    int64_t deadline_boot_nsec, deadline_real_usec;
-    const struct node *lifeline, *protected;
-};
-
-#define AT(member) offsetof(struct job_fields, member)
-static const struct field job_table[] = {
-    {"order", FIELD_UUID, AT(order), true},
-    {"run", FIELD_UUID, AT(run), true},
-    {"step", FIELD_NAME, AT(step), true},
-    {"deadline_boot_nsec", FIELD_INTEGER, AT(deadline_boot_nsec), true, 1, INT64_MAX},
-    {"deadline_real_usec", FIELD_INTEGER, AT(deadline_real_usec), true, 1, INT64_MAX},
-    {"host", FIELD_NAME, AT(host), true},
-    {"zone", FIELD_NAME, AT(zone), false},
-    {"lifeline", FIELD_MAP, AT(lifeline), true},
-    {"protected", FIELD_MAP, AT(protected), true},
-    {"mandate", FIELD_STRING, AT(mandate), true, 1, MANDATE_MAX},
-    {},
-};
-#undef AT
-
-struct lifeline_fields {
+    const char *fault_name;
     int64_t courier_uid, ssh_port;
-    const struct node *coordinators, *resolvers, *time_servers, *management;
+    const struct node *zone_map, *process_list, *protected_list, *coordinators, *resolvers, *time_servers,
+        *management;
 };
 
-#define AT(member)    offsetof(struct lifeline_fields, member)
-#define ENTRIES(list) (sizeof(((struct lifeline *)NULL)->list) / sizeof(((struct lifeline *)NULL)->list[0]))
-static const struct field lifeline_table[] = {
+#define AT(member)      offsetof(struct job_memory, member)
+#define ENTRIES(member) ARRAY_SIZE(((struct lifeline *)NULL)->member)
+static const struct field job_table[] = {
+    {"order", FIELD_UUID, AT(job.order), true},
+    {"deadline_boot_nsec", FIELD_INTEGER, AT(job.deadline_boot_nsec), true, 1, INT64_MAX},
+    {"deadline_real_usec", FIELD_INTEGER, AT(job.deadline_real_usec), true, 1, INT64_MAX},
+    {"fault", FIELD_STRING, AT(fault_name), true},
+    {"parameters", FIELD_MAP, AT(job.parameters), true},
+    {"zones", FIELD_MAP, AT(zone_map), true},
+    {"host", FIELD_NAME, AT(job.host.name), true},
+    {"zone", FIELD_NAME, AT(job.host.zone), false},
+    {"processes", FIELD_LIST, AT(process_list), true},
+    {"protected", FIELD_LIST, AT(protected_list), true},
     {"courier_uid", FIELD_INTEGER, AT(courier_uid), true, 0, UINT32_MAX - 1},
     {"ssh_port", FIELD_INTEGER, AT(ssh_port), true, 0, UINT16_MAX},
     {"coordinators", FIELD_LIST, AT(coordinators), true, 0, ENTRIES(coordinators)},
@@ -60,17 +44,8 @@ static const struct field lifeline_table[] = {
     {"management", FIELD_LIST, AT(management), true, 0, ENTRIES(management)},
     {},
 };
-#undef AT
 
-struct protected_fields {
-    const struct node *processes, *cidrs;
-};
-
-static const struct field protected_table[] = {
-    {"processes", FIELD_LIST, offsetof(struct protected_fields, processes), true, 0, LIST_MAX},
-    {"cidrs", FIELD_LIST, offsetof(struct protected_fields, cidrs), true, 0, LIST_MAX},
-    {},
-};
+/* ---- the executor's side */
 
 static json_t *cidrs_to_json(const struct cidr *cidrs, size_t count)
 {
@@ -82,166 +57,139 @@ static json_t *cidrs_to_json(const struct cidr *cidrs, size_t count)
     return list;
 }
 
-static json_t *lifeline_to_json(const struct lifeline *lifeline)
+static json_t *coordinators_to_json(const struct lifeline *lifeline)
 {
-    json_t *coordinators = json_array();
+    json_t *list = json_array();
     char text[ENDPOINT_TEXT_MAX];
 
     for (size_t i = 0; i < lifeline->n_coordinators; i++)
-        json_array_append_new(coordinators, json_string(endpoint_format(&lifeline->coordinators[i], text)));
-    return json_pack("{s:I, s:i, s:o, s:o, s:o, s:o}", "courier_uid", (json_int_t)lifeline->courier_uid,
-                     "ssh_port", lifeline->ssh_port, "coordinators", coordinators, "resolvers",
-                     cidrs_to_json(lifeline->resolvers, lifeline->n_resolvers), "time_servers",
-                     cidrs_to_json(lifeline->time_servers, lifeline->n_time_servers), "management",
-                     cidrs_to_json(lifeline->management, lifeline->n_management));
+        json_array_append_new(list, json_string(endpoint_format(&lifeline->coordinators[i], text)));
+    return list;
 }
 
-static json_t *protected_to_json(const struct fault_host *host)
+static json_t *zones_to_json(const struct mandate *mandate)
 {
-    const struct parameter_cidrs *cidrs = host->protected_cidrs;
-    json_t *processes = json_array();
+    json_t *map = json_object();
+
+    for (size_t i = 0; i < mandate->n_zones; i++)
+        json_object_set_new(map, mandate->zones[i].name,
+                            cidrs_to_json(mandate->zones[i].cidrs, mandate->zones[i].n_cidrs));
+    return map;
+}
+
+static json_t *processes_to_json(const struct fault_host *host)
+{
+    json_t *list = json_array();
 
     for (const char *const *name = host->protected_processes; name && *name; name++)
-        json_array_append_new(processes, json_string(*name));
-    return json_pack("{s:o, s:o}", "processes", processes, "cidrs",
-                     cidrs_to_json(cidrs ? cidrs->cidrs : NULL, cidrs ? cidrs->count : 0));
+        json_array_append_new(list, json_string(*name));
+    return list;
 }
 
-static void cleanup_json(json_t **json)
+int job_write(const struct job *job, struct error *error)
 {
-    json_decref(*json);
+    const struct fault_host *host = &job->host;
+    const struct lifeline *lifeline = host->lifeline;
+    json_t *root =
+        json_pack("{s:s s:I s:I s:s s:O s:o s:s s:s* s:o s:o s:I s:i s:o s:o s:o s:o}", "order", job->order,
+                  "deadline_boot_nsec", (json_int_t)job->deadline_boot_nsec, "deadline_real_usec",
+                  (json_int_t)job->deadline_real_usec, "fault", job->fault->name, "parameters",
+                  job->parameters->json, "zones", zones_to_json(job->mandate), "host", host->name, "zone",
+                  host->zone, "processes", processes_to_json(host), "protected",
+                  cidrs_to_json(host->protected_cidrs->cidrs, host->protected_cidrs->count), "courier_uid",
+                  (json_int_t)lifeline->courier_uid, "ssh_port", lifeline->ssh_port, "coordinators",
+                  coordinators_to_json(lifeline), "resolvers",
+                  cidrs_to_json(lifeline->resolvers, lifeline->n_resolvers), "time_servers",
+                  cidrs_to_json(lifeline->time_servers, lifeline->n_time_servers), "management",
+                  cidrs_to_json(lifeline->management, lifeline->n_management));
+    _cleanup_free_ char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+
+    json_decref(root);
+    return text ? io_memfd("job", text, strlen(text), error) : error_oom(error);
 }
 
-int job_write(const struct job *job, const char *mandate_payload, struct error *error)
-{
-    _cleanup_(cleanup_json) json_t *root =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:o, s:o, s:s}", "order", job->order, "run", job->run,
-                  "step", job->step, "deadline_boot_nsec", (json_int_t)job->deadline_boot_nsec,
-                  "deadline_real_usec", (json_int_t)job->deadline_real_usec, "host", job->host.name,
-                  "lifeline", lifeline_to_json(job->host.lifeline), "protected",
-                  protected_to_json(&job->host), "mandate", mandate_payload);
-    _cleanup_free_ char *text = NULL;
+/* ---- the holder's side */
 
-    if (root && job->host.zone && json_object_set_new(root, "zone", json_string(job->host.zone)) < 0)
-        return error_oom(error);
-    text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    if (!text)
-        return error_oom(error);
-    return io_memfd("job", text, strlen(text), error);
-}
-
-static int read_string(const struct document *document, const struct node *node, struct error *error)
-{
-    return node->type == DOCUMENT_STRING ? 0 : node_error(document, node, error, "expected a string");
-}
-
-static int read_cidrs(struct cidr *ret, size_t *ret_count, const struct document *document,
-                      const struct node *list, struct error *error)
-{
-    size_t count = 0;
-    int r = 0;
-
-    for (const struct node *node = list->first; r == 0 && node; node = node->next) {
-        r = read_string(document, node, error);
-        if (r == 0)
-            r = cidr_parse(&ret[count++], node->string, error);
-    }
-    *ret_count = count;
-    return r;
-}
-
-static int read_coordinators(struct lifeline *ret, const struct document *document, const struct node *list,
-                             struct error *error)
+static int read_cidrs(const struct document *document, const struct node *list, struct cidr *ret,
+                      size_t *ret_count, struct error *error)
 {
     int r = 0;
 
-    for (const struct node *node = list->first; r == 0 && node; node = node->next) {
-        r = read_string(document, node, error);
-        if (r == 0)
-            r = endpoint_parse(&ret->coordinators[ret->n_coordinators++], node->string, error);
-    }
+    for (const struct node *node = list->first; r == 0 && node; node = node->next)
+        r = node_cidr(document, node, &ret[(*ret_count)++], error);
     return r;
 }
 
-static int read_lifeline(struct lifeline *ret, const struct document *document, const struct node *node,
-                         struct error *error)
+static int read_zones(struct job_memory *memory, struct error *error)
 {
-    struct lifeline_fields fields = {0};
-    int r = node_decode(document, node, lifeline_table, &fields, error);
+    struct mandate *zones = &memory->zones;
+    int r = 0;
 
-    if (r < 0)
-        return r;
-    ret->courier_uid = fields.courier_uid;
-    ret->ssh_port = fields.ssh_port;
-    r = read_coordinators(ret, document, fields.coordinators, error);
-    if (r == 0)
-        r = read_cidrs(ret->resolvers, &ret->n_resolvers, document, fields.resolvers, error);
-    if (r == 0)
-        r = read_cidrs(ret->time_servers, &ret->n_time_servers, document, fields.time_servers, error);
-    if (r == 0)
-        r = read_cidrs(ret->management, &ret->n_management, document, fields.management, error);
-    return r;
-}
-
-static int read_protected(struct job_memory *memory, const struct document *document, const struct node *node,
-                          struct error *error)
-{
-    struct protected_fields fields = {0};
-    size_t count = 0;
-    int r = node_decode(document, node, protected_table, &fields, error);
-
-    if (r < 0)
-        return r;
-    memory->processes = calloc(fields.processes->count + 1, sizeof(*memory->processes));
-    memory->cidrs.cidrs = calloc(fields.cidrs->count + 1, sizeof(*memory->cidrs.cidrs));
-    if (!memory->processes || !memory->cidrs.cidrs)
+    zones->zones = calloc(memory->zone_map->count + 1, sizeof(*zones->zones));
+    if (!zones->zones)
         return error_oom(error);
-    for (const struct node *name = fields.processes->first; name; name = name->next) {
-        r = read_string(document, name, error);
-        if (r < 0)
-            return r;
-        memory->processes[count++] = name->string;
+    for (const struct node *node = memory->zone_map->first; r == 0 && node; node = node->next) {
+        struct zone *zone = &zones->zones[zones->n_zones++];
+
+        zone->name = node->key;
+        zone->cidrs = calloc(node->count + 1, sizeof(*zone->cidrs));
+        r = zone->cidrs ? read_cidrs(memory->job.document, node, zone->cidrs, &zone->n_cidrs, error)
+                        : error_oom(error);
     }
-    return read_cidrs(memory->cidrs.cidrs, &memory->cidrs.count, document, fields.cidrs, error);
+    memory->job.mandate = zones;
+    return r;
 }
 
-static int read_mandate(struct job *job, const char *payload, struct error *error)
+static int read_protected(struct job_memory *memory, struct error *error)
 {
-    int r = mandate_parse(&job->mandate, payload, strlen(payload), error);
+    size_t count = 0;
 
-    if (r < 0)
-        return r;
-    job->step_of_mandate = mandate_step(job->mandate, job->step);
-    if (!job->step_of_mandate)
-        return error_set(error, EINVAL, "job: its mandate has no step '%s'", job->step);
-    return 0;
+    memory->processes = calloc(memory->process_list->count + 1, sizeof(*memory->processes));
+    memory->protected.cidrs = calloc(memory->protected_list->count + 1, sizeof(*memory->protected.cidrs));
+    if (!memory->processes || !memory->protected.cidrs)
+        return error_oom(error);
+    for (const struct node *name = memory->process_list->first; name; name = name->next)
+        memory->processes[count++] = json_string_value(name->json);
+    memory->job.host.protected_processes = memory->processes;
+    memory->job.host.protected_cidrs = &memory->protected;
+    return read_cidrs(memory->job.document, memory->protected_list, memory->protected.cidrs,
+                      &memory->protected.count, error);
 }
 
-static int read_fields(struct job_memory *memory, struct error *error)
+static int read_lifeline(struct job_memory *memory, struct error *error)
 {
     const struct document *document = memory->job.document;
+    struct lifeline *lifeline = &memory->lifeline;
+    int r = read_cidrs(document, memory->resolvers, lifeline->resolvers, &lifeline->n_resolvers, error);
+
+    if (r == 0)
+        r = read_cidrs(document, memory->time_servers, lifeline->time_servers, &lifeline->n_time_servers,
+                       error);
+    if (r == 0)
+        r = read_cidrs(document, memory->management, lifeline->management, &lifeline->n_management, error);
+    for (const struct node *node = memory->coordinators->first; r == 0 && node; node = node->next)
+        r = endpoint_parse(&lifeline->coordinators[lifeline->n_coordinators++], json_string_value(node->json),
+                           error);
+    lifeline->courier_uid = memory->courier_uid;
+    lifeline->ssh_port = memory->ssh_port;
+    memory->job.host.lifeline = lifeline;
+    return r;
+}
+
+static int read_all(struct job_memory *memory, const char *text, size_t length, struct error *error)
+{
     struct job *job = &memory->job;
-    struct job_fields fields = {0};
-    int r = node_decode(document, document_root(document), job_table, &fields, error);
+    int r = document_decode(&job->document, "job", text, length, job_table, memory, error);
 
     if (r < 0)
         return r;
-    job->order = fields.order;
-    job->run = fields.run;
-    job->step = fields.step;
-    job->deadline_boot_nsec = fields.deadline_boot_nsec;
-    job->deadline_real_usec = fields.deadline_real_usec;
-    job->host.name = fields.host;
-    job->host.zone = fields.zone;
-    r = read_lifeline(&memory->lifeline, document, fields.lifeline, error);
+    job->fault = fault_find(memory->fault_name);
+    if (!job->fault)
+        return error_set(error, EINVAL, "job: unknown fault '%s'", memory->fault_name);
+    r = read_zones(memory, error);
     if (r == 0)
-        r = read_protected(memory, document, fields.protected, error);
-    if (r < 0)
-        return r;
-    job->host.lifeline = &memory->lifeline;
-    job->host.protected_processes = memory->processes;
-    job->host.protected_cidrs = &memory->cidrs;
-    return read_mandate(job, fields.mandate, error);
+        r = read_protected(memory, error);
+    return r < 0 ? r : read_lifeline(memory, error);
 }
 
 int job_read(struct job **ret, int fd, struct error *error)
@@ -256,9 +204,7 @@ int job_read(struct job **ret, int fd, struct error *error)
         return error_oom(error);
     r = io_memfd_read(fd, JOB_BYTES_MAX, &text, &length, error);
     if (r == 0)
-        r = document_parse_json(&job->document, "job", text, length, error);
-    if (r == 0)
-        r = read_fields(memory, error);
+        r = read_all(memory, text, length, error);
     if (r == 0)
         *ret = TAKE_PTR(job);
     return r;
@@ -270,9 +216,11 @@ struct job *job_free(struct job *job)
 
     if (!memory)
         return NULL;
-    mandate_free(job->mandate);
+    for (size_t i = 0; i < memory->zones.n_zones; i++)
+        free(memory->zones.zones[i].cidrs);
+    free(memory->zones.zones);
     free(memory->processes);
-    free(memory->cidrs.cidrs);
+    free(memory->protected.cidrs);
     document_free(job->document);
     free(memory);
     return NULL;

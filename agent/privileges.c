@@ -6,7 +6,6 @@
 #include <pwd.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 
 static int drop_bounding(uint64_t keep)
 {
@@ -17,14 +16,10 @@ static int drop_bounding(uint64_t keep)
     return 0;
 }
 
-/* The group first: then the folder's owner may hand it to that group without CAP_CHOWN. */
-static int become(const struct passwd *user, int folder_fd)
+static int become(const struct passwd *user)
 {
-    if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0)
-        return -errno;
-    if (fchown(folder_fd, -1, user->pw_gid) < 0 || fchmod(folder_fd, S_ISVTX | 0775) < 0)
-        return -errno;
-    if (prctl(PR_SET_KEEPCAPS, 1) < 0 || setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
+    if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
+        prctl(PR_SET_KEEPCAPS, 1) < 0 || setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
         return -errno;
     return prctl(PR_SET_KEEPCAPS, 0) < 0 ? -errno : 0;
 }
@@ -47,7 +42,7 @@ static int set_capabilities(uint64_t keep)
     return r;
 }
 
-int privileges_drop(const char *user, int folder_fd, uint64_t capabilities, struct error *error)
+int privileges_drop(const char *user, uint64_t capabilities, struct error *error)
 {
     const struct passwd *entry = geteuid() == 0 ? getpwnam(user) : NULL;
     int r = 0;
@@ -59,7 +54,7 @@ int privileges_drop(const char *user, int folder_fd, uint64_t capabilities, stru
     if (r < 0)
         return error_errno(error, -r, "can't give up capabilities (is CAP_SETPCAP missing?)");
     if (entry)
-        r = become(entry, folder_fd);
+        r = become(entry);
     if (r < 0)
         return error_errno(error, -r, "can't become user %s", user);
     r = set_capabilities(capabilities);

@@ -8,8 +8,7 @@
 /**
  * privileges_drop() - keep only @capabilities, whatever is executed later
  * @user: become this user where the host has it and we are root; else the user stays
- * @folder_fd: a folder of root in which @user has to write: it gets the user's group and the sticky bit
  * @capabilities: bits (1ULL << CAP_...)
  * A change of user clears PR_SET_PDEATHSIG: set that afterwards.
  */
-int privileges_drop(const char *user, int folder_fd, uint64_t capabilities, struct error *error);
+int privileges_drop(const char *user, uint64_t capabilities, struct error *error);

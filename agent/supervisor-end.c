@@ -65,7 +65,18 @@ static struct slot *slot_find(struct supervisor *supervisor, const char *order)
 }
 
 /* Both of us may have ended it at the same moment: only an order that is under way has an end to tell, and
- * only one. */
+ * only one. The holder's own words, if there are any, are better. */
+static void slot_take_result(struct slot *slot, const struct record *result)
+{
+    if (slot->channel >= 0)
+        slot_hear(slot, NULL);
+    if (slot->has_ended)
+        return;
+    if (result->revert_error_nsec < 0)
+        say_interrupted(slot, "the executor was gone, and the sweep undid it");
+    say_reverted(slot, result->reverted_usec, result->revert_error_nsec, "sweep");
+}
+
 static void take_result(void *context, const char *name)
 {
     struct supervisor *supervisor = context;
@@ -75,13 +86,10 @@ static void take_result(void *context, const char *name)
 
     if (!uuid_is_valid(name))
         return; /* it is being written */
-    if (record_read(&result, supervisor->results_fd, name, &error) < 0) {
+    if (record_read(&result, supervisor->results_fd, name, &error) < 0)
         supervisor->events->say(supervisor->context, &error);
-    } else if (slot && !slot->has_ended) {
-        if (result.revert_error_nsec < 0)
-            say_interrupted(slot, "the executor was gone, and the sweep undid it");
-        say_reverted(slot, result.reverted_usec, result.revert_error_nsec, "sweep");
-    }
+    else if (slot)
+        slot_take_result(slot, &result);
     unlinkat(supervisor->results_fd, name, 0);
 }
 
@@ -91,6 +99,19 @@ void supervisor_take_results(struct supervisor *supervisor)
 }
 
 /* ---- the end of a slot */
+
+/* Return: 1 nothing of it is left, 0 something is, -errno */
+static int slot_undo(const struct slot *slot, const struct record *record, bool *ret_was_clean,
+                     struct error *error)
+{
+    const struct fault_run run = {
+        .fault = slot->fault, .order = slot->order, .deadline_boot_nsec = slot->deadline_boot_nsec};
+    int r = rollback_try(record, ret_was_clean, error);
+
+    if (r <= 0 || !slot->fault->verify_reverted)
+        return r;
+    return slot->fault->verify_reverted(&run, error) < 0 ? 0 : 1;
+}
 
 void slot_finish(struct slot *slot)
 {
@@ -105,7 +126,7 @@ void slot_finish(struct slot *slot)
     r = rollback_read(&record, supervisor->records_fd, slot->order, &error);
     if (r < 0 && r != -ENOENT)
         supervisor->events->say(supervisor->context, &error);
-    if (rollback_try(&record, &was_clean, &error) == 1) {
+    if (slot_undo(slot, &record, &was_clean, &error) == 1) {
         say_end(slot, r == 0 && record.n_undos > 0, was_clean && !slot->has_said_stuck);
         record_remove(slot->order, supervisor->records_fd, NULL);
         slot_clear(slot);

@@ -15,8 +15,6 @@
 
 #define FD_ABOVE_JOB 10 /* so that putting one fd in its place overwrites none of the others */
 
-static const char end_halt[] = "{\"reason\":\"halt\"}", end_executor[] = "{\"reason\":\"executor\"}";
-
 int supervisor_new(struct supervisor **ret, struct event_base *base, const struct supervisor_events *events,
                    void *context, struct error *error)
 {
@@ -196,7 +194,8 @@ static void make_environment(char *ret[4])
     ret[count] = NULL;
 }
 
-static int spawn(pid_t *ret, const int fds[3], struct error *error)
+/* Nothing is inherited but the job and the channel. */
+static int spawn(pid_t *ret, int job_fd, int channel, struct error *error)
 {
     char program[] = "/proc/self/exe", name[] = "grivetd", option[] = "--holder", *variables[4];
     char *const arguments[] = {name, option, NULL};
@@ -206,42 +205,65 @@ static int spawn(pid_t *ret, const int fds[3], struct error *error)
     if (r != 0)
         return error_errno(error, r, "host: can't start a holder");
     make_environment(variables);
-    for (int i = 0; i < 3 && r == 0; i++)
-        r = posix_spawn_file_actions_adddup2(&actions, fds[i], JOB_FD + i);
+    r = posix_spawn_file_actions_adddup2(&actions, job_fd, JOB_FD);
     if (r == 0)
-        r = posix_spawn_file_actions_addclosefrom_np(&actions, RECORDS_FD + 1);
+        r = posix_spawn_file_actions_adddup2(&actions, channel, CHANNEL_FD);
+    if (r == 0)
+        r = posix_spawn_file_actions_addclosefrom_np(&actions, CHANNEL_FD + 1);
     if (r == 0)
         r = posix_spawn(ret, program, &actions, NULL, arguments, variables);
     posix_spawn_file_actions_destroy(&actions);
     return r == 0 ? 0 : error_errno(error, r, "host: can't start a holder");
 }
 
+/* It can't make anything before it has the record; the record is ours, and all that it can do is append. */
+static int give_record(const struct slot *slot, struct error *error)
+{
+    struct record record = {.holder_pid = slot->pid,
+                            .holder_start_ticks = process_start_ticks(slot->pid),
+                            .deadline_boot_nsec = slot->deadline_boot_nsec,
+                            .deadline_real_usec = slot->deadline_real_usec};
+    int folder_fd = slot->supervisor->records_fd;
+    _cleanup_close_ int fd = -1;
+    int r;
+
+    snprintf(record.order, sizeof(record.order), "%s", slot->order);
+    snprintf(record.fault, sizeof(record.fault), "%s", slot->fault->name);
+    time_boot_id(record.boot);
+    r = record_write(&record, folder_fd, error);
+    if (r < 0)
+        return r;
+    fd = openat(folder_fd, slot->order, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+    r = fd < 0 ? -errno : channel_send(slot->channel, CHANNEL_RECORD, NULL, 0, fd);
+    return r < 0 ? error_errno(error, -r, "host: can't give a holder its record") : 0;
+}
+
 static int start_holder(struct slot *slot, int job_fd, struct error *error)
 {
-    int pair[2], fds[3], r;
+    int pair[2], job, channel, r;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
         return error_errno(error, errno, "host: can't start a holder");
     slot->channel = pair[0];
-    fds[0] = fcntl(job_fd, F_DUPFD_CLOEXEC, FD_ABOVE_JOB);
-    fds[1] = fcntl(pair[1], F_DUPFD_CLOEXEC, FD_ABOVE_JOB);
-    fds[2] = fcntl(slot->supervisor->records_fd, F_DUPFD_CLOEXEC, FD_ABOVE_JOB);
-    r = fds[0] < 0 || fds[1] < 0 || fds[2] < 0 ? error_errno(error, errno, "host: can't start a holder")
-                                               : spawn(&slot->pid, fds, error);
-    for (int i = 0; i < 3; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
+    job = fcntl(job_fd, F_DUPFD_CLOEXEC, FD_ABOVE_JOB);
+    channel = fcntl(pair[1], F_DUPFD_CLOEXEC, FD_ABOVE_JOB);
+    r = job < 0 || channel < 0 ? error_errno(error, errno, "host: can't start a holder")
+                               : spawn(&slot->pid, job, channel, error);
+    cleanup_close(&job);
+    cleanup_close(&channel);
     close(pair[1]);
     if (r < 0)
         return r;
     slot->pidfd = pidfd_open(slot->pid, 0);
-    return slot->pidfd < 0 ? error_errno(error, errno, "host: can't watch a holder") : 0;
+    if (slot->pidfd < 0)
+        return error_errno(error, errno, "host: can't watch a holder");
+    r = slot_watch(slot, error);
+    return r < 0 ? r : give_record(slot, error);
 }
 
-int supervisor_start(struct supervisor *supervisor, const struct job *job, const char *payload,
-                     struct error *error)
+int supervisor_start(struct supervisor *supervisor, const struct job *job, struct error *error)
 {
-    _cleanup_close_ int job_fd = job_write(job, payload, error);
+    _cleanup_close_ int job_fd = job_write(job, error);
     struct slot *slot;
     int r;
 
@@ -253,17 +275,16 @@ int supervisor_start(struct supervisor *supervisor, const struct job *job, const
     snprintf(slot->order, sizeof(slot->order), "%s", job->order);
     snprintf(slot->run, sizeof(slot->run), "%s", job->run);
     snprintf(slot->step, sizeof(slot->step), "%s", job->step);
-    slot->fault = fault_find(job->step_of_mandate->fault);
+    slot->fault = job->fault;
     slot->deadline_boot_nsec = job->deadline_boot_nsec;
     slot->deadline_real_usec = job->deadline_real_usec;
     r = start_holder(slot, job_fd, error);
-    if (r == 0)
-        r = slot_watch(slot, error);
     if (r < 0) {
         if (slot->pid) {
             kill(slot->pid, SIGKILL);
             waitpid(slot->pid, NULL, 0);
         }
+        record_remove(slot->order, supervisor->records_fd, NULL);
         slot_clear(slot);
         return r;
     }
@@ -273,7 +294,6 @@ int supervisor_start(struct supervisor *supervisor, const struct job *job, const
 
 static void slot_end(struct slot *slot, enum supervisor_end end)
 {
-    const char *body = end == SUPERVISOR_HALT ? end_halt : end_executor;
     int64_t now = time_boot_nsec();
 
     if (slot->end == SUPERVISOR_NOT_ENDED) {
@@ -283,7 +303,7 @@ static void slot_end(struct slot *slot, enum supervisor_end end)
     }
     if (slot->state == SLOT_UNDOING)
         return;
-    if (slot->channel < 0 || channel_send(slot->channel, CHANNEL_END, body, strlen(body), -1) < 0)
+    if (slot->channel < 0 || channel_send(slot->channel, CHANNEL_END, NULL, 0, -1) < 0)
         slot_kill(slot);
     if (now + SLOT_END_NSEC < slot->deadline_boot_nsec + RECORD_GRACE_NSEC + SLOT_BACKSTOP_NSEC)
         slot_set_timer(slot, now + SLOT_END_NSEC);

@@ -49,9 +49,7 @@ int supervisor_new(struct supervisor **ret, struct event_base *base, const struc
 struct supervisor *supervisor_free(struct supervisor *supervisor);
 DEFINE_CLEANUP(struct supervisor *, supervisor_free)
 
-/** supervisor_start() - @job: copied into the holder's memfd; @payload: the mandate's bytes as text */
-int supervisor_start(struct supervisor *supervisor, const struct job *job, const char *payload,
-                     struct error *error);
+int supervisor_start(struct supervisor *supervisor, const struct job *job, struct error *error);
 
 /** struct unfinished - an order that was accepted and whose end nobody has told: the executor died meanwhile
  */

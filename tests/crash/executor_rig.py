@@ -5,7 +5,7 @@ import json
 import os
 import signal
 
-from executor_client import HALT, ORDER, Channel, Papers, digest
+from executor_client import HALT, ORDER, Channel, Papers, digest, uuid
 from lab import agent
 from lab.host import LabError, wait_until
 from rig import Rig, boot_ns, mandate
@@ -16,11 +16,11 @@ SERVICES = {"executor": "grivetd", "sweep": "grivet-sweep"}
 class ExecutorRig(Rig):
     """Without a sweep nothing of it runs, not even after the executor's end, and an executor that ends stays away."""
 
-    def __init__(self, lab, has_sweep=True):
+    def __init__(self, lab, has_sweep=True, **policy):
         super().__init__(lab)
         self.has_sweep = has_sweep
         self.papers = Papers("victim")
-        agent.write_policy(self.host, zone="apse2-az1")
+        agent.write_policy(self.host, zone="apse2-az1", **policy)
         self.host.write("/etc/grivet/roots.json", self.papers.roots())
         self.host.write("/var/lib/grivet/host.key", self.papers.host.file_text(), 0o600)
         self.host.write("/var/lib/grivet/replay", f"grivet-replay/1 {digest(self.papers.host.public)} 0\n", 0o600)
@@ -30,9 +30,10 @@ class ExecutorRig(Rig):
         agent.unit_service(self.host, "grivetd", **options)
         self.courier = Channel(self.host)
 
-    def send_order(self, duration_ms, people=None):
-        signed = json.dumps(mandate(duration_ms)).encode()
-        order = self.papers.order_payload(signed, length_s=duration_ms / 1000, step="lose-az2")
+    def send_order(self, duration_ms, people=None, length_ms=None):
+        """An order of a mandate of its own, for all of its duration or for `length_ms`."""
+        signed = json.dumps({**mandate(duration_ms), "id": uuid()}).encode()
+        order = self.papers.order_payload(signed, length_s=(length_ms or duration_ms) / 1000, step="lose-az2")
         self.courier.send(ORDER, data=self.papers.order_bundle(signed, order, people))
         self.order = json.loads(order)["id"]
 

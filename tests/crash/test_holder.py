@@ -2,30 +2,29 @@
 
 import os
 import signal
+import stat
 
-import pytest
-
+from executor_rig import ExecutorRig
 from lab.host import USERS, wait_until
-from holder_rig import HolderRig
 from scenarios import LONG_MS, back_at_once
 
 CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 1 << 21, 1 << 24
 
 
-def status(pid):
+def status_of(pid):
     lines = open(f"/proc/{pid}/status").read().splitlines()
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
 def test_holder_is_confined(lab):
-    rig = HolderRig(lab)
+    rig = ExecutorRig(lab)
     rig.start(LONG_MS)
-    found = status(rig.holder)
+    found = status_of(rig.holder)
     assert found["Uid"].split() == [str(USERS["grivet-holder"])] * 4 and found["NoNewPrivs"] == "1"
     kept = int(found["CapEff"], 16)
     assert kept and not kept & CAP_SYS_ADMIN
     assert int(found["CapPrm"], 16) == int(found["CapBnd"], 16) == kept and int(found["CapAmb"], 16) == 0
-    if int(status("self")["CapBnd"], 16) & CAP_SYS_RESOURCE:
+    if int(status_of("self")["CapBnd"], 16) & CAP_SYS_RESOURCE:
         assert open(f"/proc/{rig.holder}/oom_score_adj").read() == "-900\n"
     timers = open(f"/proc/{rig.holder}/timers").read()
     assert f"signal: {int(signal.SIGKILL)}/" in timers and "ClockID: 7" in timers  # CLOCK_BOOTTIME
@@ -34,31 +33,60 @@ def test_holder_is_confined(lab):
 
 
 def test_record_says_how_to_undo(lab):
-    rig = HolderRig(lab)
+    rig = ExecutorRig(lab)
     rig.start(LONG_MS)
     lines = rig.host.read(f"/run/grivet/active/{rig.order}").splitlines()
     found = dict(line.partition(" ")[::2] for line in lines)
     assert found["order"] == rig.order and found["fault"] == "zone.block"
-    assert found["holder_pid"] == status(rig.holder)["NSpid"].split()[-1]
+    assert found["holder_pid"] == status_of(rig.holder)["NSpid"].split()[-1]
     assert found["deadline_boot_nsec"] == str(rig.deadline)
     tables = {line.removeprefix("undo nft-table ") for line in lines if line.startswith("undo nft-table ")}
     assert {line.removeprefix("table ") for line in rig.tables()} <= tables
 
 
-def test_sigterm_ends_like_a_halt(lab):
-    rig = HolderRig(lab)
+def test_holder_can_not_write_but_to_its_own_record(lab):
+    """The record is root's, and all that a holder can do is append."""
+    rig = ExecutorRig(lab)
     rig.start(LONG_MS)
-    back_at_once(rig, "SIGTERM to the holder", rig.signal(signal.SIGTERM))
-    assert rig.wait_state("reverted")["revert_error_ms"] < 1000
-    wait_until(lambda: rig.said("exit") == 0, 2, "the holder's exit")
-    assert rig.records() == []
+    own = rig.host.path(f"/run/grivet/active/{rig.order}").stat()
+    assert (own.st_uid, own.st_mode & 0o777) == (0, 0o644)
+    folder = rig.host.path("/run/grivet/active").stat()
+    assert (folder.st_uid, folder.st_mode & 0o7777) == (0, 0o755)
+    written = []
+    for fd in sorted(set(os.listdir(f"/proc/{rig.holder}/fd")) - {"0", "1", "2"}):
+        flags = int(open(f"/proc/{rig.holder}/fdinfo/{fd}").read().split("flags:")[1].split()[0], 8)
+        file = os.stat(f"/proc/{rig.holder}/fd/{fd}")
+        if stat.S_ISREG(file.st_mode) and flags & os.O_ACCMODE:
+            written.append((file.st_ino, bool(flags & os.O_APPEND)))
+    assert written == [(own.st_ino, True)]
 
 
-@pytest.mark.parametrize("left_ms, words", [(60, "ms are left until the deadline"), (-1000, "is already past")])
-def test_jobs_without_time_are_refused(lab, left_ms, words):
-    rig = HolderRig(lab)
-    rig.start(left_ms, is_waiting=False)
-    failed = rig.wait_state("failed")
-    assert words in failed["reason"] and failed["is_reverted"]
-    wait_until(lambda: rig.said("exit") == 1, 2, "the holder's exit")
-    assert rig.records() == [] and rig.tables() == []
+def test_sigterm_ends_like_a_halt(lab):
+    rig = ExecutorRig(lab)
+    rig.start(LONG_MS)
+    back_at_once(rig, "SIGTERM to the holder", rig.signal("holder", number=signal.SIGTERM))
+    body = rig.told()
+    assert body["revert_error_ms"] < 1000 and body["ended_by"] == "halt"
+    wait_until(lambda: not rig.records(), 2, "the record's removal")
+
+
+def test_too_little_time_is_not_used(lab):
+    """An order that takes almost all of its time to arrive; how long that is depends on the machine."""
+    rig = ExecutorRig(lab)
+    length_ms = 100
+    ends = {"order.refused": 20, "fault.reverted": -20, "fault.failed": 0}  # it came too late, early, just so
+
+    def end():
+        return next((event for event in rig.courier.events()
+                     if event.get("order") == rig.order and event["kind"] in ends), None)
+
+    def failed():
+        nonlocal length_ms
+        rig.send_order(1000, length_ms=length_ms)
+        event = wait_until(end, 5, "the order's end")
+        length_ms += ends[event["kind"]]
+        return event if event["kind"] == "fault.failed" else None
+    body = wait_until(failed, 20, "an order that comes just before its end")["body"]
+    assert "ms are left until the deadline" in body["reason"] and body["is_reverted"]
+    wait_until(lambda: not rig.records(), 2, "the record's removal")
+    assert rig.tables() == []

@@ -1,47 +1,51 @@
-"""A holder killed at its system calls, from before its injection until after its undo: nothing is left."""
+"""A holder killed at its system calls, from its first until after its undo: nothing is left, and the executor tells it."""
 
-import json
+import pathlib
+import subprocess
 
-from lab.host import LAB
-from holder_rig import HolderRig
-from rig import mandate
+from executor_rig import ExecutorRig
+from lab.agent import CLASSES
+from lab.host import PYTHON
 from scenarios import assert_clean
 
+KILLER = pathlib.Path(__file__).with_name("killer.py")
 DURATION_MS = 700
-POINTS, BATCH = 64, 8
+POINTS, BATCH = 160, 8
 
 
-def holder(prefix):
-    return f"{LAB}/build/tests/crash/holder-parent /run/mandate.json lose-az2 victim apse2-az1 {DURATION_MS} {prefix}"
+def run_orders(rig, points):
+    """Starts a fault for each point; returns how many system calls each holder made."""
+    executor = str(rig.host.outside_pid("grivetd"))
+    with subprocess.Popen([PYTHON, KILLER, executor, *map(str, points)], stdout=subprocess.PIPE, text=True) as killer:
+        assert killer.stdout.readline() == "attached\n"
+        rig.orders = []
+        for _ in points:
+            rig.send_order(DURATION_MS)
+            rig.orders.append(rig.order)
+        return [int(line) for line in killer.stdout]
 
 
-def find_points(trace):
-    """[(system call, which time)] from the first word on disk on; strace counts each kind of call for itself."""
-    counts, points = {}, []
-    for line in trace:
-        call = line.partition("(")[0]
-        if not call.isidentifier():
-            continue
-        counts[call] = counts.get(call, 0) + 1
-        if points or line.startswith("openat(5,"):
-            points.append((call, counts[call]))
-    return points
+def assert_told(rig, seen):
+    """Each order has one end, and that is a good one. Returns the last event."""
+    events = rig.courier.events(seen)
+    for order in rig.orders:
+        told = [event for event in events if event.get("order") == order and
+                event["kind"] in ("fault.reverted", "fault.failed")]
+        assert len(told) == 1 and (told[0]["kind"] == "fault.reverted" or told[0]["body"]["is_reverted"]), (order, told)
+    return events[-1]["sequence"]
 
 
 def test_killed_at_each_system_call(lab):
-    rig = HolderRig(lab)
-    rig.host.write("/run/mandate.json", json.dumps(mandate(DURATION_MS)))
-    whole = rig.host.sh(holder("strace -D -qq -o /run/trace") + " </dev/null").stdout
-    assert '"state":"reverted"' in whole.replace(" ", ""), whole
-    points = find_points(rig.host.read("/run/trace").splitlines())
-    chosen = points[::max(1, len(points) // POINTS)]
-    killed = 0
-    for start in range(0, len(chosen), BATCH):
-        batch = list(enumerate(chosen))[start:start + BATCH]
-        inject = "strace -D -qq -o /dev/null -e inject={}:signal=KILL:when={}"
-        script = "".join(f"{holder(inject.format(*point))} </dev/null >/run/out.{number} 2>&1 &\n" for number, point in batch)
-        rig.host.sh(script + "wait")
-        killed += sum('"exit": -9' in rig.host.read(f"/run/out.{number}") for number, _ in batch)
+    network = {**CLASSES["network"], "concurrency": BATCH}
+    rig = ExecutorRig(lab, classes={**CLASSES, "network": network})
+    calls = run_orders(rig, [0])[0]
+    points = range(1, calls, max(1, calls // POINTS))
+    killed, seen = 0, assert_told(rig, 0)
+    for start in range(0, len(points), BATCH):
+        batch = points[start:start + BATCH]
+        made = run_orders(rig, batch)
+        killed += sum(count < point for count, point in zip(made, batch))
         assert_clean(rig)
-    print(f"killed at {killed} of {len(chosen)} chosen points ({len(points)} in all), nothing left")
-    assert killed > len(chosen) * 0.8  # a point is missed when a run takes fewer looks at the kernel than the first
+        seen = assert_told(rig, seen)
+    print(f"killed at {killed} of {len(points)} chosen points ({calls} in all), nothing left")
+    assert killed > len(points) * 0.8  # a point is missed when a run takes fewer looks at the kernel than the first

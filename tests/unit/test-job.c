@@ -9,25 +9,18 @@
 #include "common/io.h"
 
 #define ID "01900000-0000-7000-8000-000000000001"
-#define MANDATE                                                                                              \
-    "{\"schema\": \"grivet.mandate/1\", \"id\": \"" ID "\", \"experiment\": \"zone-outage\", "               \
-    "\"environment\": \"lab\", \"created_at\": \"2026-01-31T12:00:00Z\", "                                   \
-    "\"not_before\": \"2026-01-31T12:00:00Z\", \"not_after\": \"2026-01-31T13:00:00Z\", \"max_runs\": 1, "   \
-    "\"require_percent\": 100, \"warmup_ms\": 0, \"settle_ms\": 0, "                                         \
-    "\"expect\": {\"hosts\": 1, \"max_share_of_group_percent\": 34}, "                                       \
-    "\"zones\": {\"apse2-az1\": [\"10.1.0.0/24\"]}, \"steps\": [{\"name\": \"lose-az1\", "                   \
-    "\"fault\": \"zone.block\", \"parameters\": {\"zone\": \"apse2-az1\"}, \"duration_ms\": 20000, "         \
-    "\"hosts\": [\"a\"], \"late_joiners\": false}]}"
-
 static int write_good(void)
 {
     static const char *const processes[] = {"sshd", "init", NULL};
     struct lifeline lifeline = {
         .courier_uid = 64001, .n_coordinators = 2, .n_resolvers = 1, .n_management = 1, .ssh_port = 22};
     struct parameter_cidrs cidrs = {.count = 1, .cidrs = &lifeline.management[0]};
+    struct zone zone = {.name = "apse2-az1", .n_cidrs = 1};
+    const struct mandate mandate = {.n_zones = 1, .zones = &zone};
+    _cleanup_(document_freep) struct document *parameters = NULL;
     struct job job = {.order = ID,
-                      .run = ID,
-                      .step = "lose-az1",
+                      .fault = fault_find("zone.block"),
+                      .mandate = &mandate,
                       .deadline_boot_nsec = 123456789012345,
                       .deadline_real_usec = 1800000000000000,
                       .host = {.name = "a",
@@ -42,7 +35,10 @@ static int write_good(void)
     ck_assert_int_eq(endpoint_parse(&lifeline.coordinators[1], "[fd00::2]:8443", NULL), 0);
     ck_assert_int_eq(cidr_parse(&lifeline.resolvers[0], "10.0.0.53", NULL), 0);
     ck_assert_int_eq(cidr_parse(&lifeline.management[0], "192.168.0.0/16", NULL), 0);
-    fd = job_write(&job, MANDATE, &error);
+    zone.cidrs = &lifeline.management[0];
+    ck_assert_int_eq(document_parse_json(&parameters, "p", "{\"zone\":\"apse2-az1\"}", 20, &error), 0);
+    job.parameters = document_root(parameters);
+    fd = job_write(&job, &error);
     ck_assert_msg(fd >= 0, "%s", error.text);
     return fd;
 }
@@ -58,7 +54,9 @@ START_TEST(jobs_come_back)
     ck_assert_str_eq(job->order, ID);
     ck_assert_int_eq(job->deadline_boot_nsec, 123456789012345);
     ck_assert_int_eq(job->deadline_real_usec, 1800000000000000);
-    ck_assert_str_eq(job->step_of_mandate->fault, "zone.block");
+    ck_assert_str_eq(job->fault->name, "zone.block");
+    ck_assert_str_eq(node_string(job->parameters, "zone"), "apse2-az1");
+    ck_assert_uint_eq(mandate_zone(job->mandate, "apse2-az1")->cidrs[0].prefix, 16);
     ck_assert_str_eq(job->host.zone, "apse2-az1");
     ck_assert_uint_eq(job->host.lifeline->n_coordinators, 2);
     ck_assert_str_eq(endpoint_format(&job->host.lifeline->coordinators[1], text), "[fd00::2]:8443");
@@ -101,13 +99,11 @@ START_TEST(others_are_refused)
 
     ck_assert_int_lt(job_read(&job, fd, &error), 0); /* not sealed */
     close(fd);
-    refuse("\"run\":", "\"bogus\":1,\"run\":", "bogus: unknown field");
+    refuse("\"order\":", "\"bogus\":1,\"order\":", "bogus: unknown field");
     refuse("\"host\":\"a\",", "", "'host' is missing");
     refuse("10.0.0.2:8443", "10.0.0.2:99999", "99999");
     refuse("192.168.0.0/16", "192.168.0.1/16", "host bits");
-    refuse("\"lose-az1\"", "\"lose-az2\"", "no step 'lose-az2'");
-    refuse("\"sshd\"", "7", "processes[0]: expected a string");
-    refuse("grivet.mandate/1", "grivet.mandate/2", "expected grivet.mandate/1");
+    refuse("zone.block", "zone.burn", "unknown fault 'zone.burn'");
     refuse("\"ssh_port\":22", "\"ssh_port\":70000", "out of range");
 }
 END_TEST
