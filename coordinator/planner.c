@@ -41,8 +41,8 @@ static void plan_reply(struct plan_request *plan)
         return;
     }
     answers = json_array();
-    for (size_t i = 0; i < run->n_hosts; i++)
-        json_array_append(answers, run->hosts[i].answer);
+    EACH_HOST (run, host)
+        json_array_append(answers, host->answer);
     text = envelope_format(plan->draft);
     n = balancers_budgets(run->coordinator->balancers, budgets, ARRAY_SIZE(budgets));
     http_reply_json(plan->waiting.request, 200,
@@ -56,8 +56,8 @@ static bool plan_advance(struct waiting *waiting, int64_t now_usec)
     struct plan_request *plan = (struct plan_request *)waiting;
     bool is_complete = true;
 
-    for (size_t i = 0; i < waiting->run->n_hosts; i++)
-        is_complete &= waiting->run->hosts[i].has_answered;
+    EACH_HOST (waiting->run, asked)
+        is_complete &= asked->has_answered;
     if (!is_complete && now_usec < plan->until_usec)
         return false;
     plan_reply(plan);
@@ -139,8 +139,8 @@ static int plan_open(struct plan_request *plan, const char *text, size_t length,
         return r;
     plan->until_usec = now_usec + RUN_CHECK_USEC;
     run_look(plan->waiting.run);
-    for (size_t i = 0; i < plan->waiting.run->n_hosts; i++)
-        run_ask(plan->waiting.run, &plan->waiting.run->hosts[i], "plan", now_usec);
+    EACH_HOST (plan->waiting.run, asked)
+        run_ask(plan->waiting.run, asked, "plan", now_usec);
     return 0;
 }
 
