@@ -37,7 +37,7 @@ static void plan_reply(struct plan_request *plan)
         node_error(plan->experiment->document,
                    node_get(plan->experiment->expect, "max_share_of_group_percent"), &error, "%s",
                    share.text);
-        http_reply_error(plan->waiting.request, 422, "%s", error.text);
+        http_reply_failure(plan->waiting.request, &error);
         return;
     }
     answers = json_array();
@@ -144,27 +144,22 @@ static int plan_open(struct plan_request *plan, const char *text, size_t length,
     return 0;
 }
 
-void runs_handle_plan(void *context, struct http_request *request)
+int runs_handle_plan(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
-    struct plan_request *plan;
-    struct error error;
+    struct plan_request *plan = calloc(1, sizeof(*plan));
+    int r;
 
-    if (coordinator_refuses(coordinator, request))
-        return;
-    plan = calloc(1, sizeof(*plan));
-    if (!plan) {
-        http_reply_error(request, 503, "out of memory");
-        return;
-    }
+    if (!plan)
+        return error_oom(error);
     plan->waiting = (struct waiting){
         .runs = coordinator->runs, .request = request, .advance = plan_advance, .clear = plan_clear};
-    if (plan_open(plan, request->body, request->length, &error) < 0) {
+    r = plan_open(plan, request->body, request->length, error);
+    if (r < 0) {
         plan_clear(&plan->waiting);
         free(plan);
-        http_reply_error(request, 422, "%s", error.text);
-        return;
+        return r;
     }
     balancers_watch(coordinator->balancers, true);
     runs_wait(&plan->waiting);
+    return 0;
 }
