@@ -208,7 +208,7 @@ static int check_known(const struct document *document, const struct node *node,
 
         while (field->key && strcmp(field->key, child->key) != 0)
             field++;
-        if (!field->key)
+        if (!field->key && field->type != FIELD_NODE)
             return refuse_unknown(document, child, fields, error);
     }
     return 0;

@@ -140,10 +140,17 @@ struct field {
         }                                                                                                    \
     }
 
+/* Ends a table in place of {}: keys that no row names are passed over. */
+#define FIELD_OTHERS_IGNORED                                                                                 \
+    {                                                                                                        \
+        NULL, FIELD_NODE                                                                                     \
+    }
+
 /**
  * node_decode() - decode map @node into @ret by the rows of @fields (ended by a row without key)
  *
- * A key that no row names is refused, as is a wrong type or a value out of range: always with the place.
+ * A key that no row names is refused unless the table ends in FIELD_OTHERS_IGNORED, as is a wrong type or a
+ * value out of range: always with the place.
  */
 int node_decode(const struct document *document, const struct node *node, const struct field *fields,
                 void *ret, struct error *error);

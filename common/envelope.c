@@ -74,42 +74,29 @@ int envelope_new(struct envelope **ret, enum envelope_kind kind, const void *pay
     return envelope_make(ret, kind, &copy, length, error);
 }
 
+struct envelope_text {
+    const char *type, *payload;
+    const struct node *signatures;
+};
+
+static const struct field envelope_fields[] = {
+    {"payloadType", FIELD_STRING, offsetof(struct envelope_text, type), true},
+    {"payload", FIELD_STRING, offsetof(struct envelope_text, payload), true, 0, INT64_MAX},
+    {"signatures", FIELD_LIST, offsetof(struct envelope_text, signatures), true, 0, ENVELOPE_SIGNATURES_MAX},
+    FIELD_OTHERS_IGNORED,
+};
+
 static int parse_signatures(struct envelope *envelope, const struct document *document,
                             const struct node *list, struct error *error)
 {
-    if (list->count > ENVELOPE_SIGNATURES_MAX)
-        return node_error(document, list, error, "%zu signatures; at most %d are taken", list->count,
-                          ENVELOPE_SIGNATURES_MAX);
     for (const struct node *node = list->first; node; node = node->next) {
         const char *text = node_string(node, "sig");
 
-        if (!text || base64_decode_exactly(text, envelope->signatures[envelope->n_signatures],
+        if (!text || base64_decode_exactly(text, envelope->signatures[envelope->n_signatures++],
                                            KEY_SIGNATURE_BYTES) < 0)
             return node_error(document, node, error, "expected 'sig', 64 bytes in base64");
-        envelope->n_signatures++;
     }
     return 0;
-}
-
-static int parse_payload(struct envelope **ret, const struct document *document, enum envelope_kind kind,
-                         struct error *error)
-{
-    const struct node *root = document_root(document);
-    const char *type = node_string(root, "payloadType"), *text = node_string(root, "payload");
-    _cleanup_free_ uint8_t *payload = NULL;
-    char wanted[ENVELOPE_TYPE_MAX];
-    size_t length;
-    int r;
-
-    if (!type || strcmp(type, envelope_type(kind, wanted)) != 0)
-        return node_error(document, root, error, "payloadType is '%.80s'; expected %s", type ? type : "",
-                          envelope_type(kind, wanted));
-    r = text ? base64_decode(text, &payload, &length) : -EINVAL;
-    if (r == -ENOMEM)
-        return error_oom(error);
-    if (r < 0)
-        return node_error(document, root, error, "'payload' is not in base64");
-    return envelope_make(ret, kind, &payload, length, error);
 }
 
 int envelope_parse(struct envelope **ret, const char *name, enum envelope_kind kind, const void *json,
@@ -118,49 +105,54 @@ int envelope_parse(struct envelope **ret, const char *name, enum envelope_kind k
     size_t limit = envelope_limit_bytes[kind] / 3 * 4 + ENVELOPE_FRAME_BYTES_MAX;
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
-    const struct node *signatures;
+    _cleanup_free_ uint8_t *payload = NULL;
+    struct envelope_text text = {0};
+    char wanted[ENVELOPE_TYPE_MAX];
     int r;
 
     if (length > limit)
         return error_set(error, E2BIG, "%s: %zu bytes; at most %zu are taken", name, length, limit);
-    r = document_parse_json(&document, name, json, length, error);
+    r = document_decode(&document, name, json, length, envelope_fields, &text, error);
+    if (r < 0)
+        return r;
+    if (strcmp(text.type, envelope_type(kind, wanted)) != 0)
+        return node_error(document, document_root(document), error, "payloadType is '%.80s'; expected %s",
+                          text.type, wanted);
+    r = base64_decode(text.payload, &payload, &length);
+    if (r < 0)
+        return r == -ENOMEM
+                   ? error_oom(error)
+                   : node_error(document, document_root(document), error, "'payload' is not in base64");
+    r = envelope_make(&envelope, kind, &payload, length, error);
     if (r == 0)
-        r = parse_payload(&envelope, document, kind, error);
-    if (r < 0)
-        return r;
-    signatures = node_get(document_root(document), "signatures");
-    if (!signatures || signatures->type != DOCUMENT_LIST)
-        return node_error(document, document_root(document), error, "expected a list 'signatures'");
-    r = parse_signatures(envelope, document, signatures, error);
-    if (r < 0)
-        return r;
-    *ret = TAKE_PTR(envelope);
-    return 0;
+        r = parse_signatures(envelope, document, text.signatures, error);
+    if (r == 0)
+        *ret = TAKE_PTR(envelope);
+    return r;
 }
 
-static int append_signature(json_t *list, const uint8_t *signature)
+/* For json_pack(), which fails when one of its values could not be made. */
+static json_t *json_base64(const void *data, size_t length)
 {
-    _cleanup_free_ char *text = base64_encode(signature, KEY_SIGNATURE_BYTES);
+    _cleanup_free_ char *text = base64_encode(data, length);
 
-    return text ? json_array_append_new(list, json_pack("{s:s}", "sig", text)) : -1;
+    return text ? json_string(text) : NULL;
 }
 
 char *envelope_format(const struct envelope *envelope)
 {
-    _cleanup_free_ char *payload = base64_encode(envelope->payload, envelope->payload_length);
+    char type[ENVELOPE_TYPE_MAX], *text = NULL;
     json_t *signatures = json_array(), *json;
-    char type[ENVELOPE_TYPE_MAX], *text;
-    int r = payload && signatures ? 0 : -1;
+    int r = signatures ? 0 : -1;
 
     for (size_t i = 0; i < envelope->n_signatures && r == 0; i++)
-        r = append_signature(signatures, envelope->signatures[i]);
-    if (r < 0) {
-        json_decref(signatures);
-        return NULL;
-    }
-    json = json_pack("{s:s, s:s, s:o}", "payload", payload, "payloadType",
-                     envelope_type(envelope->kind, type), "signatures", signatures);
-    text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+        r = json_array_append_new(
+            signatures, json_pack("{s:o}", "sig", json_base64(envelope->signatures[i], KEY_SIGNATURE_BYTES)));
+    json = json_pack("{s:o, s:s, s:O}", "payload", json_base64(envelope->payload, envelope->payload_length),
+                     "payloadType", envelope_type(envelope->kind, type), "signatures", signatures);
+    if (json && r == 0)
+        text = json_dumps(json, JSON_INDENT(2));
+    json_decref(signatures);
     json_decref(json);
     return text;
 }
