@@ -89,7 +89,7 @@ static int check_parameters(struct decision *decision, struct error *error)
     r = fault_decode_parameters(decision->fault, decision->mandate->document, decision->step->parameters,
                                 decision->mandate, &decision->parameters, error);
     if (r == 0 && decision->fault->supported)
-        r = decision->fault->supported(error);
+        r = decision->fault->supported(decision->parameters, error);
     return r;
 }
 

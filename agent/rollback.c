@@ -12,25 +12,15 @@
 
 #include "faults/kernel/undo.h"
 
-/* Objects are named after the last 12 digits of an order: fault_object_name(), which links more than the
- * sweep may. */
-#define ORDER_DIGITS_AT (UUID_TEXT_MAX - 1 - 12)
-
 int rollback_read(struct record *ret, int folder_fd, const char *order, struct error *error)
 {
-    static const char *const families[] = {"inet", "netdev"};
-    char argument[64];
     int r = record_read(ret, folder_fd, order, error);
 
     if (r == 0)
         return 0;
     *ret = (struct record){.fault = "unknown"};
     snprintf(ret->order, sizeof(ret->order), "%s", order);
-    for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-        snprintf(argument, sizeof(argument), "%s %s%s", families[i], UNDO_NAME_PREFIX,
-                 order + ORDER_DIGITS_AT);
-        record_add_undo(ret, -1, "nft-table", argument, NULL);
-    }
+    undo_guess(ret);
     return r;
 }
 

@@ -171,7 +171,7 @@ static enum level check_fault(const struct fault *fault, char words[WORDS_MAX])
 {
     struct error error = {.text = "not supported"};
 
-    if (fault->supported && fault->supported(&error) < 0)
+    if (fault->supported && fault->supported(NULL, &error) < 0)
         return say(words, LEVEL_FAIL, "%s", error.text);
     return say(words, LEVEL_OK, "can be done here");
 }
@@ -186,7 +186,7 @@ static int count_table(const struct nlmsghdr *message, void *context)
         nlmsg_find_attr((struct nlmsghdr *)message, sizeof(struct nfgenmsg), NFTA_TABLE_NAME);
     struct tables *tables = context;
 
-    if (name && strncmp(nla_get_string(name), FAULT_OBJECT_PREFIX, strlen(FAULT_OBJECT_PREFIX)) == 0)
+    if (name && strncmp(nla_get_string(name), UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) == 0)
         tables->ours++;
     else
         tables->others++;

@@ -37,12 +37,12 @@ static void plan_reply(struct plan_request *plan)
         node_error(plan->experiment->document,
                    node_get(plan->experiment->expect, "max_share_of_group_percent"), &error, "%s",
                    share.text);
-        http_reply_failure(plan->waiting.request, &error);
+        http_reply_error(plan->waiting.request, 422, "%s", error.text);
         return;
     }
     answers = json_array();
-    EACH_HOST (run, host)
-        json_array_append(answers, host->answer);
+    for (size_t i = 0; i < run->n_hosts; i++)
+        json_array_append(answers, run->hosts[i].answer);
     text = envelope_format(plan->draft);
     n = balancers_budgets(run->coordinator->balancers, budgets, ARRAY_SIZE(budgets));
     http_reply_json(plan->waiting.request, 200,
@@ -56,8 +56,8 @@ static bool plan_advance(struct waiting *waiting, int64_t now_usec)
     struct plan_request *plan = (struct plan_request *)waiting;
     bool is_complete = true;
 
-    EACH_HOST (waiting->run, asked)
-        is_complete &= asked->has_answered;
+    for (size_t i = 0; i < waiting->run->n_hosts; i++)
+        is_complete &= waiting->run->hosts[i].has_answered;
     if (!is_complete && now_usec < plan->until_usec)
         return false;
     plan_reply(plan);
@@ -139,27 +139,32 @@ static int plan_open(struct plan_request *plan, const char *text, size_t length,
         return r;
     plan->until_usec = now_usec + RUN_CHECK_USEC;
     run_look(plan->waiting.run);
-    EACH_HOST (plan->waiting.run, asked)
-        run_ask(plan->waiting.run, asked, "plan", now_usec);
+    for (size_t i = 0; i < plan->waiting.run->n_hosts; i++)
+        run_ask(plan->waiting.run, &plan->waiting.run->hosts[i], "plan", now_usec);
     return 0;
 }
 
-int runs_handle_plan(struct coordinator *coordinator, struct http_request *request, struct error *error)
+void runs_handle_plan(void *context, struct http_request *request)
 {
-    struct plan_request *plan = calloc(1, sizeof(*plan));
-    int r;
+    struct coordinator *coordinator = context;
+    struct plan_request *plan;
+    struct error error;
 
-    if (!plan)
-        return error_oom(error);
+    if (coordinator_refuses(coordinator, request))
+        return;
+    plan = calloc(1, sizeof(*plan));
+    if (!plan) {
+        http_reply_error(request, 503, "out of memory");
+        return;
+    }
     plan->waiting = (struct waiting){
         .runs = coordinator->runs, .request = request, .advance = plan_advance, .clear = plan_clear};
-    r = plan_open(plan, request->body, request->length, error);
-    if (r < 0) {
+    if (plan_open(plan, request->body, request->length, &error) < 0) {
         plan_clear(&plan->waiting);
         free(plan);
-        return r;
+        http_reply_error(request, 422, "%s", error.text);
+        return;
     }
     balancers_watch(coordinator->balancers, true);
     runs_wait(&plan->waiting);
-    return 0;
 }

@@ -102,7 +102,7 @@ struct fault;
 
 /**
  * struct fault_run - one fault under way in a holder
- * @order: order id; names of kernel objects derive from it (fault_object_name())
+ * @order: order id; names of kernel objects derive from it (undo_object_name())
  * @parameters: the fault's own struct; @mandate: for its zones
  * @record, @record_fd: record_add_undo() before anything is made that a killed holder would leave
  * @state: the fault's own, made by inject()
@@ -123,7 +123,8 @@ struct fault_run {
  * struct fault - the descriptor
  * @class: key of the policy's `classes`: "network", "process"
  * @capabilities: bits (1ULL << CAP_...) that the holder keeps
- * @supported: on this kernel? else why not (-EOPNOTSUPP with words); NULL = on every one
+ * @supported: on this kernel? else why not (-EOPNOTSUPP with words); @parameters NULL = with all that the
+ * fault can do; NULL = on every one
  * @check: pure, beyond the table; NULL = nothing more
  * @plan: read-only
  * @inject: make the effect; on failure nothing is left
@@ -142,7 +143,7 @@ struct fault {
     uint64_t capabilities;
     const struct fault_parameter *parameters; /* ended by a row without name */
     size_t parameters_size;
-    int (*supported)(struct error *error);
+    int (*supported)(const void *parameters, struct error *error);
     int (*check)(const void *parameters, const struct mandate *mandate, struct error *error);
     int (*plan)(const void *parameters, const struct mandate *mandate, const struct fault_host *host,
                 struct fault_plan *plan, struct error *error);
@@ -169,9 +170,3 @@ int fault_decode_parameters(const struct fault *fault, const struct document *do
                             const struct node *node, const struct mandate *mandate, void **ret,
                             struct error *error);
 void *fault_free_parameters(const struct fault *fault, void *parameters);
-
-#define FAULT_OBJECT_PREFIX   UNDO_NAME_PREFIX
-#define FAULT_OBJECT_NAME_MAX 24
-/** fault_object_name() - "grivet-" and the last 12 hexadecimal digits of the order's id: the reserved name of
- * its kernel objects */
-const char *fault_object_name(const char *order, char ret[FAULT_OBJECT_NAME_MAX]);

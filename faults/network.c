@@ -9,14 +9,15 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "shapers.h"
+
 #define PROBES_MAX       16
 #define PROBE_PORT       9  /* discard; used when no ports are given */
 #define SILENT_TRIES     25 /* a datagram reaches the egress hook only after its neighbour has answered */
 #define SILENT_WAIT_MSEC 20
-#define SUMMARY_CIDRS    6
 #define HOSTS_PER_BLOCK  3 /* the first may be our own address, which is reached by loopback */
 
-/* An own packet to a blocked address. @sent: how often */
+/* An own packet to a target. @sent: how often */
 struct probe {
     struct endpoint target;
     uint64_t sent;
@@ -25,6 +26,7 @@ struct probe {
 struct network {
     struct gate gate;
     struct gate_spec spec;
+    struct shaper_spec shape;
     const char *view;
     bool is_out_exercised;
     size_t n_probes;
@@ -62,12 +64,12 @@ static void add_probe(struct network *network, const struct cidr *address)
 static void choose_probes(struct network *network)
 {
     static const char *const others[] = {"192.0.2.1", "2001:db8::1"};
-    const struct parameter_cidrs *blocked = network->spec.blocked;
+    const struct parameter_cidrs *targets = network->spec.targets;
     const struct lifeline *lifeline = network->spec.lifeline;
     struct cidr address;
 
-    for (size_t i = 0; i < blocked->count; i++) {
-        const struct cidr *block = &blocked->cidrs[i];
+    for (size_t i = 0; i < targets->count; i++) {
+        const struct cidr *block = &targets->cidrs[i];
 
         for (size_t k = 0; block->prefix == 0 && k < lifeline->n_coordinators; k++)
             if (cidr_contains(block, &lifeline->coordinators[k].address))
@@ -99,10 +101,16 @@ static void send_probe(struct probe *probe, bool is_udp)
         return; /* no effect shows in the counter */
 }
 
-/* Sends until the gate has dropped one. Return: 1, 0 or -errno */
-static int probe_all(struct network *network, bool is_udp, struct error *error)
+/* What the devices' egress deals with, not the output hook. */
+static bool is_at_egress(const struct network *network)
 {
-    bool is_silent = is_udp && network->gate.has_egress;
+    return network->gate.has_egress && (network->spec.shape || !(network->spec.protocols & GATE_TCP));
+}
+
+/* Sends until the gate has met one. Return: 1, 0 or -errno */
+static int probe_all(struct network *network, struct error *error)
+{
+    bool is_udp = !(network->spec.protocols & GATE_TCP), is_silent = is_at_egress(network);
     struct gate_packets before, now;
     int r = gate_packets(&network->gate, &before, error);
 
@@ -117,11 +125,11 @@ static int probe_all(struct network *network, bool is_udp, struct error *error)
 
 static int exercise_out(struct network *network, struct error *error)
 {
-    bool is_udp = !(network->spec.protocols & GATE_TCP);
     int r = 0;
 
-    for (int tries = is_udp ? SILENT_TRIES : 1; tries > 0 && r == 0 && !network->is_out_exercised; tries--) {
-        r = probe_all(network, is_udp, error);
+    for (int tries = is_at_egress(network) ? SILENT_TRIES : 1;
+         tries > 0 && r == 0 && !network->is_out_exercised; tries--) {
+        r = probe_all(network, error);
         network->is_out_exercised = r == 1;
         if (r == 0 && tries > 1)
             poll(NULL, 0, SILENT_WAIT_MSEC);
@@ -129,8 +137,8 @@ static int exercise_out(struct network *network, struct error *error)
     if (r < 0 || network->is_out_exercised)
         return r < 0 ? r : 0;
     return error_set(error, EIO,
-                     "none of %zu own packets to blocked addresses was dropped (is there a route to them?)",
-                     network->n_probes);
+                     "none of %zu own packets to the addresses was %s (is there a route to them?)",
+                     network->n_probes, network->spec.shape ? "shaped" : "dropped");
 }
 
 /* Our own probes wait for nothing. */
@@ -167,6 +175,8 @@ int network_measure(struct fault_run *run, json_t *effect, struct error *error)
     int r = gate_packets(&network->gate, &packets, error);
 
     json_object_set_new(effect, "directions", directions);
+    if (r == 0 && network->spec.shape)
+        r = shapers_measure(&network->spec, run->order, effect, error);
     if (r < 0)
         return r;
     if (network->view)
@@ -179,6 +189,8 @@ int network_measure(struct fault_run *run, json_t *effect, struct error *error)
         return 0;
     json_object_set_new(directions, "out", json_string(network->is_out_exercised ? "exercised" : "armed"));
     json_object_set_new(effect, "out_packets", json_integer(packets.out));
+    if (network->spec.shape)
+        return 0;
     waiting = list_waiting(network, error);
     return waiting ? json_object_set_new(effect, "waiting", waiting) : -EIO;
 }
@@ -199,25 +211,33 @@ int network_exercise(struct fault_run *run, json_t *effect, struct error *error)
 int network_inject(struct fault_run *run, const struct gate_spec *spec, const char *view, struct error *error)
 {
     _cleanup_free_ struct network *network = calloc(1, sizeof(*network));
-    char name[FAULT_OBJECT_NAME_MAX];
+    char name[UNDO_NAME_MAX];
     int r;
 
     if (!network)
         return error_oom(error);
     network->view = view;
     network->spec = *spec;
-    network->spec.name = fault_object_name(run->order, name);
+    if (spec->shape) {
+        network->shape = *spec->shape;
+        network->spec.shape = &network->shape;
+    }
+    network->spec.name = undo_object_name(run->order, name);
     network->spec.deadline_boot_nsec = run->deadline_boot_nsec;
     network->spec.protected = run->host->protected_cidrs;
     network->spec.lifeline = run->host->lifeline;
     choose_probes(network);
-    r = gate_add_undos(run->record, run->record_fd, name, error);
+    r = shapers_open(&network->spec, run, error);
+    if (r == 0)
+        r = gate_add_undos(run->record, run->record_fd, name, error);
     if (r == 0)
         r = gate_open(&network->gate, &network->spec, error);
-    if (r < 0)
+    if (r < 0) {
+        shapers_close(run->order, NULL);
         return r;
+    }
     network->spec.name = network->gate.name;
-    network->spec.blocked = NULL; /* the caller's; not needed any more */
+    network->spec.targets = NULL; /* the caller's; not needed any more */
     run->state = TAKE_PTR(network);
     return 0;
 }
@@ -225,22 +245,26 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
 int network_verify(struct fault_run *run, struct error *error)
 {
     struct network *network = run->state;
+    int r = gate_verify(&network->gate, error);
 
-    return gate_verify(&network->gate, error);
+    return r < 0 ? r : shapers_verify(&network->spec, run->order, error);
 }
 
+/* The rules first: one that leads to a device that is gone loses packets. */
 int network_revert(struct fault_run *run, struct error *error)
 {
     struct network *network = run->state;
+    int r = gate_remove(&network->gate, error);
 
-    return gate_remove(&network->gate, error);
+    return r < 0 || !network->spec.shape ? r : shapers_close(run->order, error);
 }
 
 int network_verify_reverted(const struct fault_run *run, struct error *error)
 {
-    char name[FAULT_OBJECT_NAME_MAX];
+    char name[UNDO_NAME_MAX];
+    int r = gate_is_gone(undo_object_name(run->order, name), error);
 
-    return gate_is_gone(fault_object_name(run->order, name), error);
+    return r < 0 ? r : shapers_are_gone(run->order, error);
 }
 
 void network_release(struct fault_run *run)
@@ -251,64 +275,4 @@ void network_release(struct fault_run *run)
         gate_close(&network->gate);
     free(network);
     run->state = NULL;
-}
-
-static void list_cidrs(const struct parameter_cidrs *cidrs, char *ret, size_t size)
-{
-    char text[CIDR_TEXT_MAX];
-    size_t used = 0;
-
-    for (size_t i = 0; i < cidrs->count && i < SUMMARY_CIDRS; i++)
-        used += snprintf(ret + used, size - used, "%s%s", i ? ", " : "", cidr_format(&cidrs->cidrs[i], text));
-    if (cidrs->count > SUMMARY_CIDRS)
-        snprintf(ret + used, size - used, " and %zu more", cidrs->count - SUMMARY_CIDRS);
-}
-
-static void list_ports(const struct parameter_ports *ports, char *ret, size_t size)
-{
-    size_t used = ports->count ? (size_t)snprintf(ret, size, ", ports") : 0;
-
-    for (size_t i = 0; i < ports->count && used < size; i++) {
-        const struct port_range *range = &ports->ranges[i];
-
-        used += snprintf(ret + used, size - used, range->from == range->to ? "%s%u" : "%s%u-%u",
-                         i ? ", " : " ", range->from, range->to);
-    }
-}
-
-static int plan_limits(const struct gate_spec *spec, json_t *limits)
-{
-    static const char *const always[] = {
-        "packets forwarded for containers and virtual machines are not reached",
-        "packets that an eBPF data path (XDP, tc) handles past netfilter are not reached",
-        "raw packet sockets are not reached",
-    };
-    int r = 0;
-
-    for (size_t i = 0; i < ARRAY_SIZE(always); i++)
-        r |= json_array_append_new(limits, json_string(always[i]));
-    if (spec->is_out && spec->protocols & GATE_UDP)
-        r |= json_array_append_new(
-            limits,
-            json_string(gate_has_egress() ? "UDP through a device that is added later is not dropped"
-                                          : "UDP senders see EPERM at once: silence needs kernel 5.16"));
-    return r;
-}
-
-int network_plan(const struct gate_spec *spec, const char *what, struct fault_plan *plan, struct error *error)
-{
-    const char *protocols = spec->protocols & GATE_OTHER    ? "all protocols"
-                            : !(spec->protocols & GATE_UDP) ? "TCP"
-                            : spec->protocols & GATE_TCP    ? "TCP and UDP"
-                                                            : "UDP";
-    const char *direction = spec->is_out && spec->is_in ? "to and from" : spec->is_out ? "to" : "from";
-    char cidrs[SUMMARY_CIDRS * (CIDR_TEXT_MAX + 2) + 32], ports[512] = "";
-
-    list_cidrs(spec->blocked, cidrs, sizeof(cidrs));
-    list_ports(spec->ports, ports, sizeof(ports));
-    if (json_array_append_new(plan->summary, json_sprintf("%s: drop %s %s %s%s", what, protocols, direction,
-                                                          cidrs, ports)) < 0 ||
-        plan_limits(spec, plan->limits) < 0)
-        return error_oom(error);
-    return 0;
 }

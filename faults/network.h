@@ -5,14 +5,40 @@
 
 #include "kernel/gate.h"
 
-/** network_plan() - @spec: what is blocked, as for network_inject(); @what: the summary's first words, "lose
- * the zone apse2-az1" */
+/** struct network_targets - parameters of every fault that names addresses: the first member of its own
+ * struct
+ */
+struct network_targets {
+    struct parameter_cidrs cidrs;
+    struct parameter_ports ports;
+    int protocol, direction;
+};
+extern const char *const network_protocols[], *const network_directions[];
+
+/* clang-format off */
+#define NETWORK_TARGETS                                                                                      \
+    {"cidrs", PARAMETER_CIDRS, NULL, 1, 100000, NULL, false, NULL,                                           \
+     "address blocks of the other side, IPv4 and IPv6", offsetof(struct network_targets, cidrs)},            \
+    {"ports", PARAMETER_PORTS, NULL, 1, 256, NULL, true, NULL,                                               \
+     "destination ports, of packets in either direction; without: all",                                      \
+     offsetof(struct network_targets, ports)},                                                               \
+    {"protocol", PARAMETER_CHOICE, NULL, 0, 0, "any", false, network_protocols, "which packets",             \
+     offsetof(struct network_targets, protocol)},                                                            \
+    {"direction", PARAMETER_CHOICE, NULL, 0, 0, "both", false, network_directions,                           \
+     "as seen from this host", offsetof(struct network_targets, direction)}
+/* clang-format on */
+
+/** network_spec() - what the parameters mean for a gate */
+struct gate_spec network_spec(const struct network_targets *targets);
+
+/** network_plan() - @spec: what is dropped or shaped, as for network_inject(); @what: the summary's first
+ * words, "lose the zone apse2-az1" */
 int network_plan(const struct gate_spec *spec, const char *what, struct fault_plan *plan,
                  struct error *error);
 
 /**
  * network_inject() - put up the gate
- * @spec: blocked, ports, protocols and directions; the rest is the run's. What it points to, but for the
+ * @spec: targets, ports, protocols and directions; the rest is the run's. What it points to, but for the
  * addresses, must live as long as the run.
  * @view: "inside" or "outside" for the report, NULL = neither
  */
@@ -28,6 +54,6 @@ void network_release(struct fault_run *run);
 
 /* The members of a descriptor that are the same for every network fault. */
 #define NETWORK_FAULT                                                                                        \
-    .class = "network", .capabilities = 1ULL << CAP_NET_ADMIN, .supported = gate_supported,                  \
-    .verify = network_verify, .exercise = network_exercise, .measure = network_measure,                      \
-    .revert = network_revert, .verify_reverted = network_verify_reverted, .release = network_release
+    .class = "network", .capabilities = 1ULL << CAP_NET_ADMIN, .verify = network_verify,                     \
+    .exercise = network_exercise, .measure = network_measure, .revert = network_revert,                      \
+    .verify_reverted = network_verify_reverted, .release = network_release

@@ -25,14 +25,6 @@ const struct fault *fault_find(const char *name)
 }
 
 /* The digits at the end: a UUIDv7 begins with its time, so that orders of one moment would look alike. */
-const char *fault_object_name(const char *order, char ret[FAULT_OBJECT_NAME_MAX])
-{
-    size_t length = strlen(order);
-
-    snprintf(ret, FAULT_OBJECT_NAME_MAX, "%s%.12s", FAULT_OBJECT_PREFIX,
-             order + (length > 12 ? length - 12 : 0));
-    return ret;
-}
 
 static int find_choice(const struct fault_parameter *row, const char *text)
 {

@@ -232,7 +232,7 @@ static void kill_release(struct fault_run *run)
     run->state = NULL;
 }
 
-static int kill_supported(struct error *error)
+static int kill_supported(const void *parameters, struct error *error)
 {
     int fd = process_open(&(struct process){.pid = getpid()}, error);
 

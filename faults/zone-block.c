@@ -40,7 +40,7 @@ static int zone_spec(const struct zone_parameters *parameters, const struct mand
                        ? (struct parameter_cidrs){ARRAY_SIZE(everything), (struct cidr *)everything}
                        : (struct parameter_cidrs){zone->n_cidrs, zone->cidrs};
     *ret = (struct gate_spec){
-        .blocked = ret_blocked,
+        .targets = ret_blocked,
         .ports = &all_ports,
         .protocols = GATE_TCP | GATE_UDP | GATE_OTHER,
         .is_out = true,
@@ -85,5 +85,6 @@ const struct fault fault_zone_block = {
     .parameters_size = sizeof(struct zone_parameters),
     .plan = zone_plan,
     .inject = zone_inject,
+    .supported = gate_supported,
     NETWORK_FAULT,
 };

@@ -19,7 +19,7 @@
 #define TRANSPORT    NFT_PAYLOAD_TRANSPORT_HEADER
 
 const char *const gate_chains[GATE_CHAINS] = {
-    [GATE_OUTPUT] = "output", [GATE_INPUT] = "input", [GATE_EGRESS] = "egress"};
+    [GATE_OUTPUT] = "output", [GATE_INPUT] = "input", [GATE_EGRESS] = "egress", [GATE_INGRESS] = "ingress"};
 
 /* Where the addresses of a family stand in its header (RFC 791, RFC 8200). */
 static const struct family {
@@ -40,13 +40,13 @@ enum peers {
     PEERS_RESOLVERS,
     PEERS_TIME,
     PEERS_MANAGEMENT,
-    PEERS_BLOCKED,
+    PEERS_TARGETS,
     PEERS_SETS,
 };
 
 static const char *const peers_names[PEERS_SETS] = {
     [PEERS_PROTECTED] = "protected", [PEERS_METADATA] = "metadata",     [PEERS_RESOLVERS] = "resolvers",
-    [PEERS_TIME] = "time",           [PEERS_MANAGEMENT] = "management", [PEERS_BLOCKED] = "blocked",
+    [PEERS_TIME] = "time",           [PEERS_MANAGEMENT] = "management", [PEERS_TARGETS] = "targets",
 };
 
 enum guard {
@@ -59,21 +59,24 @@ enum action {
     ACTION_ACCEPT,
     ACTION_DROP,    /* and count */
     ACTION_SILENCE, /* mark it for the drop at egress, if there is one; else the same as ACTION_DROP */
+    ACTION_MARK,    /* for the shaping at egress */
+    ACTION_SHAPE,   /* and count */
     ACTION_NOTE,    /* that it wanted to reach this address and port */
 };
 
-#define IPV4   1
-#define IPV6   2
-#define OUTPUT (1 << GATE_OUTPUT)
-#define INPUT  (1 << GATE_INPUT)
-#define EGRESS (1 << GATE_EGRESS)
+#define IPV4    1
+#define IPV6    2
+#define OUTPUT  (1 << GATE_OUTPUT)
+#define INPUT   (1 << GATE_INPUT)
+#define EGRESS  (1 << GATE_EGRESS)
+#define INGRESS (1 << GATE_INGRESS)
 
 /**
  * struct rule - one rule in each of @chains for each of @families; whatever is 0 matches every packet
  * @peers: a set that the other side is in; without such a set there is no rule
  * @peer: or this one address
  * @icmp: first and last type
- * @if_blocked: gate_protocol bits, of which the spec must name one
+ * @if_protocols: gate_protocol bits, of which the spec must name one
  * @has_ports: only the ports of the spec
  */
 struct rule {
@@ -85,33 +88,51 @@ struct rule {
     uint8_t icmp[2];
     const uint8_t *peer;
     bool is_loopback, is_marked, has_ports;
-    unsigned int if_blocked;
+    unsigned int if_protocols;
     enum action action;
 };
 
-#define BOTH_WAYS OUTPUT | INPUT, IPV4 | IPV6
+#define INBOUND   (INPUT | INGRESS)
+#define BOTH_WAYS OUTPUT | INBOUND, IPV4 | IPV6
 
 /* The lifeline, but for the coordinators and SSH, whose ports are the policy's: loopback, DHCP (RFC 2131,
- * RFC 8415), multicast listeners (RFC 2710, RFC 3810), neighbours and routers (RFC 4861). Then what is
- * blocked, which begins with UDP; what "other" drops as well has been dealt with before it. */
-static const struct rule rules[] = {
+ * RFC 8415), multicast listeners (RFC 2710, RFC 3810), neighbours and routers (RFC 4861). */
+static const struct rule lifeline_rules[] = {
     {BOTH_WAYS, .is_loopback = true},
     {BOTH_WAYS, PEERS_PROTECTED},
     {BOTH_WAYS, PEERS_METADATA},
     {BOTH_WAYS, PEERS_RESOLVERS, IPPROTO_UDP, .peer_port = 53},
     {BOTH_WAYS, PEERS_RESOLVERS, IPPROTO_TCP, .peer_port = 53, .guard_in = GUARD_NOT_OPEN},
     {BOTH_WAYS, PEERS_TIME, IPPROTO_UDP, .peer_port = 123},
-    {OUTPUT | INPUT, IPV4, PEERS_ANY, IPPROTO_UDP, .peer_port = 67, .own_port = 68},
-    {OUTPUT | INPUT, IPV6, PEERS_ANY, IPPROTO_UDP, .peer_port = 547, .own_port = 546},
-    {OUTPUT | INPUT, IPV6, PEERS_ANY, IPPROTO_ICMPV6, .icmp = {130, 137}},
-    {OUTPUT | INPUT, IPV6, PEERS_ANY, IPPROTO_ICMPV6, .icmp = {143, 143}},
-#define BLOCKED(protocol) PEERS_BLOCKED, IPPROTO_##protocol, .has_ports = true, .if_blocked = GATE_##protocol
-    {OUTPUT, IPV4 | IPV6, BLOCKED(UDP), .action = ACTION_SILENCE},
-    {INPUT, IPV4 | IPV6, BLOCKED(UDP), .action = ACTION_DROP},
-    {OUTPUT, IPV4 | IPV6, BLOCKED(TCP), .action = ACTION_NOTE},
-    {BOTH_WAYS, BLOCKED(TCP), .action = ACTION_DROP},
-    {BOTH_WAYS, PEERS_BLOCKED, .if_blocked = GATE_OTHER, .action = ACTION_DROP},
-    {EGRESS, IPV4 | IPV6, PEERS_BLOCKED, IPPROTO_UDP, .is_marked = true, .action = ACTION_DROP},
+    {OUTPUT | INBOUND, IPV4, PEERS_ANY, IPPROTO_UDP, .peer_port = 67, .own_port = 68},
+    {OUTPUT | INBOUND, IPV6, PEERS_ANY, IPPROTO_UDP, .peer_port = 547, .own_port = 546},
+    {OUTPUT | INBOUND, IPV6, PEERS_ANY, IPPROTO_ICMPV6, .icmp = {130, 137}},
+    {OUTPUT | INBOUND, IPV6, PEERS_ANY, IPPROTO_ICMPV6, .icmp = {143, 143}},
+    {},
+};
+
+/* What "other" means as well, UDP and TCP, has been dealt with before it. */
+#define TARGETS(protocol)                                                                                    \
+    PEERS_TARGETS, IPPROTO_##protocol, .has_ports = true, .if_protocols = GATE_##protocol
+#define OTHERS PEERS_TARGETS, .if_protocols = GATE_OTHER
+static const struct rule drop_rules[] = {
+    {OUTPUT, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_SILENCE},
+    {INPUT, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_DROP},
+    {OUTPUT, IPV4 | IPV6, TARGETS(TCP), .action = ACTION_NOTE},
+    {OUTPUT | INPUT, IPV4 | IPV6, TARGETS(TCP), .action = ACTION_DROP},
+    {OUTPUT | INPUT, IPV4 | IPV6, OTHERS, .action = ACTION_DROP},
+    {EGRESS, IPV4 | IPV6, PEERS_TARGETS, IPPROTO_UDP, .is_marked = true, .action = ACTION_DROP},
+    {},
+};
+static const struct rule shape_rules[] = {
+    {OUTPUT, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_MARK},
+    {OUTPUT, IPV4 | IPV6, TARGETS(TCP), .action = ACTION_MARK},
+    {OUTPUT, IPV4 | IPV6, OTHERS, .action = ACTION_MARK},
+    {EGRESS, IPV4 | IPV6, PEERS_TARGETS, .is_marked = true, .action = ACTION_SHAPE},
+    {INGRESS, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_SHAPE},
+    {INGRESS, IPV4 | IPV6, TARGETS(TCP), .action = ACTION_SHAPE},
+    {INGRESS, IPV4 | IPV6, OTHERS, .action = ACTION_SHAPE},
+    {},
 };
 
 /* @has: which sets were made, by family: no rule may ask for another */
@@ -123,18 +144,28 @@ struct writer {
     bool has[PEERS_SETS][ARRAY_SIZE(families)];
 };
 
+static bool is_inbound(const struct writer *writer)
+{
+    return INBOUND & 1 << writer->chain;
+}
+
+static uint32_t mark_of(const struct gate_spec *spec)
+{
+    return spec->shape ? GATE_MARK_SHAPE : GATE_MARK_DROP;
+}
+
 static const char *set_name(const char *set, const struct family *family, char ret[SET_NAME_MAX])
 {
     snprintf(ret, SET_NAME_MAX, "%s%c", set, family->suffix);
     return ret;
 }
 
-/* In the egress chain the family is told by the frame's type. */
+/* At a device the family is told by the frame's type. */
 static void match_family(struct writer *writer, const struct family *family)
 {
     const uint16_t type = htons(family->ethertype);
 
-    if (writer->chain == GATE_EGRESS)
+    if ((EGRESS | INGRESS) & 1 << writer->chain)
         nft_match_meta(writer->batch, NFT_META_PROTOCOL, &type, sizeof(type));
     else
         nft_match_meta(writer->batch, NFT_META_NFPROTO, &family->nfproto, 1);
@@ -144,13 +175,13 @@ static void match_loopback(struct writer *writer)
 {
     const uint16_t loopback = ARPHRD_LOOPBACK;
 
-    nft_match_meta(writer->batch, writer->chain == GATE_INPUT ? NFT_META_IIFTYPE : NFT_META_OIFTYPE,
-                   &loopback, sizeof(loopback));
+    nft_match_meta(writer->batch, is_inbound(writer) ? NFT_META_IIFTYPE : NFT_META_OIFTYPE, &loopback,
+                   sizeof(loopback));
 }
 
 static void match_peer(struct writer *writer, const struct rule *rule, const struct family *family)
 {
-    uint32_t offset = writer->chain == GATE_INPUT ? family->source : family->destination;
+    uint32_t offset = is_inbound(writer) ? family->source : family->destination;
     char name[SET_NAME_MAX];
 
     if (rule->peer)
@@ -163,7 +194,7 @@ static void match_peer(struct writer *writer, const struct rule *rule, const str
 /* The source port is at 0, the destination port at 2: there are those of the spec, both ways. */
 static void match_ports(struct writer *writer, const struct rule *rule)
 {
-    uint32_t peer = writer->chain == GATE_INPUT ? 0 : 2;
+    uint32_t peer = is_inbound(writer) ? 0 : 2;
     uint16_t peer_port = htons(rule->peer_port), own_port = htons(rule->own_port);
 
     if (rule->peer_port)
@@ -177,7 +208,7 @@ static void match_ports(struct writer *writer, const struct rule *rule)
 static void match_guard(struct writer *writer, const struct rule *rule)
 {
     const uint32_t uid = writer->spec->lifeline->courier_uid;
-    enum guard guard = writer->chain == GATE_INPUT ? rule->guard_in : rule->guard_out;
+    enum guard guard = is_inbound(writer) ? rule->guard_in : rule->guard_out;
 
     if (guard == GUARD_COURIER)
         nft_match_meta(writer->batch, NFT_META_SKUID, &uid, sizeof(uid));
@@ -187,18 +218,22 @@ static void match_guard(struct writer *writer, const struct rule *rule)
 
 static void write_action(struct writer *writer, enum action action, const struct family *family)
 {
-    bool is_silenced = action == ACTION_SILENCE && writer->gate->has_egress;
+    const struct gate_spec *spec = writer->spec;
+    bool is_marking = action == ACTION_MARK || (action == ACTION_SILENCE && writer->gate->has_egress);
     char name[SET_NAME_MAX];
 
     if (action == ACTION_NOTE) {
         nft_note_seen(writer->batch, family->destination, family->length, set_name("waiting", family, name));
         return;
     }
-    if (is_silenced)
-        nft_set_mark(writer->batch, GATE_MARK);
+    if (is_marking)
+        nft_set_mark(writer->batch, mark_of(spec));
     else if (action != ACTION_ACCEPT)
         nft_count(writer->batch);
-    nft_verdict(writer->batch, is_silenced || action == ACTION_ACCEPT ? NF_ACCEPT : NF_DROP);
+    if (action == ACTION_SHAPE)
+        nft_forward(writer->batch, is_inbound(writer) ? spec->shaper_in : spec->shaper_out);
+    else
+        nft_verdict(writer->batch, is_marking || action == ACTION_ACCEPT ? NF_ACCEPT : NF_DROP);
 }
 
 static void write_rule(struct writer *writer, const struct rule *rule, const struct family *family)
@@ -211,7 +246,7 @@ static void write_rule(struct writer *writer, const struct rule *rule, const str
     if (rule->protocol)
         nft_match_meta(writer->batch, NFT_META_L4PROTO, &rule->protocol, 1);
     if (rule->is_marked)
-        nft_match_mark(writer->batch, GATE_MARK);
+        nft_match_mark(writer->batch, mark_of(writer->spec));
     match_peer(writer, rule, family);
     match_ports(writer, rule);
     if (rule->icmp[1])
@@ -221,15 +256,21 @@ static void write_rule(struct writer *writer, const struct rule *rule, const str
     nft_rule_end(writer->batch);
 }
 
-/* A rule applies to what the spec blocks, and to peers that there are. */
+/* A rule applies to what the spec is about, and to peers that there are. */
 static void write_for_families(struct writer *writer, const struct rule *rule)
 {
     if (!(rule->chains & 1 << writer->chain) ||
-        (rule->if_blocked && !(rule->if_blocked & writer->spec->protocols)))
+        (rule->if_protocols && !(rule->if_protocols & writer->spec->protocols)))
         return;
     for (size_t i = 0; i < ARRAY_SIZE(families); i++)
         if (rule->families & 1 << i && (rule->peers == PEERS_ANY || writer->has[rule->peers][i]))
             write_rule(writer, rule, &families[i]);
+}
+
+static void write_rules(struct writer *writer, const struct rule *rules)
+{
+    for (; rules->chains; rules++)
+        write_for_families(writer, rules);
 }
 
 static void write_chain(struct writer *writer, enum gate_chain chain, uint32_t hook,
@@ -240,12 +281,12 @@ static void write_chain(struct writer *writer, enum gate_chain chain, uint32_t h
                              .guard_out = GUARD_NOT_OPEN};
 
     writer->chain = chain;
-    nft_add_chain(writer->batch, gate_chains[chain], hook, PRIORITY, devices);
+    nft_add_chain(writer->batch, gate_chains[chain], hook, PRIORITY + !!writer->spec->shape, devices);
     for (size_t i = 0; i < lifeline->n_coordinators; i++) {
         const struct endpoint *endpoint = &lifeline->coordinators[i];
 
         write_for_families(writer,
-                           &(struct rule){.chains = OUTPUT | INPUT,
+                           &(struct rule){.chains = OUTPUT | INBOUND,
                                           .families = endpoint->address.family == AF_INET ? IPV4 : IPV6,
                                           .peer = endpoint->address.address,
                                           .protocol = IPPROTO_TCP,
@@ -255,11 +296,11 @@ static void write_chain(struct writer *writer, enum gate_chain chain, uint32_t h
     }
     if (lifeline->ssh_port)
         write_for_families(writer, &ssh);
-    for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
-        write_for_families(writer, &rules[i]);
+    write_rules(writer, lifeline_rules);
+    write_rules(writer, writer->spec->shape ? shape_rules : drop_rules);
 }
 
-/* Only what is blocked ends at the deadline: with it every drop. */
+/* Only the targets end at the deadline: with them every drop. */
 static void add_peers(struct writer *writer, enum peers first)
 {
     const struct gate_spec *spec = writer->spec;
@@ -270,7 +311,7 @@ static void add_peers(struct writer *writer, enum peers first)
         [PEERS_RESOLVERS] = {lifeline->n_resolvers, (struct cidr *)lifeline->resolvers},
         [PEERS_TIME] = {lifeline->n_time_servers, (struct cidr *)lifeline->time_servers},
         [PEERS_MANAGEMENT] = {lifeline->n_management, (struct cidr *)lifeline->management},
-        [PEERS_BLOCKED] = *spec->blocked,
+        [PEERS_TARGETS] = *spec->targets,
     };
     char name[SET_NAME_MAX];
 
@@ -278,12 +319,20 @@ static void add_peers(struct writer *writer, enum peers first)
         for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
             size_t count = nft_add_cidr_set(writer->batch, set_name(peers_names[peers], &families[i], name),
                                             families[i].family, sources[peers].cidrs, sources[peers].count,
-                                            peers == PEERS_BLOCKED ? spec->deadline_boot_nsec : 0);
+                                            peers == PEERS_TARGETS ? spec->deadline_boot_nsec : 0);
 
             writer->has[peers][i] = count > 0;
-            if (peers == PEERS_BLOCKED)
+            if (peers == PEERS_TARGETS)
                 writer->gate->n_intervals[i] = count;
         }
+}
+
+static void add_ports(struct writer *writer)
+{
+    const struct parameter_ports *ports = writer->spec->ports;
+
+    if (ports->count)
+        nft_add_port_set(writer->batch, "ports", ports->ranges, ports->count);
 }
 
 static void write_inet(struct writer *writer)
@@ -292,16 +341,29 @@ static void write_inet(struct writer *writer)
     char name[SET_NAME_MAX];
 
     nft_add_table(writer->batch, NFPROTO_INET, spec->name);
-    if (spec->ports->count)
-        nft_add_port_set(writer->batch, "ports", spec->ports->ranges, spec->ports->count);
-    for (size_t i = 0; i < ARRAY_SIZE(families) && spec->is_out && spec->protocols & GATE_TCP; i++)
+    add_ports(writer);
+    for (size_t i = 0; i < ARRAY_SIZE(families) && spec->is_out && spec->protocols & GATE_TCP && !spec->shape;
+         i++)
         nft_add_seen_set(writer->batch, set_name("waiting", &families[i], name), families[i].family,
                          GATE_SEEN_MAX, spec->deadline_boot_nsec);
     add_peers(writer, PEERS_ANY + 1);
     if (spec->is_out)
         write_chain(writer, GATE_OUTPUT, NF_INET_LOCAL_OUT, NULL);
-    if (spec->is_in)
+    if (spec->is_in && !spec->shape)
         write_chain(writer, GATE_INPUT, NF_INET_LOCAL_IN, NULL);
+}
+
+/* What leaves has passed the lifeline in output; what comes in has not been asked yet. */
+static void write_netdev(struct writer *writer, const char *const *devices)
+{
+    nft_add_table(writer->batch, NFPROTO_NETDEV, writer->spec->name);
+    add_peers(writer, writer->gate->has_ingress ? PEERS_ANY + 1 : PEERS_TARGETS);
+    if (writer->gate->has_egress)
+        write_chain(writer, GATE_EGRESS, NF_NETDEV_EGRESS, devices);
+    if (writer->gate->has_ingress) {
+        add_ports(writer);
+        write_chain(writer, GATE_INGRESS, NF_NETDEV_INGRESS, devices);
+    }
 }
 
 void gate_write(struct gate *gate, const struct gate_spec *spec, const char *const *devices,
@@ -311,10 +373,7 @@ void gate_write(struct gate *gate, const struct gate_spec *spec, const char *con
 
     nft_batch_begin(batch, NULL, 0);
     write_inet(&writer);
-    if (gate->has_egress) {
-        nft_add_table(batch, NFPROTO_NETDEV, spec->name);
-        add_peers(&writer, PEERS_BLOCKED);
-        write_chain(&writer, GATE_EGRESS, NF_NETDEV_EGRESS, devices);
-    }
+    if (gate->has_egress || gate->has_ingress)
+        write_netdev(&writer, devices);
     nft_batch_end(batch);
 }

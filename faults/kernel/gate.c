@@ -32,7 +32,7 @@ bool gate_has_egress(void)
 }
 
 /* Without CAP_NET_ADMIN (a plan is made without) nf_tables answers EPERM, which tells that it is there. */
-int gate_supported(struct error *error)
+int gate_supported(const void *parameters, struct error *error)
 {
     _cleanup_close_ int fd = -1;
     struct error words = {0};
@@ -51,7 +51,7 @@ int gate_supported(struct error *error)
 
 int gate_add_undos(struct record *record, int fd, const char *name, struct error *error)
 {
-    char argument[FAULT_OBJECT_NAME_MAX + 8];
+    char argument[UNDO_NAME_MAX + 8];
     int r = 0;
 
     for (size_t i = 0; i < NFT_FAMILIES && r == 0; i++) {
@@ -61,13 +61,15 @@ int gate_add_undos(struct record *record, int fd, const char *name, struct error
     return r;
 }
 
-/* All devices but loopback, as pointers into @list, ended by NULL. Return: how many */
+/* All devices but loopback and our own, through which packets would go in circles, as pointers into @list,
+ * ended by NULL. Return: how many */
 static size_t find_devices(const struct if_nameindex *list, const char *ret[DEVICES_MAX + 1])
 {
     size_t count = 0;
 
     for (; list && list->if_index && count < DEVICES_MAX; list++)
-        if (strcmp(list->if_name, "lo") != 0)
+        if (strcmp(list->if_name, "lo") != 0 &&
+            strncmp(list->if_name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) != 0)
             ret[count++] = list->if_name;
     ret[count] = NULL;
     return count;
@@ -76,7 +78,7 @@ static size_t find_devices(const struct if_nameindex *list, const char *ret[DEVI
 static void prepare_removal(struct gate *gate)
 {
     nft_batch_begin(&gate->removal, gate->removal_bytes, sizeof(gate->removal_bytes));
-    if (gate->has_egress)
+    if (gate->has_egress || gate->has_ingress)
         nft_drop_table(&gate->removal, NFPROTO_NETDEV, gate->name);
     nft_drop_table(&gate->removal, NFPROTO_INET, gate->name);
     nft_batch_end(&gate->removal);
@@ -92,7 +94,9 @@ int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *err
 
     *gate = (struct gate){.fd = nft_open(error)};
     snprintf(gate->name, sizeof(gate->name), "%s", spec->name);
-    gate->has_egress = gate_has_egress() && n_devices && spec->is_out && spec->protocols & GATE_UDP;
+    gate->has_egress =
+        gate_has_egress() && n_devices && spec->is_out && (spec->shape || spec->protocols & GATE_UDP);
+    gate->has_ingress = n_devices && spec->is_in && spec->shape;
     prepare_removal(gate);
     r = gate->fd;
     if (r >= 0) {
@@ -118,15 +122,20 @@ static int verify_table(const struct gate *gate, const struct nft_family *family
         return error_set(error, EIO, "table %s %s has no owner", family->name, gate->name);
     for (size_t i = 0; i < ARRAY_SIZE(gate->n_intervals); i++) {
         r = gate->n_intervals[i] ? nft_read_set(gate->fd, family->number, gate->name,
-                                                i ? "blocked6" : "blocked4", NULL, NULL, error)
+                                                i ? "targets6" : "targets4", NULL, NULL, error)
                                  : 0;
         if (r < 0)
             return r;
         if ((size_t)r != gate->n_intervals[i])
-            return error_set(error, EIO, "table %s %s blocks %d of %zu address ranges", family->name,
-                             gate->name, r, gate->n_intervals[i]);
+            return error_set(error, EIO, "table %s %s has %d of %zu address ranges", family->name, gate->name,
+                             r, gate->n_intervals[i]);
     }
     return 0;
+}
+
+static uint8_t chain_family(enum gate_chain chain)
+{
+    return chain == GATE_EGRESS || chain == GATE_INGRESS ? NFPROTO_NETDEV : NFPROTO_INET;
 }
 
 static int read_chains(const struct gate *gate, struct nft_chain_facts facts[GATE_CHAINS],
@@ -136,8 +145,8 @@ static int read_chains(const struct gate *gate, struct nft_chain_facts facts[GAT
 
     for (enum gate_chain chain = 0; r == 0 && chain < GATE_CHAINS; chain++)
         if (gate->n_rules[chain])
-            r = nft_read_chain(gate->fd, chain == GATE_EGRESS ? NFPROTO_NETDEV : NFPROTO_INET, gate->name,
-                               gate_chains[chain], &facts[chain], error);
+            r = nft_read_chain(gate->fd, chain_family(chain), gate->name, gate_chains[chain], &facts[chain],
+                               error);
     return r;
 }
 
@@ -147,7 +156,7 @@ int gate_verify(const struct gate *gate, struct error *error)
     int r = 0;
 
     for (size_t i = 0; i < NFT_FAMILIES && r == 0; i++)
-        if (nft_families[i].number == NFPROTO_INET || gate->has_egress)
+        if (nft_families[i].number == NFPROTO_INET || gate->has_egress || gate->has_ingress)
             r = verify_table(gate, &nft_families[i], error);
     if (r == 0)
         r = read_chains(gate, facts, error);
@@ -168,7 +177,7 @@ int gate_packets(const struct gate *gate, struct gate_packets *ret, struct error
     *ret = (struct gate_packets){
         .out = facts[GATE_OUTPUT].packets + facts[GATE_EGRESS].packets,
         .silent = facts[GATE_EGRESS].packets,
-        .in = facts[GATE_INPUT].packets,
+        .in = facts[GATE_INPUT].packets + facts[GATE_INGRESS].packets,
     };
     return 0;
 }

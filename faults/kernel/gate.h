@@ -12,9 +12,11 @@
 #include "faults/fault.h"
 #include "nft.h"
 
-/* UDP on its way to the egress drop bears this bit of the packet mark. The egress rule looks at protocol and
- * address as well, so that a mark of somebody else's with the same bit changes little. */
-#define GATE_MARK 0x40000000U
+/* What output has chosen for the egress chain bears a bit of the packet mark: UDP that is to be dropped in
+ * silence, or what is to be shaped. The egress rule looks at the address as well, so that a mark of somebody
+ * else's with the same bit changes little. */
+#define GATE_MARK_DROP  0x40000000U
+#define GATE_MARK_SHAPE 0x20000000U
 
 enum gate_protocol {
     GATE_TCP = 1 << 0,
@@ -23,19 +25,24 @@ enum gate_protocol {
 };
 
 /**
- * struct gate_spec - what to block; everything borrowed
+ * struct gate_spec - what to drop or to shape; everything borrowed
  * @name: of both tables
+ * @targets: addresses of the other side
  * @protected: as well as the lifeline, passes
  * @ports: destination ports, of packets in either direction; none = all
  * @protocols: gate_protocol bits; GATE_OTHER only without ports
+ * @shape: what happens to the packets, NULL = they are dropped
+ * @shaper_out, @shaper_in: with @shape: index of the device that they go through
  */
 struct gate_spec {
     const char *name;
     int64_t deadline_boot_nsec;
-    const struct parameter_cidrs *blocked, *protected;
+    const struct parameter_cidrs *targets, *protected;
     const struct parameter_ports *ports;
     unsigned int protocols;
     bool is_out, is_in;
+    const struct shaper_spec *shape;
+    int shaper_out, shaper_in;
     const struct lifeline *lifeline;
 };
 
@@ -43,6 +50,7 @@ enum gate_chain {
     GATE_OUTPUT,
     GATE_INPUT,
     GATE_EGRESS,
+    GATE_INGRESS,
     GATE_CHAINS,
 };
 
@@ -54,25 +62,26 @@ enum gate_chain {
  */
 struct gate {
     int fd;
-    char name[FAULT_OBJECT_NAME_MAX];
-    bool has_egress;
+    char name[UNDO_NAME_MAX];
+    bool has_egress, has_ingress;
     size_t n_rules[GATE_CHAINS];
     size_t n_intervals[2]; /* IPv4, IPv6 */
     struct nft_batch removal;
     uint8_t removal_bytes[512] __attribute__((aligned(8)));
 };
 
-/** gate_has_egress() - can this kernel (>= 5.16) drop UDP without telling its sender? */
+/** gate_has_egress() - can this kernel (>= 5.16) deal with packets at the devices' egress? */
 bool gate_has_egress(void);
-/** gate_supported() - is there an nf_tables with owned tables (kernel >= 5.12)? -EOPNOTSUPP with words */
-int gate_supported(struct error *error);
+/** gate_supported() - is there an nf_tables with owned tables (kernel >= 5.12)? -EOPNOTSUPP with words.
+ * @parameters: of no interest */
+int gate_supported(const void *parameters, struct error *error);
 /** gate_add_undos() - note both tables in @record and its file @fd, before gate_open() */
 int gate_add_undos(struct record *record, int fd, const char *name, struct error *error);
 
 int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error);
 /** gate_verify() - read back both tables: flags, number of rules, elements */
 int gate_verify(const struct gate *gate, struct error *error);
-/** struct gate_packets - dropped so far; @silent: the part of @out that UDP is */
+/** struct gate_packets - dropped or shaped so far; @silent: the part of @out that was met at egress */
 struct gate_packets {
     uint64_t out, silent, in;
 };

@@ -161,3 +161,10 @@ void nft_verdict(struct nft_batch *batch, int verdict)
     nft_nest_end(batch, data);
     nft_nest_end(batch, nest);
 }
+
+void nft_forward(struct nft_batch *batch, int index)
+{
+    EXPRESSION(batch, "immediate", {NFTA_IMMEDIATE_DREG, NFT_REG_1},
+               {NFTA_IMMEDIATE_DATA, 0, &index, sizeof(index)});
+    EXPRESSION(batch, "fwd", {NFTA_FWD_SREG_DEV, NFT_REG_1});
+}

@@ -96,6 +96,8 @@ void nft_note_seen(struct nft_batch *batch, uint32_t address_offset, size_t addr
 void nft_set_mark(struct nft_batch *batch, uint32_t bit);
 void nft_count(struct nft_batch *batch);
 void nft_verdict(struct nft_batch *batch, int verdict);
+/** nft_forward() - in a netdev chain: the packet goes on through the device with this index */
+void nft_forward(struct nft_batch *batch, int index);
 
 /** nft_open() - Return: a bound netlink socket or -errno */
 int nft_open(struct error *error);

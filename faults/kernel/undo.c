@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "link.h"
 #include "nft.h"
 
 #define STRAYS_MAX 64
@@ -22,6 +24,38 @@ struct undo_kind {
     int (*undo)(const char *argument, struct error *error);
     int (*is_done)(const char *argument, struct error *error);
 };
+
+static const char *last_digits(const char *order, size_t count)
+{
+    size_t length = strlen(order);
+
+    return order + (length > count ? length - count : 0);
+}
+
+const char *undo_object_name(const char *order, char ret[UNDO_NAME_MAX])
+{
+    snprintf(ret, UNDO_NAME_MAX, UNDO_NAME_PREFIX "%.12s", last_digits(order, 12));
+    return ret;
+}
+
+const char *undo_link_name(const char *order, char direction, char ret[UNDO_LINK_MAX])
+{
+    snprintf(ret, UNDO_LINK_MAX, UNDO_NAME_PREFIX "%.7s%c", last_digits(order, 7), direction);
+    return ret;
+}
+
+void undo_guess(struct record *record)
+{
+    char name[UNDO_NAME_MAX], link[UNDO_LINK_MAX], argument[UNDO_NAME_MAX + 8];
+
+    for (const char *direction = "oi"; *direction; direction++)
+        record_add_undo(record, -1, "link", undo_link_name(record->order, *direction, link), NULL);
+    undo_object_name(record->order, name);
+    for (size_t i = 0; i < NFT_FAMILIES; i++) {
+        snprintf(argument, sizeof(argument), "%s %s", nft_families[i].name, name);
+        record_add_undo(record, -1, "nft-table", argument, NULL);
+    }
+}
 
 /* A table of ours. */
 struct table {
@@ -81,8 +115,16 @@ static int table_is_done(const char *argument, struct error *error)
     return r < 0 ? r : !r;
 }
 
+static int link_is_done(const char *argument, struct error *error)
+{
+    int r = link_find(argument, error);
+
+    return r < 0 ? r : !r;
+}
+
 static const struct undo_kind kinds[] = {
     {"nft-table", table_undo, table_is_done},
+    {"link", link_remove, link_is_done},
 };
 
 static const struct undo_kind *find_kind(const struct undo *undo, struct error *error)
@@ -94,21 +136,24 @@ static const struct undo_kind *find_kind(const struct undo *undo, struct error *
     return NULL;
 }
 
+/* Returns the first failure. */
+static int undo_one(const struct undo *undo, int first, struct error *error)
+{
+    struct error words = {0};
+    const struct undo_kind *kind = find_kind(undo, &words);
+    int r = kind ? kind->undo(undo->argument, &words) : -EINVAL;
+
+    if (r < 0 && first == 0 && error)
+        *error = words;
+    return first ? first : r;
+}
+
 int undo_all(const struct record *record, struct error *error)
 {
     int first = 0;
 
-    for (size_t i = record->n_undos; i-- > 0;) {
-        struct error words = {0};
-        const struct undo_kind *kind = find_kind(&record->undos[i], &words);
-        int r = kind ? kind->undo(record->undos[i].argument, &words) : -EINVAL;
-
-        if (r < 0 && first == 0) {
-            first = r;
-            if (error)
-                *error = words;
-        }
-    }
+    for (size_t i = record->n_undos; i-- > 0;)
+        first = undo_one(&record->undos[i], first, error);
     return first;
 }
 
@@ -124,37 +169,68 @@ int undo_is_done(const struct record *record, struct error *error)
     return 1;
 }
 
-/* Tables under our names, as undo steps. */
+/* What bears our names, as undo steps; one without a kind has been explained by a record. */
 struct strays {
     size_t count;
     struct undo undos[STRAYS_MAX];
 };
+
+static void add_stray(struct strays *strays, const char *kind, const char *family, const char *name)
+{
+    struct undo *undo = &strays->undos[strays->count];
+
+    if (strncmp(name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) != 0 || strays->count == STRAYS_MAX)
+        return;
+    snprintf(undo->kind, sizeof(undo->kind), "%s", kind);
+    snprintf(undo->argument, sizeof(undo->argument), "%s%s%.80s", family, *family ? " " : "", name);
+    strays->count++;
+}
 
 static int on_table(const struct nlmsghdr *message, void *context)
 {
     const struct nfgenmsg *general = nlmsg_data(message);
     struct nlattr *attributes[NFTA_TABLE_MAX + 1];
     struct strays *strays = context;
-    const char *name;
 
     if (nlmsg_parse((struct nlmsghdr *)message, sizeof(*general), attributes, NFTA_TABLE_MAX, NULL) < 0 ||
         !attributes[NFTA_TABLE_NAME])
         return -EPROTO;
-    name = nla_get_string(attributes[NFTA_TABLE_NAME]);
-    for (size_t i = 0; i < NFT_FAMILIES && strays->count < STRAYS_MAX; i++)
-        if (general->nfgen_family == nft_families[i].number &&
-            strncmp(name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) == 0)
-            snprintf(strays->undos[strays->count++].argument, sizeof(strays->undos->argument), "%s %.80s",
-                     nft_families[i].name, name);
+    for (size_t i = 0; i < NFT_FAMILIES; i++)
+        if (general->nfgen_family == nft_families[i].number)
+            add_stray(strays, "nft-table", nft_families[i].name, nla_get_string(attributes[NFTA_TABLE_NAME]));
     return 0;
+}
+
+static int add_links(struct strays *strays, struct error *error)
+{
+    struct if_nameindex *list = if_nameindex();
+
+    if (!list)
+        return error_errno(error, errno, "can't list network devices");
+    for (const struct if_nameindex *link = list; link->if_index; link++)
+        add_stray(strays, "link", "", link->if_name);
+    if_freenameindex(list);
+    return 0;
+}
+
+static int add_tables(struct strays *strays, struct error *error)
+{
+    _cleanup_close_ int fd = nft_open(error);
+    int r = fd;
+
+    while (fd >= 0 && (r = nft_read(fd, NFT_MSG_GETTABLE, NLM_F_DUMP, NFPROTO_UNSPEC, NULL, NULL, on_table,
+                                    strays, error)) == -EAGAIN)
+        strays->count = 0;
+    return r;
 }
 
 static void forget_explained(struct strays *strays, const struct record *record)
 {
     for (size_t i = 0; i < record->n_undos; i++)
         for (size_t k = 0; k < strays->count; k++)
-            if (strcmp(strays->undos[k].argument, record->undos[i].argument) == 0)
-                strays->undos[k--] = strays->undos[--strays->count];
+            if (strcmp(strays->undos[k].kind, record->undos[i].kind) == 0 &&
+                strcmp(strays->undos[k].argument, record->undos[i].argument) == 0)
+                strays->undos[k].kind[0] = '\0';
 }
 
 static int forget_recorded(struct strays *strays, int folder_fd, struct error *error)
@@ -176,27 +252,25 @@ static int forget_recorded(struct strays *strays, int folder_fd, struct error *e
     return 0;
 }
 
-/* Tables first, records second: whoever makes a table has written its record before. */
+/* Objects first, records second: whoever makes one has written its record before. Tables go first: a rule
+ * that leads to a device that is gone loses packets. */
 int undo_find_strays(int folder_fd, size_t *ret_count, struct error *error)
 {
-    _cleanup_close_ int fd = nft_open(error);
     struct strays strays = {0};
-    int r, first = 0;
+    int r = add_tables(&strays, error), first = 0;
 
-    if (fd < 0)
-        return fd;
-    do {
-        strays.count = 0;
-        r = nft_read(fd, NFT_MSG_GETTABLE, NLM_F_DUMP, NFPROTO_UNSPEC, NULL, NULL, on_table, &strays, error);
-    } while (r == -EAGAIN);
+    if (r == 0)
+        r = add_links(&strays, error);
     if (r == 0)
         r = forget_recorded(&strays, folder_fd, error);
     if (r < 0)
         return r;
+    *ret_count = 0;
     for (size_t i = 0; i < strays.count; i++) {
-        r = table_undo(strays.undos[i].argument, first ? NULL : error);
-        first = first ? first : r;
+        if (!strays.undos[i].kind[0])
+            continue;
+        ++*ret_count;
+        first = undo_one(&strays.undos[i], first, error);
     }
-    *ret_count = strays.count;
     return first;
 }

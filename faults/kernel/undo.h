@@ -5,6 +5,15 @@
 
 /* Every object that we make in the kernel is called so, and no other may be. */
 #define UNDO_NAME_PREFIX "grivet-"
+#define UNDO_NAME_MAX    24
+#define UNDO_LINK_MAX    16 /* IFNAMSIZ */
+
+/** undo_object_name() - the prefix and the last 12 hexadecimal digits of the order's id: its nft tables */
+const char *undo_object_name(const char *order, char ret[UNDO_NAME_MAX]);
+/** undo_link_name() - the prefix, 7 digits and @direction ('o' or 'i'), since a device's name is short */
+const char *undo_link_name(const char *order, char direction, char ret[UNDO_LINK_MAX]);
+/** undo_guess() - steps for all that an order can have made, when its record can't be read */
+void undo_guess(struct record *record);
 
 /** undo_all() - run every undo step of @record, last first; goes on after a failure and returns the first one
  */

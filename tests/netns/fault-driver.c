@@ -117,7 +117,7 @@ static int read_job(struct driver *driver, const char *path, struct error *error
 static int driver_plan(struct driver *driver, struct error *error)
 {
     const struct fault *fault = driver->run.fault;
-    int r = fault->supported ? fault->supported(error) : 0;
+    int r = fault->supported ? fault->supported(driver->parameters, error) : 0;
 
     driver->run.parameters = driver->parameters;
     driver->plan = (struct fault_plan){json_array(), json_array(), false};

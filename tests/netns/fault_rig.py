@@ -28,6 +28,7 @@ EXAMPLES = {
     "zone.block": {"zone": "az1"},
     "process.kill": {"exe": "*/sleep", "cmdline": "^sleep-EXAMPLE"},
     "cpu.burn": {"load_percent": 20, "cpus": 1},
+    "network.shape": {"cidrs": ["10.9.0.0/24", "fd09::/64"], "rate_kbit": 1000},
 }
 
 
@@ -72,6 +73,12 @@ class Net:
 
     def ruleset(self):
         return self.nft("list", "ruleset")
+
+    def links(self):
+        """Devices, their queueing disciplines and filters."""
+        words = "tc qdisc; ip -o link | cut -d: -f2; tc filter show dev wire"
+        return subprocess.run(["ip", "netns", "exec", self.here, "sh", "-c", words], text=True, check=True,
+                              capture_output=True, timeout=10).stdout
 
     def open(self, name, family, kind, uid=None):
         """A socket that lives in namespace @name and, as the kernel sees it, belongs to @uid."""
@@ -176,6 +183,13 @@ def start(net, tmp_path):
             driver.kill()
         driver.process.stdin.close()
         driver.process.stdout.close()
+
+
+def undo(net, *arguments):
+    """What the sweep would do with a folder of records, or with one of them: (exit code, words)."""
+    done = subprocess.run(["ip", "netns", "exec", net.here, BUILD / "tests/netns/undo-driver", *arguments],
+                          text=True, capture_output=True, timeout=10)
+    return done.returncode, done.stdout.strip()
 
 
 def spawn(count=1, comm="sleep"):

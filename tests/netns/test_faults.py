@@ -12,7 +12,7 @@ import pytest
 
 from lab.host import BUILD, wait_until
 from netns.fault_rig import (BYSTANDER, COURIER, EXAMPLES, LIFELINE, OTHER, ZONES, burners, own_parameters,  # noqa: F401
-                             spawn, net, start)
+                             spawn, undo, net, start)
 
 
 def registry():
@@ -29,7 +29,7 @@ def test_every_fault_has_an_example():
 def test_contract(net, start, fault, way):
     """Armed, exercised, over: what others have on the host is the same to the byte, and nothing of ours is left."""
     net.nft("-f", "-", text=BYSTANDER)
-    before = net.ruleset()
+    before = net.ruleset(), net.links()
     victims = spawn()
     driver = start(fault, own_parameters(fault))
     try:
@@ -42,15 +42,18 @@ def test_contract(net, start, fault, way):
         elif fault == "cpu.burn":
             assert effect["cpus"] == 1 and burners(driver.order)
         else:
-            assert effect["directions"]["out"] == "exercised" and effect["waiting"] == []
-            assert "grivet-" in net.ruleset()
+            assert effect["directions"]["out"] == "exercised" and effect.get("waiting", []) == []
+            assert "grivet-" in net.ruleset() and ("grivet-" in net.links()) == (fault == "network.shape")
         if fault != "process.kill":
             driver.end() if way == "end" else driver.kill()
     finally:
         for victim in victims:
             victim.kill()
             victim.wait()
-    assert net.ruleset() == before
+    assert net.ruleset() == before[0], "what its holder owns goes with it"
+    if net.links() != before[1]:
+        assert way == "kill" and undo(net, driver.folder, driver.order) == (0, "done")
+    assert net.links() == before[1]
     wait_until(lambda: not burners(driver.order), 1, "the burners to die with their holder")
 
 
@@ -275,12 +278,6 @@ def test_waiting_list_overflows_without_a_leak(net, start):
     for client in clients:
         client.close()
     driver.end()
-
-
-def undo(net, *arguments):
-    done = subprocess.run(["ip", "netns", "exec", net.here, BUILD / "tests/netns/undo-driver", *arguments],
-                          text=True, capture_output=True, timeout=10)
-    return done.returncode, done.stdout.strip()
 
 
 def test_undo_by_name(net, start):

@@ -41,10 +41,10 @@ END_TEST
 
 START_TEST(names_objects_by_the_order)
 {
-    char name[FAULT_OBJECT_NAME_MAX];
+    char name[UNDO_NAME_MAX];
 
-    ck_assert_str_eq(fault_object_name("01900000-0000-7000-8000-0123456789ab", name), "grivet-0123456789ab");
-    ck_assert_str_eq(fault_object_name("abc", name), "grivet-abc");
+    ck_assert_str_eq(undo_object_name("01900000-0000-7000-8000-0123456789ab", name), "grivet-0123456789ab");
+    ck_assert_str_eq(undo_object_name("abc", name), "grivet-abc");
 }
 END_TEST
 

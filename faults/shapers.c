@@ -1,0 +1,91 @@
+/* The devices of a network fault that shapes: see shapers.h. */
+#include "shapers.h"
+
+#include <errno.h>
+
+#include "kernel/link.h"
+
+/* One shaper for each direction, so that a rate holds for each. */
+struct way {
+    char letter;
+    bool is_used;
+    const char *lost;
+};
+
+static void list_ways(const struct gate_spec *spec, struct way ret[2])
+{
+    ret[0] = (struct way){'o', spec->shape && spec->is_out, "out_lost"};
+    ret[1] = (struct way){'i', spec->shape && spec->is_in, "in_lost"};
+}
+
+int shapers_open(struct gate_spec *spec, struct fault_run *run, struct error *error)
+{
+    char name[UNDO_LINK_MAX];
+    struct way ways[2];
+    int r = 0;
+
+    list_ways(spec, ways);
+    for (size_t i = 0; i < ARRAY_SIZE(ways) && r >= 0; i++) {
+        if (!ways[i].is_used)
+            continue;
+        undo_link_name(run->order, ways[i].letter, name);
+        r = record_add_undo(run->record, run->record_fd, "link", name, error);
+        if (r == 0)
+            r = shaper_open(name, spec->shape, error);
+        *(i ? &spec->shaper_in : &spec->shaper_out) = r;
+    }
+    return r < 0 ? r : 0;
+}
+
+int shapers_close(const char *order, struct error *error)
+{
+    char name[UNDO_LINK_MAX];
+    int r = link_remove(undo_link_name(order, 'o', name), error);
+    int r_in = link_remove(undo_link_name(order, 'i', name), r < 0 ? NULL : error);
+
+    return r < 0 ? r : r_in;
+}
+
+int shapers_verify(const struct gate_spec *spec, const char *order, struct error *error)
+{
+    char name[UNDO_LINK_MAX];
+    struct way ways[2];
+    int r = 0;
+
+    list_ways(spec, ways);
+    for (size_t i = 0; i < ARRAY_SIZE(ways) && r == 0; i++)
+        if (ways[i].is_used)
+            r = shaper_verify(undo_link_name(order, ways[i].letter, name), spec->shape, error);
+    return r;
+}
+
+int shapers_are_gone(const char *order, struct error *error)
+{
+    char name[UNDO_LINK_MAX];
+    int r = 0;
+
+    for (const char *letter = "oi"; *letter && r == 0; letter++) {
+        r = link_find(undo_link_name(order, *letter, name), error);
+        if (r > 0)
+            r = error_set(error, EEXIST, "device %s still exists", name);
+    }
+    return r;
+}
+
+int shapers_measure(const struct gate_spec *spec, const char *order, json_t *effect, struct error *error)
+{
+    struct shaper_counters counters;
+    char name[UNDO_LINK_MAX];
+    struct way ways[2];
+    int r = 0;
+
+    list_ways(spec, ways);
+    for (size_t i = 0; i < ARRAY_SIZE(ways) && r == 0; i++) {
+        if (!ways[i].is_used)
+            continue;
+        r = shaper_count(undo_link_name(order, ways[i].letter, name), spec->shape, &counters, error);
+        if (r == 0)
+            r = json_object_set_new(effect, ways[i].lost, json_integer((json_int_t)counters.lost));
+    }
+    return r;
+}
