@@ -147,12 +147,12 @@ int poll_begin(struct task *task, struct error *error)
 static bool poll_awaits(const struct poll *poll, const char *head)
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
-    _cleanup_(document_freep) struct document *document = NULL;
-    const char *nonce = NULL;
+    json_auto_t *json = NULL;
+    const char *nonce;
 
-    if (envelope_parse(&envelope, "head", ENVELOPE_HEAD, head, strlen(head), NULL) == 0 &&
-        document_parse_json(&document, "head", envelope->payload, envelope->payload_length, NULL) == 0)
-        nonce = node_string(document_root(document), "nonce");
+    if (envelope_parse(&envelope, "head", ENVELOPE_HEAD, head, strlen(head), NULL) == 0)
+        json = json_loadb((const char *)envelope->payload, envelope->payload_length, 0, NULL);
+    nonce = json_string_value(json_object_get(json, "nonce"));
     return nonce && *nonce && !strcmp(nonce, poll->nonce);
 }
 

@@ -161,11 +161,11 @@ static void watched_stop(struct watched *watched)
         close(TAKE_FD(watched->timer_fd));
 }
 
-static int watch_decode(struct watch *watch, struct error *error)
+static int watch_decode(struct watch *watch, const char *text, size_t length, struct error *error)
 {
     int r;
 
-    r = node_decode(watch->document, document_root(watch->document), watch_fields, watch, error);
+    r = document_decode(&watch->document, "watch", text, length, watch_fields, watch, error);
     if (r < 0)
         return r;
     watch->probes = calloc(watch->list->count, sizeof(*watch->probes));
@@ -195,9 +195,7 @@ int watch_start(struct watch **ret, struct carrier *carrier, const char *text, s
     if (!watch)
         return error_oom(error);
     watch->pool = carrier->pool;
-    r = document_parse_json(&watch->document, "watch", text, length, error);
-    if (r == 0)
-        r = watch_decode(watch, error);
+    r = watch_decode(watch, text, length, error);
     start_nsec = time_boot_nsec();
     for (size_t i = 0; r == 0 && i < watch->n_probes; i++)
         r = watched_start(&watch->probes[i], carrier->base, start_nsec, error);

@@ -1,10 +1,10 @@
 /* grivet-prober: asks the endpoints that a running experiment watches, and tells the executor what they
  * answered. */
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "common/document.h"
 #include "common/io.h"
 #include "common/log.h"
 #include "prober-watch.h"
@@ -59,16 +59,10 @@ static int prober_on_watch(void *context, struct message *message, struct error 
 
 static int prober_on_unwatch(void *context, struct message *message, struct error *error)
 {
-    _cleanup_(document_freep) struct document *document = NULL;
-    const char *order;
-    struct watch *watch;
-    int r;
+    json_auto_t *json = json_loadb(message->body, message->length, 0, NULL);
+    const char *order = json_string_value(json_object_get(json, "order"));
+    struct watch *watch = order ? prober_find(context, order) : NULL;
 
-    r = document_parse_json(&document, "unwatch", message->body, message->length, error);
-    if (r < 0)
-        return r;
-    order = node_string(document_root(document), "order");
-    watch = order ? prober_find(context, order) : NULL;
     if (watch)
         watch_stop(watch);
     return 0;

@@ -81,14 +81,6 @@ static bool value_is_equal(const json_t *value, const json_t *wanted)
     return json_equal(value, wanted);
 }
 
-static bool assertion_holds(json_t *root, const struct node *assertion)
-{
-    json_auto_t *wanted = node_to_json(assertion);
-    json_t *value = pointer_find(root, assertion->key);
-
-    return wanted && value && value_is_equal(value, wanted);
-}
-
 bool probe_accepts(const struct probe *probe, long status, const char *body, size_t length)
 {
     json_auto_t *root = NULL;
@@ -99,7 +91,7 @@ bool probe_accepts(const struct probe *probe, long status, const char *body, siz
         return true;
     root = body ? json_loadb(body, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL) : NULL;
     for (const struct node *i = probe->assertions->first; root && i; i = i->next)
-        if (!assertion_holds(root, i))
+        if (!value_is_equal(pointer_find(root, i->key), i->json))
             return false;
     return root;
 }
