@@ -1,6 +1,7 @@
 """Runs in the virtual machine and does what a test says by the serial port: one JSON object a line, and one as the answer.
 
     {"do": "run", "argv": [...], "input": text, "timeout": s}  -> {"code", "out", "error"}
+    {"do": "clock"}                                            -> {"real_ns", "boot_ns"}
     {"do": "connect", "user": name}                            -> {"channel": id}, to the executor's socket
     {"do": "send", "channel", "bytes", "data"}                 -> {}, with `data` as a sealed memfd (both in base64)
     {"do": "receive", "channel", "timeout": s}                 -> {"bytes", "data"}; {} when the other end has closed
@@ -16,6 +17,7 @@ import select
 import socket
 import struct
 import subprocess
+import time
 
 PORT = "/dev/vport0p1"
 SEALS = 0x1 | 0x2 | 0x4 | 0x8
@@ -28,6 +30,10 @@ def run(argv, input="", timeout=30):
     except subprocess.TimeoutExpired as late:
         return {"code": None, "out": (late.stdout or b"").decode(), "error": f"not done after {timeout} s"}
     return {"code": done.returncode, "out": done.stdout, "error": done.stderr}
+
+
+def clock():
+    return {"real_ns": time.time_ns(), "boot_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
 
 
 def connect(user):
@@ -69,7 +75,7 @@ def receive(channel, timeout):
 
 
 def answer(request):
-    do = {"run": run, "connect": connect, "send": send, "receive": receive}[request.pop("do")]
+    do = {"run": run, "clock": clock, "connect": connect, "send": send, "receive": receive}[request.pop("do")]
     try:
         return do(**request)
     except Exception as error:  # whatever it is, the test has to hear of it

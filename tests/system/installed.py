@@ -1,6 +1,7 @@
 """A virtual machine with Grivet installed as README.md says, and the test as its courier."""
 
 import base64
+import datetime
 import functools
 import json
 import os
@@ -13,7 +14,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 
-from executor_client import ORDER, VERSION, Channel, Papers  # noqa: E402
+from executor_client import ORDER, VERSION, Channel, Papers, when  # noqa: E402
 from lab.host import BUILD, LabError  # noqa: E402
 from machine import Machine  # noqa: E402
 
@@ -35,7 +36,7 @@ while True:
         sender.sendto(b"x", (sys.argv[1], 7))
     except OSError:
         pass
-    time.sleep(0.01)
+    time.sleep(0.025)
     try:
         while far_end.recv(64):
             has_arrived = True
@@ -106,7 +107,7 @@ class Installed(Machine):
 
     def install(self):
         """As README.md says."""
-        self.sh("cp -R /run/carried/usr/. /usr; systemd-sysusers; systemd-tmpfiles --create; systemctl daemon-reload")
+        self.sh("cp -R --remove-destination /run/carried/usr/. /usr; systemd-sysusers; systemd-tmpfiles --create; systemctl daemon-reload")
 
     def configure(self):
         """Our own policy and keys: the test is the coordinator."""
@@ -114,7 +115,6 @@ class Installed(Machine):
 
     def start(self):
         self.run(["systemctl", "enable", "--quiet", "--now", "grivet-sweep", "grivetd", "grivet-prober"])
-        self.connect()
 
     def connect(self):
         self.courier = GuestChannel(self)
@@ -123,22 +123,43 @@ class Installed(Machine):
 
     def block(self, length_s):
         """Cuts this machine off from FAR and waits until that is proved."""
-        mandate = self.papers.mandate(step={"fault": "network.block", "parameters": {"cidrs": [f"{FAR}/32"]},
-                                            "duration_ms": length_s * 1000})
-        order = self.papers.order_payload(mandate, length_s=length_s)
+        now = datetime.datetime.fromtimestamp(self.ask("clock")["real_ns"] / 1e9, datetime.timezone.utc)
+        mandate = self.papers.mandate(
+            step={"fault": "network.block", "parameters": {"cidrs": [f"{FAR}/32"]}, "duration_ms": length_s * 1000},
+            created_at=when(0, now), not_before=when(-60, now), not_after=when(600, now))
+        order = self.papers.order_payload(mandate, step_started_at=when(0, now), start_before=when(60, now),
+                                          end_at=when(length_s, now))
         self.order = json.loads(order)["id"]
         self.courier.send(ORDER, data=self.papers.order_bundle(mandate, order))
-        self.courier.wait_event("fault.exercised", timeout=30, order=self.order)
+        self.wait_for(lambda: self.seen("fault.exercised", "order.refused", "fault.failed"), what="the fault's effect")
+        assert self.seen("fault.exercised"), self.courier.events()
         record = dict(line.partition(" ")[::2] for line in self.sh(f"cat /run/grivet/active/{self.order}").splitlines())
         self.deadline = int(record["deadline_boot_nsec"])
         self.wait_for(self.is_cut, 5, "the packets to be lost")
         self.cut_at = self.meter()[-1][1]
 
-    def told(self, timeout=30):
+    def told(self, timeout=90):
         """How the executor says that the fault ended; it says so once."""
-        self.courier.wait_event("fault.reverted", timeout=timeout, order=self.order)
-        return [event["body"] for event in self.courier.events()
-                if event["kind"] == "fault.reverted" and event.get("order") == self.order]
+        self.wait_for(lambda: self.seen("fault.reverted"), timeout, "the word that the fault is reverted")
+        return self.seen("fault.reverted")
+
+    def seen(self, *kinds):
+        """The bodies of our order's events of these kinds."""
+        return [event["body"] for event in self.courier.events() if event["kind"] in kinds and event.get("order") == self.order]
+
+    def signal(self, number, *names):
+        """Sends a signal to the main processes of units and to `holder`; returns when, not too late."""
+        at = self.now()
+        pids = [self.sh("pgrep -x grivet-holder").strip() if name == "holder" else self.pid(name) for name in names]
+        self.run(["kill", f"-{number}", *pids])
+        return at
+
+    def wait_restarted(self, name, restarts, timeout=90):
+        """Until systemd has started the unit anew that often, and it is active."""
+        def is_restarted():
+            shown = self.unit(name, "NRestarts", "ActiveState")
+            return shown == {"NRestarts": str(restarts), "ActiveState": "active"}
+        self.wait_for(is_restarted, timeout, f"life {restarts + 1} of {name}")
 
     def meter(self):
         """[(is cut, when in ns of CLOCK_BOOTTIME), ...]"""
@@ -148,7 +169,7 @@ class Installed(Machine):
     def is_cut(self):
         return self.meter()[-1][0]
 
-    def opened_at(self, timeout=30):
+    def opened_at(self, timeout=90):
         """When the first packet got through again, in ns of CLOCK_BOOTTIME."""
         def find():
             return next((at for is_cut, at in self.meter() if not is_cut and at > self.cut_at), None)
@@ -168,5 +189,6 @@ class Installed(Machine):
         return int(self.unit(name, "MainPID")["MainPID"])
 
     def left(self):
-        """What a fault leaves behind: tables of ours, undo records, holders."""
-        return self.sh("nft list tables | grep grivet || :; ls /run/grivet/active; pgrep -x grivet-holder || :").split()
+        """What a fault leaves behind: tables of ours, undo records, holders (dead ones are their parent's business)."""
+        return self.sh("nft list tables | grep grivet || :; ls /run/grivet/active; "
+                       "pgrep -x --runstates R,S,D,T grivet-holder || :").split()

@@ -5,7 +5,9 @@ import pytest
 from installed import Installed
 
 SECOND = 1_000_000_000
-EARLY = 20_000_000  # how exact timed elements of nftables are under emulation
+GRACE = 2 * SECOND  # RECORD_GRACE_NSEC of common/record.h
+WATCHDOG = 10 * SECOND  # WatchdogSec= of grivetd.service
+EARLY = 20_000_000  # timed elements of nftables are that exact
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +22,10 @@ def machine(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def is_clean(machine):
-    """Every test leaves a machine on which the executor runs and no fault does."""
+def clean(machine):
+    """Every test finds and leaves a machine on which the executor runs and no fault does."""
+    machine.run(["systemctl", "reset-failed", "grivetd", "grivet-sweep"])  # NRestarts as well
+    machine.connect()
     yield
     assert machine.is_active("grivetd") and machine.is_active("grivet-sweep")
     assert not machine.left() and not machine.is_cut()
@@ -45,3 +49,81 @@ def test_fault_ends_at_its_deadline(machine):
     machine.block(3)
     assert [body["ended_by"] for body in machine.told()] == ["deadline"]
     assert -EARLY < machine.opened_at() - machine.deadline < SECOND
+
+
+def test_executor_killed(machine):
+    machine.block(30)
+    at = machine.signal("KILL", "grivetd")
+    assert machine.opened_at() < at + SECOND
+    machine.wait_restarted("grivetd", 1)
+    machine.connect()
+    assert [body["ended_by"] for body in machine.told()] in (["kernel"], ["sweep"])  # the sweep removed the record
+
+
+def test_everything_killed(machine):
+    machine.block(30)
+    at = machine.signal("KILL", "grivetd", "grivet-sweep", "holder")
+    assert machine.opened_at() < at + SECOND
+    for name in ("grivetd", "grivet-sweep"):
+        machine.wait_restarted(name, 1)
+    machine.connect()
+    assert [body["ended_by"] for body in machine.told()] in (["kernel"], ["sweep"])  # the sweep removed the record
+
+
+def test_executor_and_holder_hang(machine):
+    """Timed elements let the packets through, the kernel's timer ends the holder, the watchdog the executor."""
+    machine.block(4)
+    at = machine.signal("STOP", "grivetd", "holder")
+    assert -EARLY < machine.opened_at() - machine.deadline < SECOND
+    machine.wait_for(lambda: not machine.left(), what="the kernel's timer and the sweep")
+    assert machine.now() < machine.deadline + GRACE + SECOND
+    machine.wait_restarted("grivetd", 1)
+    assert machine.now() < at + WATCHDOG + 3 * SECOND
+    machine.connect()
+    assert len(machine.told()) == 1
+
+
+def test_stop_in_mid_fault(machine):
+    machine.block(60)
+    machine.run(["systemctl", "stop", "grivetd"])
+    assert not machine.left()
+    stopped = machine.now()
+    assert machine.opened_at() <= stopped
+    machine.run(["systemctl", "start", "grivetd"])
+    machine.connect()
+    assert [body["ended_by"] for body in machine.told()] == ["executor"]
+
+
+def test_upgrade_in_mid_fault(machine):
+    machine.block(60)
+    machine.install()
+    assert machine.is_cut(), "new files alone end nothing"
+    machine.run(["systemctl", "restart", "grivetd", "grivet-sweep"])
+    assert not machine.left()
+    machine.connect()
+    assert [body["ended_by"] for body in machine.told()] == ["executor"]
+    assert machine.seen("fault.interrupted")
+    for name in ("grivetd", "grivet-sweep"):
+        assert machine.sh(f"readlink /proc/{machine.pid(name)}/exe") == f"/usr/sbin/{name}\n"
+
+
+def test_executor_outlives_an_oom_kill_in_its_unit(machine):
+    """OOMPolicy=: as when a load process of a fault is killed for memory."""
+    machine.block(5)
+    machine.run(["systemctl", "set-property", "--runtime", "grivetd", "MemoryMax=64M"])
+    hog = "echo $$ >/sys/fs/cgroup/grivet.slice/grivetd.service/cgroup.procs; echo 1000 >/proc/$$/oom_score_adj; tail /dev/zero"
+    assert machine.run(["sh", "-c", hog], check=False).returncode != 0
+    machine.run(["systemctl", "set-property", "--runtime", "grivetd", "MemoryMax="])
+    assert [body["ended_by"] for body in machine.told()] == ["deadline"]
+    assert machine.unit("grivetd", "NRestarts") == {"NRestarts": "0"}
+
+
+def test_memory_of_the_machine_exhausted(machine):
+    machine.block(5)
+    hog = "from mmap import *; [mmap(-1, 2**28, flags=MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE) for _ in range(3)]"
+    machine.run(["systemd-run", "--quiet", "--wait", "python3", "-c", hog], check=False)
+    assert "Out of memory" in machine.sh("dmesg")
+    (told,) = machine.told()
+    assert told["ended_by"] == "deadline" and told["revert_error_ms"] < 1000
+    assert machine.opened_at() > machine.deadline - EARLY
+    assert machine.unit("grivetd", "NRestarts") == {"NRestarts": "0"}
