@@ -4,15 +4,15 @@
 
 #include "run.h"
 
-void poll_handle(void *context, struct http_request *request);
-void poll_handle_time(void *context, struct http_request *request);
-void poll_handle_answers(void *context, struct http_request *request);
-void journal_handle_events(void *context, struct http_request *request);
-void join_handle(void *context, struct http_request *request);
-void join_handle_renew(void *context, struct http_request *request);
-void tokens_handle_new(void *context, struct http_request *request);
-void tokens_handle_list(void *context, struct http_request *request);
-void tokens_handle_revoke(void *context, struct http_request *request);
+int poll_handle(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int poll_handle_time(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int poll_handle_answers(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int journal_handle_events(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int join_handle(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int join_handle_renew(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int tokens_handle_new(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int tokens_handle_list(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int tokens_handle_revoke(struct coordinator *coordinator, struct http_request *request, struct error *error);
 
 #define JOURNAL_BODY_MAX (1024 * 1024 + 4096)
 

@@ -5,15 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-bool coordinator_refuses(struct coordinator *coordinator, struct http_request *request)
-{
-    const char *failure = store_failure(coordinator->store);
-
-    if (failure)
-        http_reply_error(request, 503, COORDINATOR_READ_ONLY "%s", failure);
-    return failure != NULL;
-}
-
 void coordinator_say(struct coordinator *coordinator, const char *format, ...)
 {
     char text[ERROR_TEXT_MAX];

@@ -54,10 +54,6 @@ int config_load(struct config *ret, const char *path, struct error *error);
 const char *config_url(const struct config *config, char *ret, size_t size);
 void config_clear(struct config *config);
 
-#define COORDINATOR_READ_ONLY "nothing can be stored now, only halts are taken: "
-
-/** coordinator_refuses() - nothing can be stored now: @request is answered with 503 and the reason */
-bool coordinator_refuses(struct coordinator *coordinator, struct http_request *request);
 /** coordinator_say() - one line for the log */
 void coordinator_say(struct coordinator *coordinator, const char *format, ...) _printf_(2, 3);
 /** coordinator_seal() - @payload (reference taken) as an envelope of @kind, signed by the order key, a halt

@@ -58,15 +58,15 @@ static json_t *waiting_halts(const struct mailbox *mailbox)
     return items;
 }
 
-static int add_stored(struct fleet_host *host, json_t *items)
+static int add_stored(struct fleet_host *host, json_t *items, struct error *error)
 {
     _cleanup_(store_row_freep) struct store_row *row =
-        store_select(host->coordinator->store, NULL,
+        store_select(host->coordinator->store, error,
                      "SELECT id, kind, envelope, mandate FROM items WHERE host = ? ORDER BY id LIMIT ?", "si",
                      host->id, (int64_t)ITEMS_MAX);
     int r;
 
-    while ((r = store_next(row, NULL)) > 0)
+    while ((r = store_next(row, error)) > 0)
         if (!find_halt(&host->mailbox, store_text(row, 0)))
             add_item(items, store_text(row, 0), store_text(row, 1), store_text(row, 2), store_text(row, 3));
     return r;
@@ -91,7 +91,8 @@ static void flush(struct fleet_host *host)
 {
     struct mailbox *mailbox = &host->mailbox;
     json_t *items = waiting_halts(mailbox);
-    int r = add_stored(host, items);
+    struct error error;
+    int r = add_stored(host, items, &error);
 
     if (json_array_size(items) > 0 || (r == 0 && mailbox->is_urgent)) {
         mailbox->is_urgent = false;
@@ -101,7 +102,7 @@ static void flush(struct fleet_host *host)
     json_decref(items);
     if (r < 0) {
         event_del(mailbox->due);
-        http_reply_error(TAKE_PTR(mailbox->held), 503, "the store can't be read");
+        http_reply_failure(TAKE_PTR(mailbox->held), &error);
     }
 }
 
@@ -145,7 +146,7 @@ void delivery_close(struct fleet_host *host)
     if (mailbox->due)
         event_free(mailbox->due);
     if (mailbox->held)
-        http_reply_error(mailbox->held, 503, "this host was forgotten");
+        http_reply_failure(mailbox->held, &(struct error){ENOENT, "this host was forgotten"});
 }
 
 void delivery_hold(struct fleet_host *host, struct http_request *request, bool is_urgent)

@@ -51,12 +51,13 @@ struct fleet_host *fleet_find(struct coordinator *coordinator, const char *id)
     return host && strcmp(host->id, id) == 0 ? host : NULL;
 }
 
-struct fleet_host *fleet_require(struct coordinator *coordinator, struct http_request *request)
+struct fleet_host *fleet_require(struct coordinator *coordinator, const struct http_request *request,
+                                 struct error *error)
 {
     struct fleet_host *host = fleet_find(coordinator, request->peer);
 
     if (!host)
-        http_reply_error(request, 403, "this host is not known: it aged out, join again");
+        error_set(error, EACCES, "this host is not known: it aged out, join again");
     return host;
 }
 
@@ -221,12 +222,13 @@ static json_t *describe(const struct fleet_host *host)
                      fleet_is_in_contact(host), "is_suspect", host->is_suspect, "clock", clock);
 }
 
-void fleet_handle_hosts(void *context, struct http_request *request)
+int fleet_handle_hosts(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     json_t *hosts = json_array();
     struct fleet_host *host;
 
-    for (size_t i = 0; (host = fleet_at(context, i)); i++)
+    for (size_t i = 0; (host = fleet_at(coordinator, i)); i++)
         json_array_append_new(hosts, describe(host));
     http_reply_json(request, 200, hosts);
+    return 0;
 }

@@ -73,8 +73,9 @@ struct fleet_host {
 };
 
 struct fleet_host *fleet_find(struct coordinator *coordinator, const char *id);
-/** fleet_require() - whose certificate asks; NULL = it aged out, and the request was answered */
-struct fleet_host *fleet_require(struct coordinator *coordinator, struct http_request *request);
+/** fleet_require() - whose certificate asks; NULL = it aged out, as @error says */
+struct fleet_host *fleet_require(struct coordinator *coordinator, const struct http_request *request,
+                                 struct error *error);
 /** fleet_at() - in order of id; NULL = there are not so many */
 struct fleet_host *fleet_at(struct coordinator *coordinator, size_t index);
 bool fleet_is_in_contact(const struct fleet_host *host);
@@ -89,7 +90,7 @@ int fleet_saw(struct fleet_host *host, struct error *error);
 void fleet_suspect(struct fleet_host *host, const char *why);
 /** fleet_age() - forget who was not seen for 30 days */
 void fleet_age(struct coordinator *coordinator);
-void fleet_handle_hosts(void *context, struct http_request *request);
+int fleet_handle_hosts(struct coordinator *coordinator, struct http_request *request, struct error *error);
 
 int delivery_open(struct fleet_host *host);
 /** delivery_close() - a held poll is answered with an error */

@@ -175,26 +175,23 @@ static const char *signer(const struct halt_request *request)
     return "somebody";
 }
 
-void runs_handle_halt(void *context, struct http_request *http)
+int runs_handle_halt(struct coordinator *coordinator, struct http_request *http, struct error *error)
 {
-    struct coordinator *coordinator = context;
     struct halt_request *request = calloc(1, sizeof(*request));
     int64_t now_usec = time_now_usec();
     struct fleet_host *host;
-    struct error error;
+    int r;
 
-    if (!request) {
-        http_reply_error(http, 503, "out of memory");
-        return;
-    }
+    if (!request)
+        return error_oom(error);
     request->waiting = (struct waiting){
         .runs = coordinator->runs, .request = http, .advance = halt_advance, .clear = halt_clear};
     request->sent_usec = now_usec;
-    if (check_halt(request, http->body, http->length, now_usec, &error) < 0) {
-        http_reply_failure(http, &error);
+    r = check_halt(request, http->body, http->length, now_usec, error);
+    if (r < 0) {
         halt_clear(&request->waiting);
         free(request);
-        return;
+        return r;
     }
     for (size_t i = 0; (host = fleet_at(coordinator, i)); i++)
         if (host_is_in_scope(request, host))
@@ -204,4 +201,5 @@ void runs_handle_halt(void *context, struct http_request *http)
         if (run_is_in_scope(request->halt, run))
             run_halt(run, signer(request), now_usec);
     runs_wait(&request->waiting);
+    return 0;
 }

@@ -162,6 +162,20 @@ static void take_head(struct http_connection *connection, struct evbuffer *input
         begin_request(connection);
 }
 
+static void handle(struct http_connection *connection)
+{
+    struct http_server *server = connection->server;
+    const char *failure = connection->route->is_storing ? store_failure(server->store) : NULL;
+    struct error error = {.text = ""};
+    int r;
+
+    http_connection_enter(connection, HTTP_HANDLING);
+    r = failure ? error_set(&error, EROFS, "%s", failure)
+                : connection->route->handle(server->coordinator, &connection->request, &error);
+    if (r < 0)
+        http_reply_failure(&connection->request, &error);
+}
+
 static void take_body(struct http_connection *connection, struct evbuffer *input)
 {
     struct http_request *request = &connection->request;
@@ -169,10 +183,8 @@ static void take_body(struct http_connection *connection, struct evbuffer *input
         evbuffer_remove(input, request->body + connection->received, request->length - connection->received);
 
     connection->received += taken > 0 ? (size_t)taken : 0;
-    if (connection->received < request->length)
-        return;
-    http_connection_enter(connection, HTTP_HANDLING);
-    connection->route->handle(connection->server->context, request);
+    if (connection->received == request->length)
+        handle(connection);
 }
 
 static void on_read(struct bufferevent *stream, void *context)

@@ -1,7 +1,5 @@
 /* What a handler may do with its request: ask it, keep it, answer it. */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "http-server.h"
@@ -14,7 +12,7 @@ static void respond(struct http_connection *connection, int status, const char *
 
     connection->on_gone = NULL;
     free(TAKE_PTR(connection->request.body));
-    connection->is_kept = !is_urgent && server->must_wait(server->context);
+    connection->is_kept = !is_urgent && store_is_pending(server->store);
     if (connection->is_kept)
         to = connection->kept;
     else
@@ -49,41 +47,35 @@ void http_reply_now(struct http_request *request, json_t *body)
     http_respond(request->connection, 200, body, true);
 }
 
-void http_reply_error(struct http_request *request, int status, const char *format, ...)
-{
-    char text[ERROR_TEXT_MAX];
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    http_reply_json(request, status, json_pack("{s:s}", "error", text));
-}
-
 void http_reply_failure(struct http_request *request, const struct error *error)
 {
     static const struct {
         int code, status;
-    } statuses[] = {{EINVAL, 400}, {E2BIG, 400},        {EPERM, 403},       {EACCES, 403},
-                    {ENOENT, 404}, {EKEYREJECTED, 403}, {EKEYEXPIRED, 403}, {EEXIST, 409}};
+    } statuses[] = {{EINVAL, 400}, {E2BIG, 400},       {EPERM, 403},  {EACCES, 403}, {EKEYREJECTED, 403},
+                    {ENOENT, 404}, {EKEYEXPIRED, 403}, {EEXIST, 409}, {EBUSY, 409}};
+    const char *why = error->code == EROFS ? "nothing can be stored now, only halts are taken: " : "";
     int status = 503;
 
     for (size_t i = 0; i < ARRAY_SIZE(statuses); i++)
         if (statuses[i].code == error->code)
             status = statuses[i].status;
-    http_reply_error(request, status, "%s", error->text);
+    http_reply_json(request, status, json_pack("{s:s+}", "error", why, error->text));
 }
 
-void http_server_flush(struct http_server *server, const char *failure)
+void http_server_flush(struct http_server *server)
 {
+    const char *failure = store_failure(server->store);
+    struct error error;
+
     for (struct http_connection *at = server->connections; at; at = at->next) {
         if (!at->is_kept)
             continue;
+        at->is_kept = false;
         if (failure) {
             evbuffer_drain(at->kept, evbuffer_get_length(at->kept));
-            http_reply_error(&at->request, 503, "%s", failure);
+            error_set(&error, EROFS, "%s", failure);
+            http_reply_failure(&at->request, &error);
         } else {
-            at->is_kept = false;
             http_connection_enter(at, HTTP_WRITING);
             evbuffer_add_buffer(bufferevent_get_output(at->stream), at->kept);
         }

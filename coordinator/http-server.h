@@ -7,6 +7,7 @@
 
 #include "http-guard.h"
 #include "http.h"
+#include "store.h"
 
 #define HTTP_CONNECTIONS_MAX 20000
 #define HTTP_LISTENERS_MAX   8
@@ -43,8 +44,8 @@ struct http_server {
     struct event_base *base;
     SSL_CTX *tls;
     const struct http_route *routes;
-    bool (*must_wait)(void *context);
-    void *context;
+    struct store *store;
+    struct coordinator *coordinator;
     struct evconnlistener *listeners[HTTP_LISTENERS_MAX];
     size_t n_listeners, n_connections;
     struct event *resume; /* accepts again after the descriptors ran out */

@@ -90,7 +90,7 @@ int http_server_listen(struct http_server *server, const char *text, struct erro
 }
 
 int http_server_new(struct http_server **ret, struct event_base *base, const char *folder,
-                    const struct http_route *routes, bool (*must_wait)(void *context), void *context,
+                    const struct http_route *routes, struct store *store, struct coordinator *coordinator,
                     struct error *error)
 {
     _cleanup_(http_server_freep) struct http_server *server = calloc(1, sizeof(*server));
@@ -100,8 +100,8 @@ int http_server_new(struct http_server **ret, struct event_base *base, const cha
         return error_oom(error);
     server->base = base;
     server->routes = routes;
-    server->must_wait = must_wait;
-    server->context = context;
+    server->store = store;
+    server->coordinator = coordinator;
     server->resume = evtimer_new(base, on_resume, server);
     if (!server->resume)
         return error_oom(error);

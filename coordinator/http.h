@@ -18,6 +18,8 @@ enum http_who {
 };
 
 struct http_connection;
+struct coordinator;
+struct store;
 
 /**
  * struct http_request - what a handler is given, until its reply
@@ -37,13 +39,16 @@ struct http_request {
  * struct http_route - one row of the table of requests
  * @path: "/v1/runs/@/report": an `@` stands for one segment
  * @body_max: larger bodies are refused with 413 before they are read
- * @handle: replies now (http_reply*) or keeps the request and replies later
+ * @is_storing: refused with 503 while nothing can be stored
+ * @handle: replies now (http_reply*) or keeps the request and replies later: 0, or leaves it to the server to
+ * reply with @error: -errno
  */
 struct http_route {
     const char *method, *path;
     enum http_who who;
     size_t body_max;
-    void (*handle)(void *context, struct http_request *request);
+    bool is_storing;
+    int (*handle)(struct coordinator *coordinator, struct http_request *request, struct error *error);
 };
 
 struct http_server;
@@ -52,13 +57,13 @@ struct http_server;
  * http_server_new() - serve @routes, ended by a row without method; nobody is let in before
  * http_server_listen()
  * @folder: has PEM files: server.crt and server.key, and ca.crt for client certificates
- * @must_wait: while it says so, replies are kept until http_server_flush()
+ * @store: no answer leaves while something in it is pending
  */
 int http_server_new(struct http_server **ret, struct event_base *base, const char *folder,
-                    const struct http_route *routes, bool (*must_wait)(void *context), void *context,
+                    const struct http_route *routes, struct store *store, struct coordinator *coordinator,
                     struct error *error);
-/** http_server_flush() - send what was kept; @failure: why it can't be true, 503 with that instead */
-void http_server_flush(struct http_server *server, const char *failure);
+/** http_server_flush() - after each commit: send what was kept, or why it isn't true */
+void http_server_flush(struct http_server *server);
 /** http_server_listen() - also on @address, such as "0.0.0.0:8443" */
 int http_server_listen(struct http_server *server, const char *address, struct error *error);
 /** http_server_free() - answers 503 to every held request first */
@@ -73,7 +78,6 @@ void http_reply_json(struct http_request *request, int status, json_t *body);
 void http_reply_text(struct http_request *request, int status, const char *json);
 /** http_reply_now() - 200, and waits for nothing: for what needs not be durable */
 void http_reply_now(struct http_request *request, json_t *body);
-void http_reply_error(struct http_request *request, int status, const char *format, ...) _printf_(3, 4);
 /** http_reply_failure() - @error, with the status that belongs to its code */
 void http_reply_failure(struct http_request *request, const struct error *error);
 

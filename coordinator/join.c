@@ -58,47 +58,43 @@ static int join_decide(struct coordinator *coordinator, const struct joining *jo
     return r < 0 ? r : fleet_join(coordinator, &host, error);
 }
 
-void join_handle(void *context, struct http_request *request)
+int join_handle(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_free_ char *certificate = NULL;
     struct joining joining = {NULL};
-    struct error error;
     int r;
 
-    if (coordinator_refuses(coordinator, request))
-        return;
-    r = document_decode(&document, "join", request->body, request->length, join_fields, &joining, &error);
+    r = document_decode(&document, "join", request->body, request->length, join_fields, &joining, error);
     if (r == 0)
-        r = labels_check(document, joining.labels, &error);
+        r = labels_check(document, joining.labels, error);
     if (r == 0)
-        r = join_decide(coordinator, &joining, &certificate, &error);
+        r = join_decide(coordinator, &joining, &certificate, error);
     if (r < 0) {
-        coordinator_say(coordinator, "join refused: %s", error.text);
-        http_reply_failure(request, &error);
-        return;
+        coordinator_say(coordinator, "join refused: %s", error->text);
+        return r;
     }
     coordinator_say(coordinator, "host %s joined", joining.host);
     http_reply_json(request, 200,
                     json_pack("{s:s, s:s, s:s}", "certificate", certificate, "ca", ca_pem(coordinator->ca),
                               "roots", coordinator->roots_text));
+    return 0;
 }
 
-void join_handle_renew(void *context, struct http_request *request)
+int join_handle_renew(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     static const struct field fields[] = {{"csr", FIELD_STRING, 0, true, 1, CA_CSR_MAX}, {NULL}};
-    struct coordinator *coordinator = context;
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_free_ char *certificate = NULL;
     const char *csr = NULL;
-    struct error error;
+    int r;
 
-    if (!fleet_require(coordinator, request))
-        return;
-    if (document_decode(&document, "renew", request->body, request->length, fields, &csr, &error) < 0 ||
-        ca_issue_agent(coordinator->ca, request->peer, csr, &certificate, &error) < 0)
-        http_reply_failure(request, &error);
-    else
+    if (!fleet_require(coordinator, request, error))
+        return -error->code;
+    r = document_decode(&document, "renew", request->body, request->length, fields, &csr, error);
+    if (r == 0)
+        r = ca_issue_agent(coordinator->ca, request->peer, csr, &certificate, error);
+    if (r == 0)
         http_reply_json(request, 200, json_pack("{s:s}", "certificate", certificate));
+    return r;
 }

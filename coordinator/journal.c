@@ -280,24 +280,23 @@ static json_t *make_ack(struct coordinator *coordinator, const struct fleet_host
     return text ? json_pack("{s:o}", "ack", json_loads(text, 0, NULL)) : NULL;
 }
 
-void journal_handle_events(void *context, struct http_request *request)
+int journal_handle_events(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
-    struct fleet_host *host = fleet_require(coordinator, request);
-    struct error error = {.text = "out of memory"};
+    struct fleet_host *host = fleet_require(coordinator, request, error);
     int64_t wanted = 0;
     int r;
 
-    if (!host || coordinator_refuses(coordinator, request))
-        return;
-    r = fleet_saw(host, &error);
+    if (!host)
+        return -error->code;
+    r = fleet_saw(host, error);
     if (r == 0)
-        r = journal_ingest(host, request->body, request->length, &wanted, &error);
-    if (r == 0) /* sent when what it says is true */
-        http_reply_json(request, 200, make_ack(coordinator, host, &error));
-    else if (r == -EPROTO)
+        r = journal_ingest(host, request->body, request->length, &wanted, error);
+    if (r == 0) { /* sent when what it says is true */
+        http_reply_json(request, 200, make_ack(coordinator, host, error));
+    } else if (r == -EPROTO) {
         http_reply_json(request, 409,
-                        json_pack("{s:s, s:I}", "error", error.text, "sequence", (json_int_t)wanted));
-    else
-        http_reply_failure(request, &error);
+                        json_pack("{s:s, s:I}", "error", error->text, "sequence", (json_int_t)wanted));
+        r = 0;
+    }
+    return r;
 }

@@ -89,9 +89,9 @@ static int64_t clock_bound(const struct run *run, const struct run_endpoint *end
     const struct run_host *observer = run_host(run, endpoint->from), *host;
     int64_t bound_usec = 0;
 
-    for (size_t i = 0; i < run->n_faults; i++) {
-        host = run_host(run, run->faults[i].host);
-        if (!run->faults[i].step || !host || !host->is_pinned || host == observer)
+    EACH_FAULT (run, fault) {
+        host = run_host(run, fault->host);
+        if (!host->is_pinned || host == observer)
             continue;
         if (!host->has_clock || !observer->has_clock)
             return -1;
@@ -174,8 +174,7 @@ static void judge_views(const struct run *run, const struct objective_kind *kind
 {
     struct recovery recovery;
 
-    for (size_t i = 0; i < run->n_endpoints; i++) {
-        const struct run_endpoint *endpoint = &run->endpoints[i];
+    EACH_ENDPOINT (run, endpoint) {
         struct judgement one = {}, doubt = {};
 
         if (strcmp(endpoint->probe.name, objective->probe) || endpoint_recovery(run, endpoint, &recovery) < 0)
@@ -204,8 +203,8 @@ static void judge_replacements(const struct run *run, const struct objective *ob
     size_t n_started, n_served, n_unready = 0;
 
     n_started = run_count_replacements(run, &n_served);
-    for (size_t i = 0; i < run->n_hosts; i++)
-        n_unready += run->hosts[i].is_replacement && run->hosts[i].is_unready;
+    EACH_HOST (run, host)
+        n_unready += host->is_replacement && host->is_unready;
     json_object_set_new(measured, "started", json_integer((json_int_t)n_started));
     json_object_set_new(measured, "in_service", json_integer((json_int_t)n_served));
     if (!n_started)
@@ -226,10 +225,8 @@ static void judge_rollback(const struct run *run, const struct objective *object
     double worst = 0;
     size_t n = 0;
 
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const struct run_fault *fault = &run->faults[i];
-
-        if (!fault->step || fault->state == RUN_FAULT_ENDED || fault->state == RUN_FAULT_REFUSED)
+    EACH_FAULT (run, fault) {
+        if (fault->state == RUN_FAULT_ENDED || fault->state == RUN_FAULT_REFUSED)
             continue;
         n++;
         if (run_host(run, fault->host)->is_suspect)
@@ -313,14 +310,14 @@ json_t *objective_judge(const struct run *run, const struct node *node, struct j
         objective.name = objective.kind = "?";
         judge(ret, VERDICT_UNKNOWN, "this version does not know the objective");
     } else if (!run->t0_usec || run->state != RUN_DONE) {
-        judge(ret, VERDICT_UNKNOWN, "the run is %s", run_state_name(run->state));
+        judge(ret, VERDICT_UNKNOWN, "the run is %s", run_state_names[run->state]);
     } else if (kind->look) {
         judge_views(run, kind, &objective, measured, ret);
     } else {
         kind->judge(run, &objective, measured, ret);
     }
     return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "name", objective.name, "kind", objective.kind,
-                     "verdict", verdict_name(ret->verdict), "objective", node_to_json(node), "measured",
+                     "verdict", verdict_names[ret->verdict], "objective", node_to_json(node), "measured",
                      measured, "why", json_words(ret->why));
 }
 

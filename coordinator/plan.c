@@ -1,52 +1,29 @@
-/*
- * Choosing hosts and writing down everything that people will sign. A share of the hosts is taken in the
- * order of a hash over experiment, step and host: the same every time, and not always the first zone's.
- */
+/* Choosing hosts and writing down everything that people will sign. */
 #include "plan.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-struct choice {
-    char hash[HASH_TEXT_MAX];
-    const char *id;
-};
-
-static int compare_hash(const void *a, const void *b)
+/* A share of the hosts that match, rounded down, but at least one: evenly spread over their names, so the
+ * same every time, and not only the first zone's. */
+static json_t *choose(const struct node *labels, int64_t percent, const struct candidate *candidates,
+                      size_t count)
 {
-    return strcmp(((const struct choice *)a)->hash, ((const struct choice *)b)->hash);
-}
-
-static int compare_id(const void *a, const void *b)
-{
-    return strcmp(((const struct choice *)a)->id, ((const struct choice *)b)->id);
-}
-
-/* The share is rounded down, but at least one host is taken. */
-static json_t *choose(const char *salt, const struct node *labels, int64_t percent,
-                      const struct candidate *candidates, size_t count)
-{
-    _cleanup_free_ struct choice *choices = calloc(count + 1, sizeof(*choices));
     json_t *list = json_array();
-    size_t n = 0, take;
-    char text[300];
+    const char *last = NULL;
+    int64_t n = 0;
 
-    for (size_t i = 0; choices && i < count; i++) {
-        if (!candidates[i].is_in_contact || !labels_match(candidates[i].labels, labels))
+    for (const struct candidate *one = candidates; one < candidates + count; one++) {
+        if (!one->is_in_contact || !labels_match(one->labels, labels))
             continue;
-        snprintf(text, sizeof(text), "%s/%s", salt, candidates[i].id);
-        hash_text(text, strlen(text), choices[n].hash);
-        choices[n++].id = candidates[i].id;
+        last = one->id;
+        n++;
+        if (n * percent / 100 > (n - 1) * percent / 100)
+            json_array_append_new(list, json_string(last));
     }
-    take = n * (size_t)percent / 100;
-    take = take ? take : n ? 1 : 0;
-    if (n)
-        qsort(choices, n, sizeof(*choices), compare_hash);
-    if (take)
-        qsort(choices, take, sizeof(*choices), compare_id);
-    for (size_t i = 0; i < take; i++)
-        json_array_append_new(list, json_string(choices[i].id));
+    if (last && !json_array_size(list))
+        json_array_append_new(list, json_string(last));
     return list;
 }
 
@@ -66,12 +43,11 @@ static void absent_hosts(const struct node *labels, const struct candidate *cand
 static json_t *build_step(const struct experiment *experiment, const struct experiment_step *step,
                           const struct candidate *candidates, size_t count, json_t *all, struct error *error)
 {
-    char salt[200], absent[200];
+    char absent[200];
     json_t *hosts, *host;
     size_t i;
 
-    snprintf(salt, sizeof(salt), "%s/%s", experiment->name, step->name);
-    hosts = choose(salt, step->labels, step->percent, candidates, count);
+    hosts = choose(step->labels, step->percent, candidates, count);
     if (!json_array_size(hosts)) {
         absent_hosts(step->labels, candidates, count, absent);
         node_error(experiment->document, step->labels, error, "no host has these labels%s", absent);
@@ -121,7 +97,7 @@ int plan_build(const struct experiment *experiment, const struct candidate *cand
     int r = build_steps(experiment, candidates, count, steps, error);
 
     if (r == 0 && experiment->observer_labels) {
-        observers = choose("observers", experiment->observer_labels, 100, candidates, count);
+        observers = choose(experiment->observer_labels, 100, candidates, count);
         if (!json_array_size(observers))
             r = node_error(experiment->document, experiment->observer_labels, error,
                            "no host in contact has these labels");

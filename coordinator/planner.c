@@ -37,12 +37,12 @@ static void plan_reply(struct plan_request *plan)
         node_error(plan->experiment->document,
                    node_get(plan->experiment->expect, "max_share_of_group_percent"), &error, "%s",
                    share.text);
-        http_reply_error(plan->waiting.request, 422, "%s", error.text);
+        http_reply_failure(plan->waiting.request, &error);
         return;
     }
     answers = json_array();
-    for (size_t i = 0; i < run->n_hosts; i++)
-        json_array_append(answers, run->hosts[i].answer);
+    EACH_HOST (run, host)
+        json_array_append(answers, host->answer);
     text = envelope_format(plan->draft);
     n = balancers_budgets(run->coordinator->balancers, budgets, ARRAY_SIZE(budgets));
     http_reply_json(plan->waiting.request, 200,
@@ -56,8 +56,8 @@ static bool plan_advance(struct waiting *waiting, int64_t now_usec)
     struct plan_request *plan = (struct plan_request *)waiting;
     bool is_complete = true;
 
-    for (size_t i = 0; i < waiting->run->n_hosts; i++)
-        is_complete &= waiting->run->hosts[i].has_answered;
+    EACH_HOST (waiting->run, asked)
+        is_complete &= asked->has_answered;
     if (!is_complete && now_usec < plan->until_usec)
         return false;
     plan_reply(plan);
@@ -139,32 +139,27 @@ static int plan_open(struct plan_request *plan, const char *text, size_t length,
         return r;
     plan->until_usec = now_usec + RUN_CHECK_USEC;
     run_look(plan->waiting.run);
-    for (size_t i = 0; i < plan->waiting.run->n_hosts; i++)
-        run_ask(plan->waiting.run, &plan->waiting.run->hosts[i], "plan", now_usec);
+    EACH_HOST (plan->waiting.run, asked)
+        run_ask(plan->waiting.run, asked, "plan", now_usec);
     return 0;
 }
 
-void runs_handle_plan(void *context, struct http_request *request)
+int runs_handle_plan(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
-    struct plan_request *plan;
-    struct error error;
+    struct plan_request *plan = calloc(1, sizeof(*plan));
+    int r;
 
-    if (coordinator_refuses(coordinator, request))
-        return;
-    plan = calloc(1, sizeof(*plan));
-    if (!plan) {
-        http_reply_error(request, 503, "out of memory");
-        return;
-    }
+    if (!plan)
+        return error_oom(error);
     plan->waiting = (struct waiting){
         .runs = coordinator->runs, .request = request, .advance = plan_advance, .clear = plan_clear};
-    if (plan_open(plan, request->body, request->length, &error) < 0) {
+    r = plan_open(plan, request->body, request->length, error);
+    if (r < 0) {
         plan_clear(&plan->waiting);
         free(plan);
-        http_reply_error(request, 422, "%s", error.text);
-        return;
+        return r;
     }
     balancers_watch(coordinator->balancers, true);
     runs_wait(&plan->waiting);
+    return 0;
 }

@@ -101,36 +101,36 @@ static int take_poll(struct fleet_host *host, struct http_request *request, bool
     return r;
 }
 
-void poll_handle(void *context, struct http_request *request)
+int poll_handle(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
-    struct fleet_host *host = fleet_require(coordinator, request);
-    struct error error = {.text = ""};
-    bool is_first;
+    struct fleet_host *host = fleet_require(coordinator, request, error);
+    bool is_first = false;
+    int r = host ? take_poll(host, request, &is_first, error) : -error->code;
 
-    if (!host)
-        return;
-    if (take_poll(host, request, &is_first, &error) < 0) {
-        http_reply_failure(request, &error);
-        return;
-    }
+    if (r < 0)
+        return r;
     if (is_first)
         runs_on_first_poll(coordinator, host);
     delivery_hold(host, request, is_first);
+    return 0;
 }
 
-void poll_handle_time(void *context, struct http_request *request)
+int poll_handle_time(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     http_reply_now(request, json_pack("{s:o}", "now", json_time(time_now_usec())));
+    return 0;
 }
 
-static int take_answer(struct fleet_host *host, struct http_request *request, struct error *error)
+int poll_handle_answers(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
+    struct fleet_host *host = fleet_require(coordinator, request, error);
     const char *ask, *named;
     int r;
 
+    if (!host)
+        return -error->code;
     r = envelope_parse(&envelope, "answer", ENVELOPE_ANSWER, request->body, request->length, error);
     if (r < 0)
         return r;
@@ -143,20 +143,7 @@ static int take_answer(struct fleet_host *host, struct http_request *request, st
     named = node_string(document_root(document), "host");
     if (!ask || !uuid_is_valid(ask) || !named || strcmp(named, host->id) != 0)
         return error_set(error, EINVAL, "answer: expected the id of an ask, and host %s", host->id);
-    runs_on_answer(host->coordinator, host, document);
+    runs_on_answer(coordinator, host, document);
+    http_reply_json(request, 200, json_object());
     return 0;
-}
-
-void poll_handle_answers(void *context, struct http_request *request)
-{
-    struct coordinator *coordinator = context;
-    struct fleet_host *host = fleet_require(coordinator, request);
-    struct error error = {.text = ""};
-
-    if (!host || coordinator_refuses(coordinator, request))
-        return;
-    if (take_answer(host, request, &error) < 0)
-        http_reply_failure(request, &error);
-    else
-        http_reply_json(request, 200, json_object());
 }

@@ -10,11 +10,10 @@ static double longest_sec(const struct run *run)
 {
     int64_t longest_usec = 0;
 
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const struct run_fault *fault = &run->faults[i];
+    EACH_FAULT (run, fault) {
         int64_t end_usec = fault->reverted_usec ? fault->reverted_usec : fault->deadline_usec;
 
-        if (fault->step && fault->armed_usec && end_usec - fault->armed_usec > longest_usec)
+        if (fault->armed_usec && end_usec - fault->armed_usec > longest_usec)
             longest_usec = end_usec - fault->armed_usec;
     }
     return (double)longest_usec / USEC_PER_SEC;
@@ -24,8 +23,8 @@ static size_t count_hosts(const struct run *run, const struct step *step)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < run->n_faults; i++)
-        n += run->faults[i].step == step && run->faults[i].armed_usec;
+    EACH_FAULT (run, fault)
+        n += fault->step == step && fault->armed_usec;
     return n;
 }
 
@@ -62,8 +61,8 @@ static bool is_users(const struct run *run, const struct run_endpoint *endpoint)
 {
     bool has_promise = false;
 
-    for (size_t i = 0; i < run->n_endpoints; i++)
-        has_promise |= is_promised(run, run->endpoints[i].probe.name);
+    EACH_ENDPOINT (run, other)
+        has_promise |= is_promised(run, other->probe.name);
     return has_promise ? is_promised(run, endpoint->probe.name)
                        : !strcmp(endpoint->probe.name, run->endpoints[0].probe.name);
 }
@@ -76,14 +75,14 @@ static void add_users(FILE *out, const struct run *run)
     struct recovery recovery;
     size_t n = 0;
 
-    for (size_t i = 0; i < run->n_endpoints; i++) {
+    EACH_ENDPOINT (run, endpoint) {
         double sec;
         int64_t msec;
 
-        if (!is_users(run, &run->endpoints[i]) || endpoint_recovery(run, &run->endpoints[i], &recovery) < 0)
+        if (!is_users(run, endpoint) || endpoint_recovery(run, endpoint, &recovery) < 0)
             continue;
         n++;
-        sec = (double)recovery.lost * (double)run->endpoints[i].probe.interval_msec / 1000;
+        sec = (double)recovery.lost * (double)endpoint->probe.interval_msec / 1000;
         failed_sec = sec > failed_sec ? sec : failed_sec;
         msec = recovery_recover_msec(&recovery);
         if (msec < 0 || recover_msec < 0)

@@ -25,13 +25,13 @@ static json_t *report_fault(const struct run_fault *fault, const struct judgemen
 
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s?, s:b, s:O?, s:s, s:o}", "host",
                      fault->host, "fault", fault->step->fault, "step", fault->step->name, "state",
-                     run_fault_state_name(is_irreversible ? RUN_FAULT_EXERCISED : fault->state), "rollback",
+                     run_fault_names[is_irreversible ? RUN_FAULT_EXERCISED : fault->state], "rollback",
                      rollback, "armed_at", time_or_null(fault->armed_usec), "exercised_at",
                      time_or_null(fault->exercised_usec), "deadline", json_time(fault->deadline_usec),
                      "reverted_at", time_or_null(fault->reverted_usec), "revert_error_ms",
                      fault->has_revert_error ? json_real(fault->revert_error_msec) : json_null(), "ended_by",
                      *fault->ended_by ? fault->ended_by : NULL, "is_interfered", fault->is_interfered,
-                     "effect", fault->effect, "verdict", verdict_name(judgement->verdict), "why",
+                     "effect", fault->effect, "verdict", verdict_names[judgement->verdict], "why",
                      json_words(judgement->why));
 }
 
@@ -40,11 +40,7 @@ static json_t *report_faults(const struct run *run, struct judgement *whole)
     json_t *list = json_array();
     struct judgement one;
 
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const struct run_fault *fault = &run->faults[i];
-
-        if (!fault->step)
-            continue;
+    EACH_FAULT (run, fault) {
         fault_judge(run, fault, &one);
         json_array_append_new(list, report_fault(fault, &one));
         judge(whole, one.verdict, "%s on %s: %s", fault->step->fault, fault->host, one.why);
@@ -112,8 +108,8 @@ static json_t *report_endpoints(const struct run *run)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < run->n_endpoints; i++)
-        json_array_append_new(list, report_endpoint(run, &run->endpoints[i]));
+    EACH_ENDPOINT (run, endpoint)
+        json_array_append_new(list, report_endpoint(run, endpoint));
     return list;
 }
 
@@ -142,10 +138,10 @@ static void add_waiting(const struct run *run, const char *host, json_t *list)
     json_t *item, *known;
     size_t i, k;
 
-    for (size_t f = 0; f < run->n_faults; f++) {
-        if (strcmp(run->faults[f].host, host))
+    EACH_FAULT (run, fault) {
+        if (strcmp(fault->host, host))
             continue;
-        json_array_foreach(json_object_get(run->faults[f].effect, "waiting"), i, item)
+        json_array_foreach(json_object_get(fault->effect, "waiting"), i, item)
         {
             bool is_known = false;
 
@@ -156,14 +152,13 @@ static void add_waiting(const struct run *run, const char *host, json_t *list)
     }
 }
 
-json_t *report_waiting(const struct run *run, const char *host)
+json_t *report_waiting(const struct run *run, const char *id)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < run->n_hosts; i++)
-        if (host ? !strcmp(run->hosts[i].id, host)
-                 : run->hosts[i].is_replacement && !run_host_replaced(run, &run->hosts[i]))
-            add_waiting(run, run->hosts[i].id, list);
+    EACH_HOST (run, host)
+        if (id ? !strcmp(host->id, id) : host->is_replacement && !run_host_replaced(run, host))
+            add_waiting(run, host->id, list);
     return list;
 }
 
@@ -171,9 +166,7 @@ static json_t *report_replacements(const struct run *run)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        const struct run_host *host = &run->hosts[i];
-
+    EACH_HOST (run, host) {
         if (!host->is_replacement)
             continue;
         json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:o, s:b}", "instance", host->id, "started_at",
@@ -202,9 +195,7 @@ static json_t *report_clocks(const struct run *run, struct judgement *whole)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        const struct run_host *host = &run->hosts[i];
-
+    EACH_HOST (run, host) {
         json_array_append_new(
             list, json_pack("{s:s, s:o?, s:o?, s:b, s:b}", "host", host->id, "offset_usec",
                             host->has_clock ? json_integer(host->clock_offset_usec) : NULL, "bound_usec",
@@ -220,7 +211,7 @@ json_t *report_refused(const struct run *run)
 {
     json_t *list = json_array();
 
-    for (const struct run_host *host = run->hosts; host < run->hosts + run->n_hosts; host++)
+    EACH_HOST (run, host)
         if ((*host->ask || host->has_answered) && !host->is_accepted)
             json_array_append_new(
                 list, json_pack("{s:s, s:o}", "host", host->id, "reason",
@@ -244,9 +235,9 @@ json_t *report_build(struct run *run)
     sentence = report_sentence(run, &whole);
     return json_pack(
         "{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
-        "grivet.report/1", "verdict", verdict_name(whole.verdict), "sentence",
+        "grivet.report/1", "verdict", verdict_names[whole.verdict], "sentence",
         json_words(sentence ? sentence : ""), "run", run->id, "experiment", run->mandate->experiment,
-        "mandate", run->mandate->hash, "state", run_state_name(run->state), "t0", time_or_null(run->t0_usec),
+        "mandate", run->mandate->hash, "state", run_state_names[run->state], "t0", time_or_null(run->t0_usec),
         "start_skew_ms", run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
         "faults", faults, "endpoints", report_endpoints(run), "balancer", json_incref(run->facts), "budgets",
         run->budgets ? json_incref(run->budgets) : json_array(), "replacements", report_replacements(run),
@@ -258,28 +249,25 @@ json_t *report_status(const struct run *run)
 {
     json_t *hosts = json_array(), *endpoints = json_array(), *suspects = json_array(), *status;
 
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const struct run_fault *fault = &run->faults[i];
-
+    EACH_ORDER (run, fault)
         json_array_append_new(hosts, json_pack("{s:s, s:s, s:s, s:o}", "host", fault->host, "step",
                                                fault->step ? fault->step->name : MANDATE_OBSERVE, "state",
-                                               run_fault_state_name(fault->state), "deadline",
+                                               run_fault_names[fault->state], "deadline",
                                                json_time(fault->deadline_usec)));
-    }
-    for (size_t i = 0; i < run->n_endpoints; i++)
-        json_array_append_new(endpoints, json_pack("{s:s, s:s, s:s}", "name", run->endpoints[i].probe.name,
-                                                   "from", run->endpoints[i].from, "state",
-                                                   recovery_state_name(run->endpoints[i].live.state)));
-    for (size_t i = 0; i < run->n_hosts; i++)
-        if (run->hosts[i].is_suspect)
-            json_array_append_new(suspects, json_string(run->hosts[i].id));
+    EACH_ENDPOINT (run, endpoint)
+        json_array_append_new(endpoints,
+                              json_pack("{s:s, s:s, s:s}", "name", endpoint->probe.name, "from",
+                                        endpoint->from, "state", recovery_state_name(endpoint->live.state)));
+    EACH_HOST (run, host)
+        if (host->is_suspect)
+            json_array_append_new(suspects, json_string(host->id));
     status =
         json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "run", run->id, "experiment",
-                  run->mandate->experiment, "state", run_state_name(run->state), "since",
+                  run->mandate->experiment, "state", run_state_names[run->state], "since",
                   json_time(run->since_usec), "is_over", run->is_over, "reason", json_words(run->reason),
                   "ends_at", run->started_usec && !run->is_over ? json_time(run_end_usec(run)) : json_null(),
                   "hosts", hosts, "endpoints", endpoints, "suspects", suspects);
     if (run->is_over)
-        json_object_set_new(status, "verdict", json_string(verdict_name(run->verdict)));
+        json_object_set_new(status, "verdict", json_string(verdict_names[run->verdict]));
     return status;
 }

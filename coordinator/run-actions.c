@@ -49,26 +49,25 @@ int run_send_order(struct run *run, const struct run_fault *fault, struct error 
 
 static bool is_ordered(const struct run *run, const char *host)
 {
-    for (size_t i = 0; i < run->n_faults; i++)
-        if (!strcmp(run->faults[i].host, host))
+    EACH_ORDER (run, fault)
+        if (!strcmp(fault->host, host))
             return true;
     return false;
 }
 
 void run_send_halt(struct run *run, int64_t now_usec)
 {
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        const char *host = run->hosts[i].id;
+    EACH_HOST (run, host) {
         char id[UUID_TEXT_MAX];
         struct error error;
 
-        if (is_ordered(run, host) &&
-            send_to(run, host, ENVELOPE_HALT,
+        if (is_ordered(run, host->id) &&
+            send_to(run, host->id, ENVELOPE_HALT,
                     json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "schema", "grivet.halt/1", "id", uuid_new(id),
                               "scope", "run", "run", run->id, "issued_at", json_time(now_usec), "expires_at",
                               json_time(now_usec + RUN_PAPER_USEC)),
                     &error) < 0)
-            run_note(run, now_usec, "%s can not be halted: %s", host, error.text);
+            run_note(run, now_usec, "%s can not be halted: %s", host->id, error.text);
     }
 }
 
@@ -80,7 +79,7 @@ void run_nudge(struct run *run, const struct run_host *host)
 /* A head counts when it was asked for after the end, and everything up to it is in the store. */
 void run_look(struct run *run)
 {
-    for (struct run_host *host = run->hosts; host < run->hosts + run->n_hosts; host++) {
+    EACH_HOST (run, host) {
         const struct fleet_host *known = fleet_find(run->coordinator, host->id);
 
         if (!known)

@@ -74,27 +74,18 @@ static int start_run(struct coordinator *coordinator, const char *text, size_t l
     return 0;
 }
 
-void runs_handle_start(void *context, struct http_request *request)
+int runs_handle_start(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
-    struct error error;
     struct run *run = NULL;
+    int r = start_run(coordinator, request->body, request->length, &run, error);
 
-    if (coordinator_refuses(coordinator, request))
-        return;
-    if (start_run(coordinator, request->body, request->length, &run, &error) < 0) {
-        http_reply_error(request,
-                         error.code == EEXIST   ? 409
-                         : error.code == EROFS  ? 503
-                         : error.code == EINVAL ? 422
-                                                : 403,
-                         "%s", error.text);
-        return;
-    }
+    if (r < 0)
+        return r;
     run_look(run);
     run_begin(run, time_now_usec());
     http_reply_json(request, 200, json_pack("{s:s}", "run", run->id));
     runs_wake(coordinator->runs);
+    return 0;
 }
 
 /* A run from memory as long as it is under way, else as it was stored at its end; all owned. */
@@ -121,78 +112,78 @@ static void take_run(struct runs *runs, const struct store_row *row, struct foun
                            json_loads(store_text(row, 3), 0, NULL)};
 }
 
-/* Return: is there such a run? If not, @request is answered. */
-static bool find_run(struct coordinator *coordinator, const char *id, struct http_request *request,
-                     struct found *ret)
+/* @ret: to be cleared. Return: 0, -ENOENT; -EROFS when what was rolled back may have been it */
+static int find_run(struct coordinator *coordinator, const char *id, struct found *ret, struct error *error)
 {
     _cleanup_(store_row_freep) struct store_row *row = store_select(
         coordinator->store, NULL, "SELECT id, status, lines, report FROM runs WHERE id = ?", "s", id);
+    const char *failure = store_failure(coordinator->store);
 
     if (store_next(row, NULL) > 0) {
         take_run(coordinator->runs, row, ret);
         if (ret->status)
-            return true;
+            return 0;
         found_clear(ret);
     }
-    if (!coordinator_refuses(coordinator, request))
-        http_reply_error(request, 404, "there is no run %.40s", id);
-    return false;
+    return failure ? error_set(error, EROFS, "%s", failure)
+                   : error_set(error, ENOENT, "there is no run %.40s", id);
 }
 
-void runs_handle_list(void *context, struct http_request *request)
+int runs_handle_list(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
     _cleanup_(store_row_freep) struct store_row *row = store_select(
-        coordinator->store, NULL, "SELECT id, status, '', '' FROM runs ORDER BY id DESC LIMIT 100", "");
-    json_t *list = json_array();
+        coordinator->store, error, "SELECT id, status, '', '' FROM runs ORDER BY id DESC LIMIT 100", "");
+    json_auto_t *list = json_array();
     struct found found;
     int r;
 
-    while ((r = store_next(row, NULL)) > 0) {
+    while ((r = store_next(row, error)) > 0) {
         take_run(coordinator->runs, row, &found);
         json_array_append(list, found.status);
         found_clear(&found);
     }
     if (r == 0)
         http_reply_json(request, 200, json_incref(list));
-    else
-        http_reply_error(request, 500, "the store does not answer");
-    json_decref(list);
+    return r;
 }
 
-void runs_handle_status(void *context, struct http_request *request)
+int runs_handle_status(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     struct found found;
+    int r = find_run(coordinator, request->argument, &found, error);
 
-    if (!find_run(context, request->argument, request, &found))
-        return;
+    if (r < 0)
+        return r;
     http_reply_json(request, 200, json_incref(found.status));
     found_clear(&found);
+    return 0;
 }
 
-void runs_handle_report(void *context, struct http_request *request)
+int runs_handle_report(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     struct found found;
+    int r = find_run(coordinator, request->argument, &found, error);
 
-    if (!find_run(context, request->argument, request, &found))
-        return;
+    if (r < 0)
+        return r;
     if (found.report)
         http_reply_json(request, 200, json_incref(found.report));
     else
-        http_reply_error(request, 409, "the run is not over yet, it is %s", json_text(found.status, "state"));
+        r = error_set(error, EBUSY, "the run is not over yet, it is %s", json_text(found.status, "state"));
     found_clear(&found);
+    return r;
 }
 
-void runs_handle_mandate(void *context, struct http_request *request)
+int runs_handle_mandate(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
     _cleanup_(store_row_freep) struct store_row *row = store_select(
-        coordinator->store, NULL, "SELECT envelope FROM mandates WHERE hash = ?", "s", request->argument);
+        coordinator->store, error, "SELECT envelope FROM mandates WHERE hash = ?", "s", request->argument);
+    int r = store_next(row, error);
 
-    if (store_next(row, NULL) > 0)
-        http_reply_text(request, 200, store_text(row, 0));
-    else
-        http_reply_error(request, 404, "there is no such mandate");
+    if (r <= 0)
+        return r < 0 ? r : error_set(error, ENOENT, "there is no such mandate");
+    http_reply_text(request, 200, store_text(row, 0));
+    return 0;
 }
 
 struct progress_request {
@@ -208,9 +199,12 @@ static void progress_reply(struct progress_request *progress)
     size_t until = progress->after + PROGRESS_LINES_MAX;
     json_t *lines = json_array();
     struct found found;
+    struct error error;
     bool is_over;
 
-    if (find_run(progress->waiting.runs->coordinator, progress->run, request, &found)) {
+    if (find_run(progress->waiting.runs->coordinator, progress->run, &found, &error) < 0) {
+        http_reply_failure(request, &error);
+    } else {
         for (size_t i = progress->after; i < until; i++)
             json_array_append(lines, json_array_get(found.lines, i));
         /* over only when nothing is left to read */
@@ -237,20 +231,18 @@ static bool progress_advance(struct waiting *waiting, int64_t now_usec)
     return true;
 }
 
-void runs_handle_progress(void *context, struct http_request *request)
+int runs_handle_progress(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
     struct progress_request *progress = calloc(1, sizeof(*progress));
     int64_t after = http_query_integer(request, "after", 0);
 
-    if (!progress) {
-        http_reply_error(request, 503, "out of memory");
-        return;
-    }
+    if (!progress)
+        return error_oom(error);
     progress->waiting =
         (struct waiting){.runs = coordinator->runs, .request = request, .advance = progress_advance};
     progress->after = after > 0 && after < INT32_MAX ? (size_t)after : 0;
     progress->until_usec = time_now_usec() + PROGRESS_HOLD_USEC;
     snprintf(progress->run, sizeof(progress->run), "%s", request->argument);
     runs_wait(&progress->waiting);
+    return 0;
 }

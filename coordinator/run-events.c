@@ -23,11 +23,6 @@ static int64_t time_of(const struct host_event *event, const char *key)
 
 /* Each of these: what an event says of a fault besides its state, effect and reason. @more: what people read
  * after the event's word. */
-static void on_accepted(struct run_fault *fault, const struct host_event *event, char *more)
-{
-    snprintf(more, MORE_MAX, "%s", is(event, "is_late_joiner") ? " as a late joiner" : "");
-}
-
 static void on_armed(struct run_fault *fault, const struct host_event *event, char *more)
 {
     fault->armed_usec = time_of(event, "armed_at");
@@ -79,7 +74,7 @@ static const struct fault_event {
     bool has_reason;
     void (*take)(struct run_fault *fault, const struct host_event *event, char *more);
 } fault_events[] = {
-    {"order.accepted", "accepted", RUN_FAULT_ACCEPTED, false, on_accepted},
+    {"order.accepted", "accepted", RUN_FAULT_ACCEPTED, false, NULL},
     {"order.refused", "refused", RUN_FAULT_REFUSED, true, NULL},
     {"fault.armed", "armed", RUN_FAULT_ARMED, false, on_armed},
     {"fault.exercised", "exercised", RUN_FAULT_EXERCISED, false, on_exercised},
@@ -142,8 +137,7 @@ static void on_samples(struct run *run, const struct host_event *event)
 {
     const char *name = json_text(event->body, "probe");
 
-    for (size_t i = 0; i < run->n_endpoints; i++) {
-        struct run_endpoint *endpoint = &run->endpoints[i];
+    EACH_ENDPOINT (run, endpoint) {
         size_t before = endpoint->live.n_transitions, k;
         json_t *item;
 
@@ -198,8 +192,8 @@ void run_take_event(struct run *run, const struct host_event *event)
         on_samples(run, event);
         return;
     }
-    for (size_t i = 0; event->order && i < run->n_faults; i++)
-        if (!strcmp(run->faults[i].order, event->order) && !strcmp(run->faults[i].host, event->host))
-            on_fault(run, &run->faults[i], event, at_usec);
+    EACH_ORDER (run, fault)
+        if (event->order && !strcmp(fault->order, event->order) && !strcmp(fault->host, event->host))
+            on_fault(run, fault, event, at_usec);
     on_host(run, host, event, at_usec);
 }

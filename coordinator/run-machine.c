@@ -10,15 +10,10 @@
 
 #include "run-state.h"
 
-static int64_t later(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 void run_enter(struct run *run, enum run_state state, int64_t now_usec)
 {
     run_record(run, now_usec, "run.state",
-               json_pack("{s:s, s:o}", "state", run_state_name(state), "reason", json_words(run->reason)));
+               json_pack("{s:s, s:o}", "state", run_state_names[state], "reason", json_words(run->reason)));
 }
 
 void run_halt(struct run *run, const char *by, int64_t now_usec)
@@ -32,24 +27,22 @@ void run_halt(struct run *run, const char *by, int64_t now_usec)
 void run_begin(struct run *run, int64_t now_usec)
 {
     run_enter(run, RUN_CHECKING, now_usec);
-    for (size_t i = 0; i < run->n_hosts; i++)
-        if (run->hosts[i].is_pinned)
-            run_ask(run, &run->hosts[i], "start", now_usec);
+    EACH_HOST (run, host)
+        if (host->is_pinned)
+            run_ask(run, host, "start", now_usec);
 }
 
 int run_check_share(const struct run *run, struct error *error)
 {
     const struct node *limit = node_get(run->mandate->expect, "max_share_of_group_percent");
 
-    for (size_t i = 0; limit && i < run->n_hosts; i++) {
-        const char *group = run->hosts[i].group;
-        size_t victims = 0, size;
+    EACH_HOST (run, host) {
+        const char *group = host->group;
+        size_t victims = 0, size = run_group_size(run, group);
 
-        for (size_t k = 0; k < run->n_hosts; k++)
-            victims +=
-                run->hosts[k].is_pinned && run->hosts[k].is_victim && !strcmp(run->hosts[k].group, group);
-        size = run_group_size(run, group);
-        if (victims && victims * 100 > size * (size_t)limit->integer)
+        EACH_HOST (run, other)
+            victims += other->is_pinned && other->is_victim && !strcmp(other->group, group);
+        if (limit && victims && victims * 100 > size * (size_t)limit->integer)
             return error_set(error, EDQUOT,
                              "%zu of %zu hosts of group %s would fail themselves, "
                              "expect.max_share_of_group_percent allows %d %%",
@@ -109,10 +102,10 @@ static int order_observers(struct run *run, int64_t now_usec, struct error *erro
         longest_msec = later(longest_msec, run->mandate->steps[i].duration_msec);
     length_usec = (run->mandate->warmup_msec + longest_msec + run->mandate->settle_msec) * USEC_PER_MSEC +
                   RUN_FLOW_USEC + RUN_CHECK_USEC + 2 * RUN_PROOF_USEC;
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        if (!run->hosts[i].is_observer || run_fault_of(run, run->hosts[i].id, MANDATE_OBSERVE))
+    EACH_HOST (run, host) {
+        if (!host->is_observer || run_fault_of(run, host->id, MANDATE_OBSERVE))
             continue;
-        r = order(run, run->hosts[i].id, NULL, now_usec, now_usec + length_usec, error);
+        r = order(run, host->id, NULL, now_usec, now_usec + length_usec, error);
         if (r < 0)
             return r;
     }
@@ -169,7 +162,7 @@ static void check_failed(struct run *run, int64_t now_usec)
 {
     const struct run_host *culprit = NULL;
 
-    for (const struct run_host *host = run->hosts; host < run->hosts + run->n_hosts; host++)
+    EACH_HOST (run, host)
         if (host->is_pinned && !host->is_accepted &&
             (!culprit || (host->has_answered && !culprit->has_answered)))
             culprit = host;
@@ -182,8 +175,8 @@ static void advance_checking(struct run *run, int64_t now_usec)
     bool is_late = now_usec >= run->since_usec + RUN_CHECK_USEC, is_complete = true;
     struct error error;
 
-    for (size_t i = 0; i < run->n_hosts; i++)
-        is_complete &= !run->hosts[i].is_pinned || run->hosts[i].has_answered;
+    EACH_HOST (run, host)
+        is_complete &= !host->is_pinned || host->has_answered;
     if (!share_is_met(run, may_accept) || (is_late && !share_is_met(run, has_accepted))) {
         check_failed(run, now_usec);
         return;
@@ -208,8 +201,7 @@ static void advance_warming_up(struct run *run, int64_t now_usec)
 
     if (now_usec < due_usec)
         return;
-    for (size_t i = 0; i < run->n_endpoints; i++) {
-        const struct run_endpoint *endpoint = &run->endpoints[i];
+    EACH_ENDPOINT (run, endpoint) {
         const struct run_fault *watch = run_fault_of(run, endpoint->from, MANDATE_OBSERVE);
         bool is_refused = watch && watch->state >= RUN_FAULT_FAILED;
 
@@ -248,14 +240,13 @@ static void start_failed(struct run *run, int64_t now_usec)
 {
     const struct run_fault *culprit = NULL;
 
-    for (const struct run_fault *fault = run->faults; fault < run->faults + run->n_faults; fault++)
-        if (fault->step && (fault->state >= RUN_FAULT_FAILED || (!fault->armed_usec && !culprit)))
+    EACH_FAULT (run, fault)
+        if ((fault->state >= RUN_FAULT_FAILED || (!fault->armed_usec && !culprit)))
             culprit = fault;
     if (!culprit)
         fail(run, now_usec, "not enough hosts armed");
     else if (culprit->state >= RUN_FAULT_FAILED)
-        fail(run, now_usec, "%s %s: %s", culprit->host, run_fault_state_name(culprit->state),
-             culprit->reason);
+        fail(run, now_usec, "%s %s: %s", culprit->host, run_fault_names[culprit->state], culprit->reason);
     else
         fail(run, now_usec, "%s did not arm %s in time", culprit->host, culprit->step->fault);
 }
@@ -264,9 +255,8 @@ static void advance_starting(struct run *run, int64_t now_usec)
 {
     bool is_late = now_usec >= later(run->since_usec, run->loaded_usec) + RUN_CHECK_USEC, is_complete = true;
 
-    for (size_t i = 0; i < run->n_faults; i++)
-        is_complete &=
-            !run->faults[i].step || run->faults[i].armed_usec || run->faults[i].state >= RUN_FAULT_FAILED;
+    EACH_FAULT (run, fault)
+        is_complete &= fault->armed_usec || fault->state >= RUN_FAULT_FAILED;
     if (!share_is_met(run, may_arm) || (is_late && !share_is_met(run, has_armed))) {
         start_failed(run, now_usec);
     } else if (is_complete || is_late) {
@@ -276,8 +266,8 @@ static void advance_starting(struct run *run, int64_t now_usec)
 
 static bool is_anything_active(const struct run *run)
 {
-    for (size_t i = 0; i < run->n_faults; i++)
-        if (run_fault_is_active(&run->faults[i]))
+    EACH_FAULT (run, fault)
+        if (run_fault_is_active(fault))
             return true;
     return false;
 }
@@ -298,8 +288,8 @@ static void finish(struct run *run, int64_t now_usec)
 /* Everybody's last word: a head that was asked for after the end shows that nothing is withheld. */
 static bool has_every_head(const struct run *run)
 {
-    for (size_t i = 0; i < run->n_hosts; i++)
-        if (!run->hosts[i].is_head_fresh)
+    EACH_HOST (run, host)
+        if (!host->is_head_fresh)
             return false;
     return true;
 }
@@ -312,9 +302,9 @@ static void advance_settling(struct run *run, int64_t now_usec)
         from_usec = run_end_usec(run);
     if (!run->finishing_usec && now_usec >= from_usec + run->mandate->settle_msec * USEC_PER_MSEC) {
         run->finishing_usec = now_usec;
-        for (size_t i = 0; i < run->n_hosts; i++) {
-            run->hosts[i].is_head_fresh = false;
-            run_nudge(run, &run->hosts[i]);
+        EACH_HOST (run, host) {
+            host->is_head_fresh = false;
+            run_nudge(run, host);
         }
     }
     if (run->finishing_usec &&
@@ -356,8 +346,8 @@ void run_order_late(struct run *run, const char *host, const json_t *labels, int
     if ((run->state != RUN_STARTING && run->state != RUN_RUNNING) || !newborn || !newborn->is_replacement ||
         !labels_match(labels, mandate->late_labels))
         return;
-    for (size_t i = 0; i < run->n_hosts; i++)
-        n_late += run->hosts[i].is_replacement && run_fault_of(run, run->hosts[i].id, mandate->steps[0].name);
+    EACH_HOST (run, other)
+        n_late += other->is_replacement && run_fault_of(run, other->id, mandate->steps[0].name);
     for (size_t i = 0; i < mandate->n_steps; i++) {
         const struct step *step = &mandate->steps[i];
         int64_t end_usec = run->started_usec + step->duration_msec * USEC_PER_MSEC;

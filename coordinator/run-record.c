@@ -32,13 +32,11 @@ static void take_t0(struct run *run)
     int64_t first_usec = INT64_MAX, usec;
 
     run->t0_usec = 0;
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const struct run_fault *fault = &run->faults[i];
-
-        if (!fault->step || !fault->armed_usec || !run_host(run, fault->host)->is_pinned)
+    EACH_FAULT (run, fault) {
+        if (!fault->armed_usec || !run_host(run, fault->host)->is_pinned)
             continue;
         usec = run_corrected(run, fault->host, fault->armed_usec);
-        run->t0_usec = usec > run->t0_usec ? usec : run->t0_usec;
+        run->t0_usec = later(run->t0_usec, usec);
         first_usec = usec < first_usec ? usec : first_usec;
     }
     run->start_skew_usec = run->t0_usec - first_usec;
@@ -54,13 +52,15 @@ static void on_state(struct run *run, int64_t at_usec, json_t *body)
     run->state = (enum run_state)state;
     run->since_usec = at_usec;
     snprintf(run->reason, sizeof(run->reason), "%s", json_text(body, "reason"));
-    for (size_t i = 0; i < run->n_hosts && run->state == RUN_CHECKING; i++)
-        run->hosts[i].has_answered = run->hosts[i].is_accepted = false;
+    EACH_HOST (run, host)
+        if (run->state == RUN_CHECKING) /* asks, perhaps once more */
+            host->has_answered = host->is_accepted = false;
     if (run->state == RUN_RUNNING)
         take_t0(run);
     if (is_news)
         run_say(run, at_usec, "%s%s%s%s", state == RUN_FAILED ? "the run failed" : "run is ",
-                state == RUN_FAILED ? "" : run_state_name(run->state), *run->reason ? ": " : "", run->reason);
+                state == RUN_FAILED ? "" : run_state_names[run->state], *run->reason ? ": " : "",
+                run->reason);
 }
 
 static void on_answered(struct run *run, int64_t at_usec, json_t *body)
@@ -106,10 +106,8 @@ static void on_joined(struct run *run, int64_t at_usec, json_t *body)
 /* A slot serves a host when it has the host's address and is UP. */
 static void note_service(struct run *run, int64_t at_usec, const char *address, const char *state)
 {
-    for (size_t i = 0; *address && i < run->n_hosts; i++) {
-        struct run_host *host = &run->hosts[i];
-
-        if (strcmp(host->address, address))
+    EACH_HOST (run, host) {
+        if (!*address || strcmp(host->address, address))
             continue;
         if (strncmp(state, "UP", 2)) {
             host->in_service_usec = 0;
@@ -203,9 +201,9 @@ void run_see_newborn(struct run *run, const char *id, const json_t *labels, cons
 
     if (!run->started_usec || joined_usec < run->started_usec || run->finishing_usec)
         return;
-    for (size_t i = 0; i < run->n_hosts && *group; i++)
-        is_wanted |= run->hosts[i].is_pinned && !strcmp(run->hosts[i].group, group);
-    if (is_wanted && !run_host(run, id))
+    EACH_HOST (run, host)
+        is_wanted |= host->is_pinned && !strcmp(host->group, group);
+    if (*group && is_wanted && !run_host(run, id))
         run_record(run, joined_usec, "run.joined",
                    json_pack("{s:s, s:s, s:s}", "host", id, "group", group, "address", address));
 }

@@ -4,43 +4,28 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const state_names[] = {
+const char *const run_state_names[] = {
     [RUN_CHECKING] = "checking", [RUN_WARMING_UP] = "warming-up", [RUN_STARTING] = "starting",
     [RUN_RUNNING] = "running",   [RUN_SETTLING] = "settling",     [RUN_DONE] = "done",
     [RUN_HALTED] = "halted",     [RUN_FAILED] = "failed",
 };
-static const char *const fault_names[] = {
+const char *const run_fault_names[] = {
     [RUN_FAULT_ORDERED] = "ordered",     [RUN_FAULT_ACCEPTED] = "accepted", [RUN_FAULT_ARMED] = "armed",
     [RUN_FAULT_EXERCISED] = "exercised", [RUN_FAULT_REVERTED] = "reverted", [RUN_FAULT_ENDED] = "ended",
     [RUN_FAULT_FAILED] = "failed",       [RUN_FAULT_REFUSED] = "refused",
 };
-static const char *const verdict_names[] = {
+const char *const verdict_names[] = {
     [VERDICT_MET] = "met",
     [VERDICT_UNKNOWN] = "unknown",
     [VERDICT_MISSED] = "missed",
 };
 
-const char *run_state_name(enum run_state state)
-{
-    return state_names[state];
-}
-
 int run_state_find(const char *name)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(state_names); i++)
-        if (!strcmp(state_names[i], name))
+    for (size_t i = 0; i < ARRAY_SIZE(run_state_names); i++)
+        if (!strcmp(run_state_names[i], name))
             return (int)i;
     return -1;
-}
-
-const char *run_fault_state_name(enum run_fault_state state)
-{
-    return fault_names[state];
-}
-
-const char *verdict_name(enum verdict verdict)
-{
-    return verdict_names[verdict];
 }
 
 const char *json_text(const json_t *map, const char *key)
@@ -75,9 +60,9 @@ void *array_add(void *items, size_t *count, size_t size)
 
 struct run_host *run_host(const struct run *run, const char *id)
 {
-    for (size_t i = 0; i < run->n_hosts; i++)
-        if (!strcmp(run->hosts[i].id, id))
-            return &run->hosts[i];
+    EACH_HOST (run, host)
+        if (!strcmp(host->id, id))
+            return host;
     return NULL;
 }
 
@@ -95,12 +80,9 @@ struct run_host *run_add_host(struct run *run, const char *id)
 
 struct run_fault *run_fault_of(const struct run *run, const char *host, const char *step)
 {
-    for (size_t i = 0; i < run->n_faults; i++) {
-        const char *name = run->faults[i].step ? run->faults[i].step->name : MANDATE_OBSERVE;
-
-        if (!strcmp(run->faults[i].host, host) && !strcmp(name, step))
-            return &run->faults[i];
-    }
+    EACH_ORDER (run, fault)
+        if (!strcmp(fault->host, host) && !strcmp(fault->step ? fault->step->name : MANDATE_OBSERVE, step))
+            return fault;
     return NULL;
 }
 
@@ -176,12 +158,12 @@ struct run *run_free(struct run *run)
 {
     if (!run)
         return NULL;
-    for (size_t i = 0; i < run->n_hosts; i++)
-        json_decref(run->hosts[i].answer);
-    for (size_t i = 0; i < run->n_faults; i++)
-        json_decref(run->faults[i].effect);
-    for (size_t i = 0; i < run->n_endpoints; i++)
-        free(run->endpoints[i].samples);
+    EACH_HOST (run, host)
+        json_decref(host->answer);
+    EACH_ORDER (run, order)
+        json_decref(order->effect);
+    EACH_ENDPOINT (run, endpoint)
+        free(endpoint->samples);
     free(run->hosts);
     free(run->faults);
     free(run->endpoints);
@@ -209,23 +191,18 @@ int64_t run_end_usec(const struct run *run)
 {
     int64_t end_usec = 0;
 
-    for (size_t i = 0; i < run->n_faults; i++)
-        if (run->faults[i].step && run->faults[i].deadline_usec > end_usec)
-            end_usec = run->faults[i].deadline_usec;
+    EACH_FAULT (run, fault)
+        end_usec = later(end_usec, fault->deadline_usec);
     return end_usec;
 }
 
 int64_t run_reverted_usec(const struct run *run)
 {
-    int64_t last_usec = 0, usec;
+    int64_t last_usec = 0;
 
-    for (size_t i = 0; i < run->n_faults; i++) {
-        if (!run->faults[i].step || !run->faults[i].reverted_usec)
-            continue;
-        usec = run_corrected(run, run->faults[i].host, run->faults[i].reverted_usec);
-        if (usec > last_usec)
-            last_usec = usec;
-    }
+    EACH_FAULT (run, fault)
+        if (fault->reverted_usec)
+            last_usec = later(last_usec, run_corrected(run, fault->host, fault->reverted_usec));
     return last_usec;
 }
 
@@ -242,9 +219,9 @@ size_t run_count_replacements(const struct run *run, size_t *ret_served)
     size_t n_started = 0;
 
     *ret_served = 0;
-    for (size_t i = 0; i < run->n_hosts; i++) {
-        n_started += run->hosts[i].is_replacement;
-        *ret_served += run_host_replaced(run, &run->hosts[i]);
+    EACH_HOST (run, host) {
+        n_started += host->is_replacement;
+        *ret_served += run_host_replaced(run, host);
     }
     return n_started;
 }

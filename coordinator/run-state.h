@@ -32,11 +32,11 @@ enum run_state {
     RUN_HALTED,
     RUN_FAILED
 };
-const char *run_state_name(enum run_state state);
+extern const char *const run_state_names[];
 int run_state_find(const char *name); /* -1 = unknown */
 
 enum verdict { VERDICT_MET, VERDICT_UNKNOWN, VERDICT_MISSED }; /* in order of weight */
-const char *verdict_name(enum verdict verdict);
+extern const char *const verdict_names[];
 
 /**
  * struct run_host - a host that has to do with the run: pinned, observer, or born during it
@@ -66,7 +66,7 @@ enum run_fault_state {
     RUN_FAULT_FAILED,
     RUN_FAULT_REFUSED,
 };
-const char *run_fault_state_name(enum run_fault_state state);
+extern const char *const run_fault_names[];
 
 /** struct run_fault - one order; for the step "observe" too (@step is NULL then) */
 struct run_fault {
@@ -125,6 +125,24 @@ struct run {
     enum verdict verdict;
     struct coordinator *coordinator; /* NULL in tests */
 };
+
+/* Walks: over a run's hosts, endpoints, all orders, and those that inject something. */
+#define EACH_HOST(run, host)                                                                                 \
+    for (struct run_host *host = (run)->hosts; host < (run)->hosts + (run)->n_hosts; host++)
+#define EACH_ENDPOINT(run, endpoint)                                                                         \
+    for (struct run_endpoint *endpoint = (run)->endpoints; endpoint < (run)->endpoints + (run)->n_endpoints; \
+         endpoint++)
+#define EACH_ORDER(run, fault)                                                                               \
+    for (struct run_fault *fault = (run)->faults; fault < (run)->faults + (run)->n_faults; fault++)
+#define EACH_FAULT(run, fault)                                                                               \
+    EACH_ORDER (run, fault)                                                                                  \
+        if (!fault->step) {                                                                                  \
+        } else
+
+static inline int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
 
 /** run_new() - takes over @mandate; hosts and endpoints are made from it */
 int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t now_usec,

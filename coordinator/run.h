@@ -30,11 +30,11 @@ void runs_on_head(struct coordinator *coordinator, struct fleet_host *host);
 void runs_on_first_poll(struct coordinator *coordinator, struct fleet_host *host);
 
 /* Handlers of the operator's requests, rows of the table in main.c */
-void runs_handle_plan(void *context, struct http_request *request);
-void runs_handle_start(void *context, struct http_request *request);
-void runs_handle_list(void *context, struct http_request *request);
-void runs_handle_status(void *context, struct http_request *request);
-void runs_handle_progress(void *context, struct http_request *request);
-void runs_handle_report(void *context, struct http_request *request);
-void runs_handle_halt(void *context, struct http_request *request);
-void runs_handle_mandate(void *context, struct http_request *request);
+int runs_handle_plan(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int runs_handle_start(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int runs_handle_list(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int runs_handle_status(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int runs_handle_progress(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int runs_handle_report(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int runs_handle_halt(struct coordinator *coordinator, struct http_request *request, struct error *error);
+int runs_handle_mandate(struct coordinator *coordinator, struct http_request *request, struct error *error);

@@ -19,24 +19,24 @@
 #define MIB                  (1024 * KIB)
 
 static const struct http_route routes[] = {
-    {"POST", "/v1/join", HTTP_ANYONE, 64 * KIB, join_handle},
-    {"POST", "/v1/agent/poll", HTTP_AGENT, 128 * KIB, poll_handle},
-    {"GET", "/v1/agent/time", HTTP_AGENT, 0, poll_handle_time},
-    {"POST", "/v1/agent/events", HTTP_AGENT, JOURNAL_BODY_MAX, journal_handle_events},
-    {"POST", "/v1/agent/answers", HTTP_AGENT, 2 * MIB, poll_handle_answers},
-    {"POST", "/v1/agent/renew", HTTP_AGENT, 32 * KIB, join_handle_renew},
-    {"GET", "/v1/mandates/@", HTTP_MEMBER, 0, runs_handle_mandate},
-    {"POST", "/v1/plan", HTTP_OPERATOR, 1 * MIB, runs_handle_plan},
-    {"POST", "/v1/runs", HTTP_OPERATOR, 12 * MIB, runs_handle_start},
-    {"GET", "/v1/runs", HTTP_OPERATOR, 0, runs_handle_list},
-    {"GET", "/v1/runs/@", HTTP_OPERATOR, 0, runs_handle_status},
-    {"GET", "/v1/runs/@/progress", HTTP_OPERATOR, 0, runs_handle_progress},
-    {"GET", "/v1/runs/@/report", HTTP_OPERATOR, 0, runs_handle_report},
-    {"POST", "/v1/halt", HTTP_ANYONE, 128 * KIB, runs_handle_halt},
-    {"GET", "/v1/hosts", HTTP_OPERATOR, 0, fleet_handle_hosts},
-    {"POST", "/v1/tokens", HTTP_OPERATOR, 16 * KIB, tokens_handle_new},
-    {"GET", "/v1/tokens", HTTP_OPERATOR, 0, tokens_handle_list},
-    {"DELETE", "/v1/tokens/@", HTTP_OPERATOR, 0, tokens_handle_revoke},
+    {"POST", "/v1/join", HTTP_ANYONE, 64 * KIB, true, join_handle},
+    {"POST", "/v1/agent/poll", HTTP_AGENT, 128 * KIB, false, poll_handle},
+    {"GET", "/v1/agent/time", HTTP_AGENT, 0, false, poll_handle_time},
+    {"POST", "/v1/agent/events", HTTP_AGENT, JOURNAL_BODY_MAX, true, journal_handle_events},
+    {"POST", "/v1/agent/answers", HTTP_AGENT, 2 * MIB, true, poll_handle_answers},
+    {"POST", "/v1/agent/renew", HTTP_AGENT, 32 * KIB, false, join_handle_renew},
+    {"GET", "/v1/mandates/@", HTTP_MEMBER, 0, false, runs_handle_mandate},
+    {"POST", "/v1/plan", HTTP_OPERATOR, 1 * MIB, true, runs_handle_plan},
+    {"POST", "/v1/runs", HTTP_OPERATOR, 12 * MIB, true, runs_handle_start},
+    {"GET", "/v1/runs", HTTP_OPERATOR, 0, false, runs_handle_list},
+    {"GET", "/v1/runs/@", HTTP_OPERATOR, 0, false, runs_handle_status},
+    {"GET", "/v1/runs/@/progress", HTTP_OPERATOR, 0, false, runs_handle_progress},
+    {"GET", "/v1/runs/@/report", HTTP_OPERATOR, 0, false, runs_handle_report},
+    {"POST", "/v1/halt", HTTP_ANYONE, 128 * KIB, false, runs_handle_halt},
+    {"GET", "/v1/hosts", HTTP_OPERATOR, 0, false, fleet_handle_hosts},
+    {"POST", "/v1/tokens", HTTP_OPERATOR, 16 * KIB, true, tokens_handle_new},
+    {"GET", "/v1/tokens", HTTP_OPERATOR, 0, false, tokens_handle_list},
+    {"DELETE", "/v1/tokens/@", HTTP_OPERATOR, 0, true, tokens_handle_revoke},
     {NULL},
 };
 
@@ -51,20 +51,13 @@ static void on_housekeeping(evutil_socket_t fd, short what, void *context)
     fleet_age(context);
 }
 
-static bool must_wait(void *context)
-{
-    return store_is_pending(((struct coordinator *)context)->store);
-}
-
 /* A store that failed leaves the poll and the halt: stopping is cheaper than starting. */
 static void on_commit(void *context)
 {
     struct coordinator *coordinator = context;
     const char *failure = store_failure(coordinator->store);
-    char text[2 * ERROR_TEXT_MAX];
 
-    snprintf(text, sizeof(text), COORDINATOR_READ_ONLY "%s", failure ? failure : "");
-    http_server_flush(coordinator->server, failure ? text : NULL);
+    http_server_flush(coordinator->server);
     if (!failure || coordinator->is_read_only)
         return;
     coordinator_say(coordinator,
@@ -130,8 +123,8 @@ static int load_keys(struct coordinator *coordinator, const char *folder, struct
 static int open_server(struct coordinator *coordinator, const char *folder, struct error *error)
 {
     const struct node *entry = coordinator->config.listen->first;
-    int r = http_server_new(&coordinator->server, coordinator->base, folder, routes, must_wait, coordinator,
-                            error);
+    int r = http_server_new(&coordinator->server, coordinator->base, folder, routes, coordinator->store,
+                            coordinator, error);
 
     if (r == 0)
         store_on_commit(coordinator->store, on_commit, coordinator);

@@ -274,24 +274,6 @@ struct store_row *store_row_free(struct store_row *row)
     return NULL;
 }
 
-int store_query(struct store *store, int (*each)(void *context, const struct store_row *row), void *context,
-                struct error *error, const char *sql, const char *format, ...)
-{
-    _cleanup_(store_row_freep) struct store_row *row = NULL;
-    va_list arguments;
-    int r;
-
-    va_start(arguments, format);
-    row = store_prepare(store, error, sql, format, arguments);
-    va_end(arguments);
-    while ((r = store_next(row, error)) > 0) {
-        r = each(context, row);
-        if (r != 0)
-            return r;
-    }
-    return r;
-}
-
 const char *store_text(const struct store_row *row, int column)
 {
     const char *text = (const char *)sqlite3_column_text(statement_of(row), column);

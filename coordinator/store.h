@@ -44,11 +44,6 @@ int64_t store_integer(const struct store_row *row, int column);
     "strftime('%Y-%m-%dT%H:%M:%S', " column " / 1000000, 'unixepoch')"                                       \
     " || printf('.%06dZ', " column " % 1000000)"
 
-/** store_query() - the same with a function, called for each row until it returns other than 0, which is then
- * returned */
-int store_query(struct store *store, int (*each)(void *context, const struct store_row *row), void *context,
-                struct error *error, const char *sql, const char *format, ...);
-
 /** store_is_pending() - something was written in this turn, and is not durable yet */
 bool store_is_pending(const struct store *store);
 /** store_on_commit() - call @done after each turn that wrote something, which is durable then or never will

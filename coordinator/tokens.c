@@ -95,57 +95,51 @@ int tokens_use(struct store *store, const char *text, const json_t *labels, stru
                        store_text(row, 0));
 }
 
-void tokens_handle_new(void *context, struct http_request *request)
+int tokens_handle_new(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
-    struct coordinator *coordinator = context;
     char token[TOKEN_TEXT_MAX];
     struct asked asked;
-    struct error error;
+    int r;
 
-    if (coordinator_refuses(coordinator, request))
-        return;
-    if (document_decode(&document, "token", request->body, request->length, asked_fields, &asked, &error) <
-            0 ||
-        labels_check(document, asked.labels, &error) < 0 ||
-        make_token(coordinator->store, &asked, request->peer, token, &error) < 0)
-        http_reply_failure(request, &error);
-    else
+    r = document_decode(&document, "token", request->body, request->length, asked_fields, &asked, error);
+    if (r == 0)
+        r = labels_check(document, asked.labels, error);
+    if (r == 0)
+        r = make_token(coordinator->store, &asked, request->peer, token, error);
+    if (r == 0)
         http_reply_json(request, 200,
                         json_pack("{s:s%, s:s}", "id", token, strcspn(token, "."), "token", token));
+    return r;
 }
 
-void tokens_handle_list(void *context, struct http_request *request)
+int tokens_handle_list(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
-    struct error error;
-    _cleanup_(store_row_freep) struct store_row *row = store_select(
-        coordinator->store, &error,
-        "SELECT json_group_array(json_object('id', id, 'labels', json(labels), 'uses_left', uses_left,"
-        " 'expires_at', " STORE_TIME("expires") ", 'created_at', " STORE_TIME(
-            "created") ", 'by', by,"
-                       " 'is_revoked', json(iif(is_revoked, 'true', 'false')))) FROM (SELECT * FROM tokens "
-                       "ORDER BY created)",
-        "");
+    static const char sql[] =
+        "SELECT json_group_array(json_object('id', id, 'labels', json(labels),"
+        " 'uses_left', uses_left, 'expires_at', " STORE_TIME(
+            "expires") ","
+                       " 'created_at', " STORE_TIME(
+                           "created") ", 'by', by,"
+                                      " 'is_revoked', json(iif(is_revoked, 'true', 'false'))))"
+                                      " FROM (SELECT * FROM tokens ORDER BY created)";
+    _cleanup_(store_row_freep) struct store_row *row = store_select(coordinator->store, error, sql, "");
+    int r = store_next(row, error);
 
-    if (store_next(row, &error) < 0)
-        http_reply_failure(request, &error);
-    else
-        http_reply_text(request, 200, store_text(row, 0));
+    if (r < 0)
+        return r;
+    http_reply_text(request, 200, store_text(row, 0));
+    return 0;
 }
 
-void tokens_handle_revoke(void *context, struct http_request *request)
+int tokens_handle_revoke(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct coordinator *coordinator = context;
-    struct error error;
+    int r = store_write(coordinator->store, error, "UPDATE tokens SET is_revoked = 1 WHERE id = ?", "s",
+                        request->argument);
 
-    if (coordinator_refuses(coordinator, request))
-        return;
-    if (store_write(coordinator->store, &error, "UPDATE tokens SET is_revoked = 1 WHERE id = ?", "s",
-                    request->argument) < 0)
-        http_reply_failure(request, &error);
-    else if (store_changes(coordinator->store) == 0)
-        http_reply_error(request, 404, "no such token");
-    else
+    if (r == 0 && store_changes(coordinator->store) == 0)
+        r = error_set(error, ENOENT, "no such token");
+    if (r == 0)
         http_reply_json(request, 200, json_object());
+    return r;
 }

@@ -166,7 +166,7 @@ def test_plan(coordinator, host):
 ])
 def test_plan_refused(coordinator, host, text, place):
     status, body = coordinator.operator_ask("POST", "/v1/plan", text)
-    assert status == 422 and body["error"].startswith(place), body
+    assert status == 400 and body["error"].startswith(place), body
 
 
 def test_run_killed_and_halted(coordinator, host):

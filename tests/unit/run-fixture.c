@@ -204,7 +204,7 @@ struct run *fixture_start(const char *objectives)
         fixture_exercise(run, fixture_hosts[i], T0 + MSEC(10));
     }
     run_advance(run, T0 + MSEC(20));
-    ck_assert_str_eq(run_state_name(run->state), "running");
+    ck_assert_str_eq(run_state_names[run->state], "running");
     return run;
 }
 
@@ -223,7 +223,7 @@ void fixture_finish(struct run *run, int64_t bad_msec, bool has_heads)
     for (size_t i = 0; i < run->n_hosts; i++)
         run->hosts[i].is_head_fresh = has_heads;
     run_advance(run, settled_usec + (has_heads ? MSEC(200) : SEC(5)));
-    ck_assert_str_eq(run_state_name(run->state), "done");
+    ck_assert_str_eq(run_state_names[run->state], "done");
 }
 
 void fixture_server(struct run *run, const char *address, const char *state, int64_t at_usec)

@@ -20,7 +20,7 @@ static void check_verdict(const char *verdict, const char *why)
     struct judgement result;
 
     json_decref(objective_judge(run, run->mandate->objectives->first, &result));
-    ck_assert_msg(!strcmp(verdict_name(result.verdict), verdict), "%s: %s", verdict_name(result.verdict),
+    ck_assert_msg(!strcmp(verdict_names[result.verdict], verdict), "%s: %s", verdict_names[result.verdict],
                   result.why);
     ck_assert_msg(strstr(result.why, why) != NULL, "no \"%s\": %s", why, result.why);
     run = run_free(run);

@@ -164,7 +164,7 @@ static void check_judgement(const char *host, const char *verdict, const char *w
     struct judgement said;
 
     fault_judge(run, run_fault_of(run, host, "lose-az1"), &said);
-    ck_assert_str_eq(verdict_name(said.verdict), verdict);
+    ck_assert_str_eq(verdict_names[said.verdict], verdict);
     ck_assert_str_eq(said.why, why);
 }
 

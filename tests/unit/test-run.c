@@ -13,7 +13,7 @@ static void drop(void)
 
 static void check_state(const char *name)
 {
-    ck_assert_str_eq(run_state_name(run->state), name);
+    ck_assert_str_eq(run_state_names[run->state], name);
 }
 
 static void check_failed(const char *words)

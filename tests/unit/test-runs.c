@@ -146,7 +146,7 @@ static int64_t count(const char *sql)
 
 static void check_state(const char *state)
 {
-    ck_assert_str_eq(run_state_name(the_run()->state), state);
+    ck_assert_str_eq(run_state_names[the_run()->state], state);
 }
 
 static void check_report(void)
