@@ -157,6 +157,14 @@ int client_call(struct client *client, const char *method, const char *path, con
     return r < 0 ? r : take_json(client, ret, error);
 }
 
+int client_post_envelope(struct client *client, const char *path, const struct envelope *envelope,
+                         json_t **ret, struct error *error)
+{
+    _cleanup_free_ char *text = envelope_format(envelope);
+
+    return text ? client_call(client, "POST", path, text, ret, error) : error_oom(error);
+}
+
 int client_once(const struct call *call, const char *method, const char *path, const char *text, json_t **ret,
                 struct error *error)
 {

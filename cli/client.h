@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "common/document.h"
+#include "common/envelope.h"
 #include "common/web.h"
 
 #define PIN_TEXT_MAX 72 /* "sha256:", 64 hexadecimal digits, NUL */
@@ -57,6 +58,8 @@ int pin_check(const char *option, const char *pin, const void *data, size_t leng
  */
 int client_call(struct client *client, const char *method, const char *path, const char *text, json_t **ret,
                 struct error *error);
+int client_post_envelope(struct client *client, const char *path, const struct envelope *envelope,
+                         json_t **ret, struct error *error);
 /** client_once() - the same, on a connection of its own */
 int client_once(const struct call *call, const char *method, const char *path, const char *text, json_t **ret,
                 struct error *error);

@@ -150,19 +150,13 @@ static enum level check_users(char words[WORDS_MAX])
 static enum level check_executor(char words[WORDS_MAX])
 {
     struct error error;
-    int fd = channel_connect(EXECUTOR_SOCKET, &error);
+    _cleanup_close_ int fd = channel_connect(EXECUTOR_SOCKET, &error);
 
     if (fd < 0)
         return say(words, LEVEL_WARN, "not running (%s)", error.text);
-    close(fd);
+    if (access("/run/grivet/halt", F_OK) == 0)
+        return say(words, LEVEL_WARN, "/run/grivet/halt is there: nothing is accepted until it is removed");
     return say(words, LEVEL_OK, "listens at " EXECUTOR_SOCKET);
-}
-
-static enum level check_halted(char words[WORDS_MAX])
-{
-    return access("/run/grivet/halt", F_OK) == 0
-               ? say(words, LEVEL_WARN, "/run/grivet/halt is there: nothing is accepted until it is removed")
-               : say(words, LEVEL_OK, "no");
 }
 
 /* Asks the kernel about each mechanism, an nft table with OWNER included, where that is possible without a
@@ -215,7 +209,7 @@ static const struct {
     {"privileges", check_root}, {"kernel", check_kernel},     {"clock", check_clock},
     {"cgroups", check_cgroups}, {"rules", check_rules},       {"containers", check_containers},
     {"users", check_users},     {"policy", check_policy},     {"lifeline", check_lifeline},
-    {"roots", check_roots},     {"executor", check_executor}, {"halted", check_halted},
+    {"roots", check_roots},     {"executor", check_executor},
 };
 
 /* Return: whether it failed. */

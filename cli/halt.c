@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/envelope.h"
 #include "common/times.h"
 #include "local.h"
 #include "run.h"
@@ -27,7 +26,7 @@ int halt_send(const struct call *call, struct client *client, const char *scope,
 {
     _cleanup_(secret_key_freep) struct secret_key *secret = NULL;
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
-    _cleanup_free_ char *payload = format_halt(scope, id), *text = NULL;
+    _cleanup_free_ char *payload = format_halt(scope, id);
     const char *key = call_option(call, "key");
     char path[PATH_MAX];
     int r;
@@ -39,10 +38,7 @@ int halt_send(const struct call *call, struct client *client, const char *scope,
         r = envelope_new(&envelope, ENVELOPE_HALT, payload, strlen(payload), error);
     if (r == 0)
         r = envelope_sign(envelope, secret, error);
-    if (r < 0)
-        return r;
-    text = envelope_format(envelope);
-    return text ? client_call(client, "POST", "/v1/halt", text, ret, error) : error_oom(error);
+    return r < 0 ? r : client_post_envelope(client, "/v1/halt", envelope, ret, error);
 }
 
 void halt_print(const json_t *answer)

@@ -7,7 +7,8 @@
 
 #include "cli.h"
 
-#define COLUMNS_MAX 10
+#define COLUMNS_MAX     10
+#define LIST_SPREAD_MAX 4 /* of more objects than that, each is a line of JSON */
 
 int output_json(const json_t *json)
 {
@@ -33,8 +34,13 @@ static void print_value(const json_t *value, int indent)
     printf("\n");
     json_array_foreach((json_t *)value, index, item) if (json_is_object(item))
     {
-        printf("%*s-", indent, "");
-        print_value(item, indent + 2);
+        printf("%*s- ", indent, "");
+        if (json_array_size(value) <= LIST_SPREAD_MAX) {
+            print_value(item, indent + 2);
+        } else {
+            json_dumpf(item, stdout, 0);
+            printf("\n");
+        }
     }
 }
 
@@ -223,6 +229,7 @@ int terminal_ask_passphrase(const char *question, char *ret, size_t size, struct
     if (tcgetattr(STDIN_FILENO, &before) < 0)
         return error_set(error, ENOTTY,
                          "there is no terminal to ask for a passphrase; see --passphrase-file");
+    setvbuf(stdin, NULL, _IONBF, 0); /* no second copy that nobody wipes */
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);

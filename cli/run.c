@@ -192,17 +192,12 @@ static int start(const struct call *call, struct client *client, char ret_run[UU
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
     _cleanup_(mandate_freep) struct mandate *mandate = NULL;
-    _cleanup_free_ char *text = NULL;
     json_auto_t *answer = NULL;
     int r;
 
     r = mandate_file_load(call->arguments[0], &envelope, &mandate, error);
-    if (r < 0)
-        return r;
-    text = envelope_format(envelope);
-    if (!text)
-        return error_oom(error);
-    r = client_call(client, "POST", "/v1/runs", text, &answer, error);
+    if (r == 0)
+        r = client_post_envelope(client, "/v1/runs", envelope, &answer, error);
     if (r < 0)
         return r;
     snprintf(ret_run, UUID_TEXT_MAX, "%s", json_text(answer, "run"));
@@ -213,8 +208,8 @@ static int start(const struct call *call, struct client *client, char ret_run[UU
 int command_run(const struct call *call, struct error *error)
 {
     _cleanup_(client_freep) struct client *progress = NULL, *other = NULL;
-    struct watch watch = {.call = call};
     char run[UUID_TEXT_MAX];
+    struct watch watch;
     int r;
 
     r = client_open(&other, call, error);
@@ -222,17 +217,19 @@ int command_run(const struct call *call, struct error *error)
         r = client_open(&progress, call, error);
     if (r == 0)
         r = start(call, other, run, error);
-    if (r < 0) {
-        if (r == -EBADE)
-            fprintf(stderr, "grivet: refused: %s\n", error->text);
-        return r == -EBADE ? EXIT_REFUSED : r;
+    if (r == -EBADE) {
+        error_wrap(error, "refused");
+        return -EKEYREJECTED;
     }
+    if (r < 0)
+        return r;
     if (call_option(call, "detach"))
         return printf("%s\n", run) < 0 ? EXIT_ERROR : EXIT_MET;
     fprintf(stderr, "run %s\n", run);
-    watch.run = run;
-    watch.progress = progress;
-    watch.other = other;
-    watch.is_live = isatty(STDOUT_FILENO) && !call->is_json;
+    watch = (struct watch){.call = call,
+                           .progress = progress,
+                           .other = other,
+                           .run = run,
+                           .is_live = isatty(STDOUT_FILENO) && !call->is_json};
     return follow(&watch, error);
 }
