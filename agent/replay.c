@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/io.h"
 
@@ -64,16 +63,6 @@ int replay_replace(const char *path, const struct public_key *key, int64_t quara
 
     hash_text(key->bytes, sizeof(key->bytes), empty.key);
     return write_all(&empty, path, error);
-}
-
-int replay_create(const char *path, const struct public_key *key, struct error *error)
-{
-    struct stat status;
-
-    if (lstat(path, &status) == 0)
-        return error_set(error, EEXIST, "%s: exists already; a host that joined before keeps its memory",
-                         path);
-    return replay_replace(path, key, 0, error);
 }
 
 static int take_line(void *context, const char *line, size_t length, struct error *error)

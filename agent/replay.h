@@ -23,9 +23,6 @@ struct replay_entry {
 
 struct replay;
 
-/** replay_create() - an empty memory beside a new host key; -EEXIST if there is one: it would be forgotten */
-int replay_create(const char *path, const struct public_key *key, struct error *error);
-
 /**
  * replay_open() - read the memory; a last line without an end is cut off (it never was durable)
  * @may_forget: the clock is right, so that entries past their time may be dropped
@@ -33,8 +30,8 @@ int replay_create(const char *path, const struct public_key *key, struct error *
  */
 int replay_open(struct replay **ret, const char *path, const struct public_key *key, int64_t now_usec,
                 bool may_forget, struct error *error);
-/** replay_replace() - start anew where the memory is lost; quarantined until @quarantine_usec, across
- * restarts */
+/** replay_replace() - start anew beside a new host key, or, quarantined until @quarantine_usec and across
+ * restarts, where the memory is lost */
 int replay_replace(const char *path, const struct public_key *key, int64_t quarantine_usec,
                    struct error *error);
 struct replay *replay_free(struct replay *replay);

@@ -153,7 +153,7 @@ def test_sign_and_verify(grivet, tmp_path):
     grivet("sign", "m.json", "--key", "bob.key", "--hosts", 2, "--passphrase-file", "words")
     assert "signed by 2 people: alice, bob" in grivet(*verify).stdout
     (tmp_path / "m.json").write_text("{}")
-    assert "m.json:1:1: payloadType" in grivet(*verify, code=1).stderr
+    assert "m.json:1:1: 'payloadType' is missing" in grivet(*verify, code=1).stderr
 
 
 def test_plan(grivet, coordinator, tmp_path):
