@@ -168,6 +168,17 @@ def test_few_mandates_are_fetched_at_once(courier):
     assert "more than 4 mandates at once" in courier.host.log("courier")
 
 
+def test_the_largest_mandate(courier):
+    mandates = [b"x" * ((8 << 20) + more) for more in (0, 1)]
+    for each in mandates:
+        courier.coordinator.mandates[hash_of(each)] = envelope("mandate", each, KEY)
+    courier.coordinator.items.put([item("order", hash_of(each)) for each in mandates])
+    courier.begin()
+    assert unbundle(courier.go_on(ORDER).data)[1] == (0, mandates[0], 1)
+    assert courier.go_on(ORDER, CLOCK).kind == CLOCK
+    courier.host.wait_for(lambda: "8388609 bytes; at most 8388608 are taken" in courier.host.log("courier"), what="the refusal")
+
+
 def test_another_mandate_is_not_passed_on(courier):
     courier.coordinator.mandates["0" * 64] = envelope("mandate", b'{"other": 1}', KEY)
     courier.coordinator.items.put([item("order", "0" * 64)])
