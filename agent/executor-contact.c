@@ -10,8 +10,6 @@
 
 #define READY_SECONDS 15
 
-/* ---- lost contact */
-
 int executor_on_contact(void *context, struct message *message, struct error *error)
 {
     struct executor *executor = ((struct peer *)context)->executor;
@@ -30,23 +28,6 @@ int executor_on_contact(void *context, struct message *message, struct error *er
     return 0;
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *context)
-{
-    struct executor *executor = context;
-    int64_t now = time_boot_nsec(), quiet_nsec = now - executor->contact.heard_boot_nsec;
-    char text[TIME_TEXT_MAX];
-
-    if (quiet_nsec < executor->policy->lost_contact_after_s * NSEC_PER_SEC ||
-        !supervisor_count(executor->supervisor))
-        return;
-    executor->contact.heard_boot_nsec = now; /* once an outage, not with every tick */
-    executor_end_all(executor, NULL, SUPERVISOR_EXECUTOR, "host",
-                     "no coordinator was reached for lost_contact_after_s");
-    executor_record(
-        executor, "contact.lost", NULL, NULL, NULL,
-        json_pack("{s:s}", "since", time_format(time_now_usec() - quiet_nsec / NSEC_PER_USEC, text)));
-}
-
 /* ---- readiness */
 
 static const char *why_not_ready(const struct executor *executor)
@@ -61,43 +42,29 @@ static const char *why_not_ready(const struct executor *executor)
     return is_arming ? "a fault is not armed yet" : NULL;
 }
 
-static void answer_ready(struct peer *peer, const char *reason)
+static void answer_ready(struct peer *peer)
 {
-    const struct contact *contact = &peer->executor->contact;
+    _cleanup_free_ char *text = json_dumps(peer->executor->contact.ready, JSON_COMPACT);
 
     peer->awaits = 0;
-    peer_send(peer, CHANNEL_READY, "{\"is_ready\":%s,\"waited_ms\":%lld,\"reason\":%s%s%s}",
-              contact->is_ready ? "true" : "false", (long long)contact->ready_waited_msec, reason ? "\"" : "",
-              reason ? reason : "null", reason ? "\"" : "");
-}
-
-static void finish_ready(struct executor *executor, const char *reason)
-{
-    struct contact *contact = &executor->contact;
-
-    contact->is_ready_over = true;
-    contact->is_ready = !reason;
-    contact->ready_waited_msec = (time_boot_nsec() - contact->started_boot_nsec) / NSEC_PER_MSEC;
-    executor_record(executor, "agent.ready", NULL, NULL, NULL,
-                    json_pack("{s:b s:I s:s*}", "is_ready", contact->is_ready, "waited_ms",
-                              (json_int_t)contact->ready_waited_msec, "reason", reason));
-    for (size_t i = 0; i < EXECUTOR_PEERS_MAX; i++)
-        if (executor->peers[i].awaits == CHANNEL_READY)
-            answer_ready(&executor->peers[i], reason);
+    if (text)
+        peer_send(peer, CHANNEL_READY, "%s", text);
 }
 
 void executor_check_ready(struct executor *executor)
 {
-    if (!executor->contact.is_ready_over && !why_not_ready(executor))
-        finish_ready(executor, NULL);
-}
+    struct contact *contact = &executor->contact;
+    const char *reason = why_not_ready(executor);
+    int64_t waited_nsec = time_boot_nsec() - contact->started_boot_nsec;
 
-static void on_ready_timeout(evutil_socket_t fd, short what, void *context)
-{
-    struct executor *executor = context;
-
-    if (!executor->contact.is_ready_over)
-        finish_ready(executor, why_not_ready(executor));
+    if (contact->ready || (reason && waited_nsec < READY_SECONDS * NSEC_PER_SEC))
+        return;
+    contact->ready = json_pack("{s:b s:I s:s*}", "is_ready", !reason, "waited_ms",
+                               (json_int_t)(waited_nsec / NSEC_PER_MSEC), "reason", reason);
+    executor_record(executor, "agent.ready", NULL, NULL, NULL, json_incref(contact->ready));
+    for (size_t i = 0; i < EXECUTOR_PEERS_MAX; i++)
+        if (executor->peers[i].awaits == CHANNEL_READY)
+            answer_ready(&executor->peers[i]);
 }
 
 int executor_on_wait_ready(void *context, struct message *message, struct error *error)
@@ -105,20 +72,37 @@ int executor_on_wait_ready(void *context, struct message *message, struct error 
     struct peer *peer = context;
 
     peer->awaits = CHANNEL_READY;
-    if (peer->executor->contact.is_ready_over)
-        answer_ready(peer, peer->executor->contact.is_ready ? NULL : "it took too long at the start");
+    if (peer->executor->contact.ready)
+        answer_ready(peer);
     return 0;
+}
+
+/* ---- once a second */
+
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+    struct executor *executor = context;
+    int64_t now = time_boot_nsec(), quiet_nsec = now - executor->contact.heard_boot_nsec;
+    char text[TIME_TEXT_MAX];
+
+    executor_check_ready(executor);
+    if (quiet_nsec < executor->policy->lost_contact_after_s * NSEC_PER_SEC ||
+        !supervisor_count(executor->supervisor))
+        return;
+    executor->contact.heard_boot_nsec = now; /* once an outage, not with every tick */
+    executor_end_all(executor, NULL, SUPERVISOR_EXECUTOR, "host",
+                     "no coordinator was reached for lost_contact_after_s");
+    executor_record(
+        executor, "contact.lost", NULL, NULL, NULL,
+        json_pack("{s:s}", "since", time_format(time_now_usec() - quiet_nsec / NSEC_PER_USEC, text)));
 }
 
 int executor_open_contact(struct executor *executor, struct error *error)
 {
-    const struct timeval ready = {.tv_sec = READY_SECONDS}, tick = {.tv_sec = 1};
+    const struct timeval tick = {.tv_sec = 1};
 
     executor->contact.started_boot_nsec = executor->contact.heard_boot_nsec = time_boot_nsec();
-    if (!executor_event(executor, -1, 0, on_ready_timeout, &ready) ||
-        !executor_event(executor, -1, EV_PERSIST, on_tick, &tick))
-        return error_oom(error);
-    return 0;
+    return executor_event(executor, -1, EV_PERSIST, on_tick, &tick) ? 0 : error_oom(error);
 }
 
 /* ---- status */

@@ -66,7 +66,6 @@ void executor_record(struct executor *executor, const char *kind, const char *ru
     json_t *event = json_pack("{s:s s:I s:O? s:s s:s* s:s* s:s* s:O}", "at", time_format(time_now_usec(), at),
                               "boot_nsec", (json_int_t)time_boot_nsec(), "clock", events->clock, "kind", kind,
                               "run", run, "order", order, "step", step, "body", body);
-
     struct error error = {0};
 
     if (fault)
@@ -86,27 +85,19 @@ void executor_tell_courier(struct executor *executor)
                   journal_last(executor->events.journal, NULL));
 }
 
-/* A failed fsync is final: the kernel may have dropped the pages. */
-static void end_group(struct executor *executor, int result)
-{
-    struct error error = {0};
-
-    executor->events.is_syncing = false;
-    if (journal_sync_end(executor->events.journal, result, &error) < 0)
-        executor_break(executor, &error);
-    executor_tell_courier(executor);
-}
-
-/* What came meanwhile is the next group. */
 static void on_synced(void *context, int result)
 {
     struct executor *executor = context;
+    struct error error = {0};
 
     if (!executor->events.is_syncing)
         return;
-    end_group(executor, result);
+    executor->events.is_syncing = false;
+    if (journal_sync_end(executor->events.journal, result, &error) < 0)
+        executor_break(executor, &error); /* final: the kernel may have dropped the pages */
+    executor_tell_courier(executor);
     executor_start_orders(executor);
-    executor_sync(executor);
+    executor_sync(executor); /* what came meanwhile is the next group */
 }
 
 void executor_sync(struct executor *executor)
@@ -133,17 +124,6 @@ void executor_sync(struct executor *executor)
 static void on_written(evutil_socket_t fd, short what, void *context)
 {
     executor_sync(context);
-}
-
-void executor_flush(struct executor *executor)
-{
-    int fds[JOURNAL_SYNC_FDS], r = 0;
-    size_t count = executor->events.journal ? journal_sync_begin(executor->events.journal, fds) : 0;
-
-    for (size_t i = 0; i < count && r == 0; i++)
-        r = fdatasync(fds[i]) < 0 ? -errno : 0;
-    if (count)
-        end_group(executor, r);
 }
 
 /* ---- to the other side, and back */

@@ -83,15 +83,15 @@ struct halts {
 /**
  * struct contact - executor-contact.c: when a coordinator was last heard of, and whether that is enough to
  * boot on
- * @poll_usec: of the last poll that was answered, 0 = none in this life; @heard_boot_nsec: of that or an
- * order
+ * @ready: the body of agent.ready, NULL before; @poll_usec: of the last poll that was answered, 0 = none in
+ * this life; @heard_boot_nsec: of that or an order
  */
 struct contact {
     char coordinator[ENDPOINT_TEXT_MAX];
     int64_t poll_usec, heard_boot_nsec;
     struct lifeline_reported reported;
-    int64_t started_boot_nsec, ready_waited_msec;
-    bool is_ready, is_ready_over;
+    int64_t started_boot_nsec;
+    json_t *ready;
 };
 
 struct executor {
@@ -165,8 +165,6 @@ void executor_record(struct executor *executor, const char *kind, const char *ru
 /** executor_sync() - make durable what was written, orders and events as one group, if nothing is under way
  */
 void executor_sync(struct executor *executor);
-/** executor_flush() - the same at the end, when there is nothing that may not wait for a disk */
-void executor_flush(struct executor *executor);
 /** executor_tell_courier() - which events are durable */
 void executor_tell_courier(struct executor *executor);
 

@@ -143,8 +143,14 @@ int journal_open(struct journal **ret, const char *folder, const char *host,
 
 struct journal *journal_free(struct journal *journal)
 {
+    int fds[JOURNAL_SYNC_FDS];
+    size_t count;
+
     if (!journal)
         return NULL;
+    count = journal_sync_begin(journal, fds);
+    for (size_t i = 0; i < count; i++)
+        fdatasync(fds[i]);
     lines_close(&journal->newest);
     cleanup_close(&journal->folder);
     free(journal->host);

@@ -32,6 +32,7 @@ struct journal;
  */
 int journal_open(struct journal **ret, const char *folder, const char *host,
                  void (*read)(void *context, const struct node *event), void *context, struct error *error);
+/** journal_free() - waits for the disk: at the end there is nothing that may not */
 struct journal *journal_free(struct journal *journal);
 DEFINE_CLEANUP(struct journal *, journal_free)
 

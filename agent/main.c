@@ -246,6 +246,7 @@ static void executor_close(struct executor *executor)
     supervisor_free(executor->supervisor);
     executor_close_peers(executor);
     executor_close_events(executor);
+    json_decref(executor->contact.ready);
     for (size_t i = 0; i < executor->n_all_events; i++)
         event_free(executor->all_events[i]);
     cleanup_close(&executor->listen_fd);
@@ -275,7 +276,6 @@ static int executor_run(struct executor *executor, struct error *error)
                  executor->policy->environment);
     if (event_base_dispatch(executor->base) < 0)
         return error_set(error, EIO, "the event loop failed");
-    executor_flush(executor);
     unlink(RUNNING_PATH);
     return 0;
 }
