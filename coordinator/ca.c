@@ -17,31 +17,22 @@
 #include "common/io.h"
 
 #define BACKDATE_SECONDS 300 /* clocks of new hosts may be behind */
-#define CA_DAYS          3650
-#define CA_OPERATOR_DAYS 365
-#define CA_AGENT_DAYS    30
-
 struct ca {
     X509 *certificate;
     EVP_PKEY *key;
     char *pem;
 };
 
-/* What a certificate is for. */
-struct profile {
+static const struct {
     const char *unit;
     int days;
     const char *constraints, *usage, *extended_usage;
+} profiles[] = {
+    [CA_ITSELF] = {NULL, 3650, "critical,CA:TRUE,pathlen:0", "critical,keyCertSign,cRLSign", NULL},
+    [CA_SERVER] = {NULL, 3650, "critical,CA:FALSE", "critical,digitalSignature", "serverAuth"},
+    [CA_OPERATOR] = {"operator", 365, "critical,CA:FALSE", "critical,digitalSignature", "clientAuth"},
+    [CA_AGENT] = {"agent", 30, "critical,CA:FALSE", "critical,digitalSignature", "clientAuth"},
 };
-
-static const struct profile profile_ca = {NULL, CA_DAYS, "critical,CA:TRUE,pathlen:0",
-                                          "critical,keyCertSign,cRLSign", NULL};
-static const struct profile profile_server = {NULL, CA_DAYS, "critical,CA:FALSE", "critical,digitalSignature",
-                                              "serverAuth"};
-static const struct profile profile_operator = {"operator", CA_OPERATOR_DAYS, "critical,CA:FALSE",
-                                                "critical,digitalSignature", "clientAuth"};
-static const struct profile profile_agent = {"agent", CA_AGENT_DAYS, "critical,CA:FALSE",
-                                             "critical,digitalSignature", "clientAuth"};
 
 DEFINE_CLEANUP(X509 *, X509_free)
 DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
@@ -116,20 +107,20 @@ static bool add_extension(X509 *certificate, int nid, const char *value)
 }
 
 /* @ca NULL = signed by its own @key; @names: for subjectAltName, or NULL. @ret: PEM */
-static int issue(const struct ca *ca, EVP_PKEY *key, const struct profile *profile, const char *common,
-                 const char *names, char **ret, struct error *error)
+static int sign(const struct ca *ca, EVP_PKEY *key, enum ca_use use, const char *common, const char *names,
+                char **ret, struct error *error)
 {
     _cleanup_(X509_freep) X509 *certificate = X509_new();
 
     if (!certificate || !X509_set_version(certificate, X509_VERSION_3) || !set_serial(certificate) ||
         !X509_gmtime_adj(X509_getm_notBefore(certificate), -BACKDATE_SECONDS) ||
-        !X509_time_adj_ex(X509_getm_notAfter(certificate), profile->days, 0, NULL) ||
-        !set_subject(X509_get_subject_name(certificate), profile->unit, common) ||
+        !X509_time_adj_ex(X509_getm_notAfter(certificate), profiles[use].days, 0, NULL) ||
+        !set_subject(X509_get_subject_name(certificate), profiles[use].unit, common) ||
         !X509_set_issuer_name(certificate, X509_get_subject_name(ca ? ca->certificate : certificate)) ||
         !X509_set_pubkey(certificate, key) ||
-        !add_extension(certificate, NID_basic_constraints, profile->constraints) ||
-        !add_extension(certificate, NID_key_usage, profile->usage) ||
-        !add_extension(certificate, NID_ext_key_usage, profile->extended_usage) ||
+        !add_extension(certificate, NID_basic_constraints, profiles[use].constraints) ||
+        !add_extension(certificate, NID_key_usage, profiles[use].usage) ||
+        !add_extension(certificate, NID_ext_key_usage, profiles[use].extended_usage) ||
         !add_extension(certificate, NID_subject_key_identifier, ca ? NULL : "hash") ||
         !add_extension(certificate, NID_subject_alt_name, names) ||
         !X509_sign(certificate, ca ? ca->key : key, EVP_sha256()))
@@ -137,18 +128,34 @@ static int issue(const struct ca *ca, EVP_PKEY *key, const struct profile *profi
     return certificate_pem(certificate, ret, error);
 }
 
-/* A fresh key with its certificate, both into new files. */
-static int issue_with_key(const struct ca *ca, const struct profile *profile, const char *common,
-                          const char *names, const char *certificate_path, const char *key_path,
-                          struct error *error)
+/* For subjectAltName; a configuration has neither commas nor other colons in its names. */
+static int join_names(const struct node *names, char **ret, struct error *error)
+{
+    unsigned char bytes[16];
+    size_t length;
+    FILE *to = open_memstream(ret, &length);
+
+    if (!to)
+        return error_oom(error);
+    for (const struct node *name = names->first; name; name = name->next)
+        fprintf(to, "%s%s:%s", name == names->first ? "" : ",",
+                inet_pton(AF_INET, name->string, bytes) == 1 || strchr(name->string, ':') ? "IP" : "DNS",
+                name->string);
+    return fclose(to) == 0 ? 0 : error_oom(error);
+}
+
+int ca_issue(const struct ca *ca, enum ca_use use, const char *common, const struct node *names,
+             const char *certificate_path, const char *key_path, struct error *error)
 {
     _cleanup_(certificate_key_freep) EVP_PKEY *key = NULL;
-    _cleanup_free_ char *certificate = NULL, *key_text = NULL;
+    _cleanup_free_ char *certificate = NULL, *key_text = NULL, *joined = NULL;
     int r;
 
     r = certificate_key_generate(&key, error);
+    if (r == 0 && names)
+        r = join_names(names, &joined, error);
     if (r == 0)
-        r = issue(ca, key, profile, common, names, &certificate, error);
+        r = sign(ca, key, use, common, joined, &certificate, error);
     if (r == 0)
         r = certificate_key_format(key, &key_text, error);
     if (r == 0)
@@ -156,16 +163,6 @@ static int issue_with_key(const struct ca *ca, const struct profile *profile, co
     if (key_text)
         explicit_bzero(key_text, strlen(key_text));
     return r < 0 ? r : ca_save_new(certificate_path, certificate, 0644, error);
-}
-
-int ca_create(const char *folder, const char *environment, struct error *error)
-{
-    char name[80], certificate[4096], key[4096];
-
-    snprintf(name, sizeof(name), "grivet %s", environment);
-    snprintf(certificate, sizeof(certificate), "%s/ca.crt", folder);
-    snprintf(key, sizeof(key), "%s/ca.key", folder);
-    return issue_with_key(NULL, &profile_ca, name, NULL, certificate, key, error);
 }
 
 int ca_load(struct ca **ret, const char *folder, struct error *error)
@@ -226,31 +223,6 @@ const char *ca_pin(const struct ca *ca, char ret[72])
     return ret;
 }
 
-int ca_issue_server(const struct ca *ca, const struct node *names, const char *certificate_path,
-                    const char *key_path, struct error *error)
-{
-    _cleanup_free_ char *text = NULL;
-    unsigned char bytes[16];
-    size_t length;
-    FILE *to = open_memstream(&text, &length);
-
-    if (!to)
-        return error_oom(error);
-    for (const struct node *name = names->first; name; name = name->next)
-        fprintf(to, "%s%s:%s", name == names->first ? "" : ",",
-                inet_pton(AF_INET, name->string, bytes) == 1 || strchr(name->string, ':') ? "IP" : "DNS",
-                name->string);
-    if (fclose(to) != 0)
-        return error_oom(error);
-    return issue_with_key(ca, &profile_server, "grivet-coordinator", text, certificate_path, key_path, error);
-}
-
-int ca_issue_operator(const struct ca *ca, const char *name, const char *certificate_path,
-                      const char *key_path, struct error *error)
-{
-    return issue_with_key(ca, &profile_operator, name, NULL, certificate_path, key_path, error);
-}
-
 static bool key_is_accepted(EVP_PKEY *key)
 {
     char group[32] = "";
@@ -273,5 +245,5 @@ int ca_issue_agent(const struct ca *ca, const char *host, const char *csr, char 
         return error_set(error, EINVAL, "csr: expected a P-256 or Ed25519 key");
     if (X509_REQ_verify(request, key) != 1)
         return ca_error(error, "csr: not signed by its own key");
-    return issue(ca, key, &profile_agent, host, NULL, ret, error);
+    return sign(ca, key, CA_AGENT, host, NULL, ret, error);
 }

@@ -7,8 +7,14 @@
 
 struct ca;
 
-/** ca_create() - a new CA: writes `ca.crt` and `ca.key` into @folder, which must not be there */
-int ca_create(const char *folder, const char *environment, struct error *error);
+/** enum ca_use - what a certificate is for: 30 days for agents, a year for operators, else ten */
+enum ca_use {
+    CA_ITSELF,
+    CA_SERVER,
+    CA_OPERATOR,
+    CA_AGENT,
+};
+
 int ca_load(struct ca **ret, const char *folder, struct error *error);
 struct ca *ca_free(struct ca *ca);
 DEFINE_CLEANUP(struct ca *, ca_free)
@@ -20,13 +26,13 @@ const char *ca_pin(const struct ca *ca, char ret[72]);
 /** ca_sha256() - of @text, 64 hexadecimal digits and a NUL */
 const char *ca_sha256(const char *text, char ret[65]);
 
-/** ca_issue_server() - key and certificate for @names (of a configuration) into two new files
+/**
+ * ca_issue() - a fresh key and its certificate into two new files
+ * @ca: NULL = signed by its own key: a new CA
+ * @names: host names and addresses of a server, else NULL
  */
-int ca_issue_server(const struct ca *ca, const struct node *names, const char *certificate_path,
-                    const char *key_path, struct error *error);
-/** ca_issue_operator() - the same for a person */
-int ca_issue_operator(const struct ca *ca, const char *name, const char *certificate_path,
-                      const char *key_path, struct error *error);
+int ca_issue(const struct ca *ca, enum ca_use use, const char *common, const struct node *names,
+             const char *certificate_path, const char *key_path, struct error *error);
 /**
  * ca_issue_agent() - a certificate (OU=agent, CN=@host) for the key of a request, whatever else it asks for
  * @csr: PEM; signed by its own key, which must be P-256 or Ed25519

@@ -11,6 +11,17 @@
 #define COORDINATOR_CONFIG "/etc/grivet/coordinator.yaml"
 #define COORDINATOR_FOLDER "/var/lib/grivet-coordinator"
 
+/** struct place - where the coordinator lives; @notice logs one line */
+struct place {
+    const char *config, *folder;
+    void (*notice)(const char *text);
+};
+
+/* Subcommands, rows of the table in main.c. Each gets its own name as argv[0]. -EINVAL = wrong usage */
+int serve_run(const struct place *place, int argc, char **argv, struct error *error);
+int init_run(const struct place *place, int argc, char **argv, struct error *error);
+int operator_run(const struct place *place, int argc, char **argv, struct error *error);
+
 /** struct config - decoded coordinator.yaml; pointers belong to @document */
 struct config {
     struct document *document;

@@ -116,11 +116,6 @@ static int find_route(struct http_connection *connection, char *target)
     return status;
 }
 
-static bool is_welcome(enum http_who who, enum http_who wanted)
-{
-    return wanted == HTTP_ANYONE || who == wanted || (wanted == HTTP_MEMBER && who != HTTP_ANYONE);
-}
-
 /* The head is whole: who asks, for what, and may they send so much? Nothing of the body was read for it. */
 static void begin_request(struct http_connection *connection)
 {
@@ -136,9 +131,9 @@ static void begin_request(struct http_connection *connection)
         return refuse(connection, 405, "this path does not take this method");
     if (status)
         return refuse(connection, 404, "no such path");
-    if (!is_welcome(who, connection->route->who) && who == HTTP_ANYONE)
+    if (connection->route->who && who == HTTP_ANYONE)
         return refuse(connection, 401, "this needs a client certificate");
-    if (!is_welcome(who, connection->route->who))
+    if (connection->route->who && !(who & connection->route->who))
         return refuse(connection, 403, "not with this client certificate");
     if (guard->length > connection->route->body_max)
         return refuse(connection, 413, "the body is too large");

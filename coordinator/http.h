@@ -11,10 +11,10 @@
 #include "common/error.h"
 
 enum http_who {
-    HTTP_ANYONE,   /* no client certificate needed: join, halt */
-    HTTP_AGENT,    /* certificate with OU=agent */
-    HTTP_OPERATOR, /* certificate with OU=operator */
-    HTTP_MEMBER,   /* either */
+    HTTP_ANYONE = 0,        /* no client certificate needed: join, halt */
+    HTTP_AGENT = 1 << 0,    /* certificate with OU=agent */
+    HTTP_OPERATOR = 1 << 1, /* certificate with OU=operator */
+    HTTP_MEMBER = HTTP_AGENT | HTTP_OPERATOR,
 };
 
 struct http_connection;

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "ca.h"
-#include "command.h"
 #include "common/io.h"
 #include "coordinator.h"
 
@@ -159,16 +158,18 @@ static int check_new(struct init *init, struct error *error)
 static int make_certificates(struct init *init, struct error *error)
 {
     _cleanup_(ca_freep) struct ca *ca = NULL;
+    char name[80];
     int r;
 
-    r = ca_create(init->place->folder, init->config.environment, error);
+    snprintf(name, sizeof(name), "grivet %s", init->config.environment);
+    r = ca_issue(NULL, CA_ITSELF, name, NULL, init->paths[CA_CERTIFICATE], init->paths[CA_KEY], error);
     if (r == 0)
         r = ca_load(&ca, init->place->folder, error);
     if (r < 0)
         return r;
     ca_pin(ca, init->ca_pin);
-    return ca_issue_server(ca, init->config.names, init->paths[SERVER_CERTIFICATE], init->paths[SERVER_KEY],
-                           error);
+    return ca_issue(ca, CA_SERVER, "grivet-coordinator", init->config.names, init->paths[SERVER_CERTIFICATE],
+                    init->paths[SERVER_KEY], error);
 }
 
 static int make_key(struct init *init, enum file file, const char *person, const char *role,

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* One line as it is decoded; what is not needed here is still checked. */
@@ -266,23 +267,25 @@ int journal_take_head(struct fleet_host *host, const struct envelope *envelope, 
     return judge_head(host, error);
 }
 
-static json_t *make_ack(struct coordinator *coordinator, const struct fleet_host *host, struct error *error)
+static int make_ack(const struct fleet_host *host, char **ret, struct error *error)
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
     _cleanup_free_ char *text = NULL;
     json_t *payload =
         json_pack("{s:s, s:s, s:I, s:s, s:o}", "schema", "grivet.ack/1", "host", host->id, "sequence",
                   (json_int_t)host->sequence, "hash", host->hash, "at", json_time(time_now_usec()));
+    int r = coordinator_seal(host->coordinator, ENVELOPE_ACK, payload, &envelope, error);
 
-    if (coordinator_seal(coordinator, ENVELOPE_ACK, payload, &envelope, error) < 0)
-        return NULL;
+    if (r < 0)
+        return r;
     text = envelope_format(envelope);
-    return text ? json_pack("{s:o}", "ack", json_loads(text, 0, NULL)) : NULL;
+    return text && asprintf(ret, "{\"ack\": %s}", text) >= 0 ? 0 : error_oom(error);
 }
 
 int journal_handle_events(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     struct fleet_host *host = fleet_require(coordinator, request, error);
+    _cleanup_free_ char *ack = NULL;
     int64_t wanted = 0;
     int r;
 
@@ -291,8 +294,10 @@ int journal_handle_events(struct coordinator *coordinator, struct http_request *
     r = fleet_saw(host, error);
     if (r == 0)
         r = journal_ingest(host, request->body, request->length, &wanted, error);
+    if (r == 0)
+        r = make_ack(host, &ack, error);
     if (r == 0) { /* sent when what it says is true */
-        http_reply_json(request, 200, make_ack(coordinator, host, error));
+        http_reply_text(request, 200, ack);
     } else if (r == -EPROTO) {
         http_reply_json(request, 409,
                         json_pack("{s:s, s:I}", "error", error->text, "sequence", (json_int_t)wanted));

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "command.h"
 #include "common/log.h"
 #include "coordinator.h"
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "ca.h"
-#include "command.h"
 #include "common/io.h"
 #include "coordinator.h"
 
@@ -76,7 +75,7 @@ static int make_folder(const struct addition *addition, struct error *error)
     if (r == 0)
         r = io_mkdir(addition->out, 0700, error);
     if (r == 0)
-        r = ca_issue_operator(ca, addition->name, certificate, key, error);
+        r = ca_issue(ca, CA_OPERATOR, addition->name, NULL, certificate, key, error);
     if (r == 0)
         r = copy_new(addition, "ca.crt", 0644, error);
     if (r == 0)

@@ -9,7 +9,6 @@
 
 #include "agents.h"
 #include "ca.h"
-#include "command.h"
 #include "common/io.h"
 
 #define HOUSEKEEPING_SECONDS 60
