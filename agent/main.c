@@ -89,8 +89,6 @@ static int read_files(struct executor *executor, struct error *error)
     int r = policy_load(&executor->policy, POLICY_PATH, error);
 
     if (r == 0)
-        r = io_check_root_only(ROOTS_PATH, error);
-    if (r == 0)
         r = roots_load(&executor->roots, ROOTS_PATH, error);
     if (r == 0)
         r = secret_key_load(&executor->key, KEY_PATH, NULL, error);
