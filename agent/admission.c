@@ -10,8 +10,6 @@
 
 void decision_clear(struct decision *decision)
 {
-    if (decision->fault)
-        fault_free_parameters(decision->fault, decision->parameters);
     if (decision->order)
         mandate_free(decision->mandate);
     order_free(decision->order);

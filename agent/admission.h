@@ -47,7 +47,7 @@ struct decision {
     const struct step *step;
     const struct fault *fault;
     const struct policy_class *class;
-    void *parameters;
+    const void *parameters;
     bool is_late_joiner;
     int64_t end_usec;
 };

@@ -16,7 +16,7 @@
 struct holder {
     struct job *job;
     const struct fault *fault;
-    void *parameters;
+    const void *parameters;
     struct fault_plan plan;
     struct record record;
     struct fault_run run;

@@ -34,8 +34,6 @@ static void holder_clear(struct holder *holder)
 {
     if (holder->fault && holder->fault->release && holder->run.state)
         holder->fault->release(&holder->run);
-    if (holder->fault)
-        fault_free_parameters(holder->fault, holder->parameters);
     json_decref(holder->plan.summary);
     json_decref(holder->plan.limits);
     json_decref(holder->effect);

@@ -255,6 +255,20 @@ int node_cidr(const struct document *document, const struct node *node, struct c
     return cidr_parse(ret, node->string, &why) < 0 ? node_error(document, node, error, "%s", why.text) : 0;
 }
 
+int node_cidrs(const struct document *document, const struct node *node, struct cidr **ret, size_t *ret_count,
+               struct error *error)
+{
+    struct cidr *cidrs = document_allocate(document, node->count, sizeof(*cidrs));
+    size_t count = 0;
+    int r = cidrs ? 0 : error_oom(error);
+
+    for (const struct node *entry = node->first; entry && r == 0; entry = entry->next)
+        r = node_cidr(document, entry, &cidrs[count++], error);
+    *ret = cidrs;
+    *ret_count = count;
+    return r;
+}
+
 bool node_name_is_valid(const char *name)
 {
     size_t length = strlen(name);

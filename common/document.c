@@ -18,6 +18,13 @@ struct document {
     char *name;
     json_t *json;
     struct node *nodes;
+    struct memory *memory;
+};
+
+/** struct memory - what others keep with a document, newest first */
+struct memory {
+    struct memory *next;
+    max_align_t data[];
 };
 
 void places_clear(struct places *places)
@@ -149,6 +156,12 @@ struct document *document_free(struct document *document)
 {
     if (!document)
         return NULL;
+    while (document->memory) {
+        struct memory *memory = document->memory;
+
+        document->memory = memory->next;
+        free(memory);
+    }
     json_decref(document->json);
     free(document->nodes);
     free(document->name);
@@ -168,6 +181,21 @@ int document_load(struct document **ret, const char *path, size_t limit_bytes, s
     if (path_length >= 5 && strcmp(path + path_length - 5, ".json") == 0)
         return document_parse_json(ret, path, text, length, error);
     return document_parse_yaml(ret, path, text, length, error);
+}
+
+/* What is read is constant; what is kept with it is not. */
+void *document_allocate(const struct document *document, size_t count, size_t size)
+{
+    struct document *owner = (struct document *)document;
+    struct memory *memory;
+    size_t bytes;
+
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - sizeof(*memory) ||
+        !(memory = calloc(1, sizeof(*memory) + bytes)))
+        return NULL;
+    memory->next = owner->memory;
+    owner->memory = memory;
+    return memory->data;
 }
 
 const struct node *document_root(const struct document *document)

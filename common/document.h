@@ -81,6 +81,10 @@ DEFINE_CLEANUP(struct document *, document_free)
 /** document_root() - the first of all nodes, which stand one after the other in the order of the text */
 const struct node *document_root(const struct document *document);
 
+/** document_allocate() - @count zeroed things of @size bytes that live as long as the document. NULL when out
+ * of memory */
+void *document_allocate(const struct document *document, size_t count, size_t size);
+
 /** node_get() - the child of map @node called @key, or NULL (also when @node is NULL or no map) */
 const struct node *node_get(const struct node *node, const char *key);
 
@@ -165,6 +169,9 @@ int document_decode(struct document **ret_document, const char *name, const void
                     const struct field *fields, void *ret, struct error *error);
 
 struct cidr;
+/** node_cidrs() - the address blocks that list @node names, in the document's memory */
+int node_cidrs(const struct document *document, const struct node *node, struct cidr **ret, size_t *ret_count,
+               struct error *error);
 /** node_cidr() - the address block that the string @node names; see cidr_parse() */
 int node_cidr(const struct document *document, const struct node *node, struct cidr *ret,
               struct error *error);

@@ -83,16 +83,7 @@ static int parse_zone(const struct document *document, const struct node *node, 
     if (node->type != DOCUMENT_LIST || node->count < 1 || node->count > ZONE_CIDRS_MAX)
         return node_error(document, node, error, "expected a list of 1 to %d address blocks", ZONE_CIDRS_MAX);
     zone->name = node->key;
-    zone->cidrs = calloc(node->count, sizeof(*zone->cidrs));
-    if (!zone->cidrs)
-        return error_oom(error);
-    for (const struct node *entry = node->first; entry; entry = entry->next) {
-        int r = node_cidr(document, entry, &zone->cidrs[zone->n_cidrs++], error);
-
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    return node_cidrs(document, node, &zone->cidrs, &zone->n_cidrs, error);
 }
 
 static int parse_zones(struct mandate *mandate, const struct document *document, const struct node *map,
@@ -100,7 +91,7 @@ static int parse_zones(struct mandate *mandate, const struct document *document,
 {
     int r = 0;
 
-    mandate->zones = calloc(map->count + 1, sizeof(*mandate->zones));
+    mandate->zones = document_allocate(document, map->count, sizeof(*mandate->zones));
     if (!mandate->zones)
         return error_oom(error);
     for (const struct node *node = map->first; node && r == 0; node = node->next)
@@ -133,7 +124,7 @@ static int parse_steps(struct mandate *mandate, const struct document *document,
 {
     int r = 0;
 
-    mandate->steps = calloc(list->count, sizeof(*mandate->steps));
+    mandate->steps = document_allocate(document, list->count, sizeof(*mandate->steps));
     if (!mandate->steps)
         return error_oom(error);
     for (const struct node *node = list->first; node && r == 0; node = node->next)
@@ -211,13 +202,8 @@ int mandate_parse(struct mandate **ret, const void *payload, size_t length, stru
 
 struct mandate *mandate_free(struct mandate *mandate)
 {
-    if (!mandate)
-        return NULL;
-    for (size_t i = 0; i < mandate->n_zones; i++)
-        free(mandate->zones[i].cidrs);
-    free(mandate->zones);
-    free(mandate->steps);
-    document_free(mandate->document);
+    if (mandate)
+        document_free(mandate->document);
     free(mandate);
     return NULL;
 }

@@ -69,7 +69,7 @@ int plan_check_faults(const struct experiment *experiment, const struct mandate 
     for (size_t i = 0; i < experiment->n_steps; i++) {
         const struct experiment_step *step = &experiment->steps[i];
         const struct fault *fault = fault_find(step->fault);
-        void *parameters = NULL;
+        const void *parameters;
         int r;
 
         if (!fault)
@@ -79,7 +79,6 @@ int plan_check_faults(const struct experiment *experiment, const struct mandate 
                                     error);
         if (r < 0)
             return r;
-        fault_free_parameters(fault, parameters);
     }
     return 0;
 }

@@ -162,11 +162,10 @@ const struct fault *fault_find(const char *name);
 
 /**
  * fault_decode_parameters() - by the fault's table, with located errors
- * @ret: zeroed memory of fault->parameters_size, owned by the caller; free with fault_free_parameters()
+ * @ret: the fault's own struct, in the memory of @document, from which it borrows
  * @mandate: for zones; NULL = zones are not looked up
  * Calls fault->check() too.
  */
 int fault_decode_parameters(const struct fault *fault, const struct document *document,
-                            const struct node *node, const struct mandate *mandate, void **ret,
+                            const struct node *node, const struct mandate *mandate, const void **ret,
                             struct error *error);
-void *fault_free_parameters(const struct fault *fault, void *parameters);

@@ -44,13 +44,8 @@ static int finish_choice(const struct decoder *decoder, struct error *error)
 static int finish_cidrs(const struct decoder *decoder, struct error *error)
 {
     struct parameter_cidrs *ret = decoder->target;
-    int r = 0;
+    int r = node_cidrs(decoder->document, decoder->node, &ret->cidrs, &ret->count, error);
 
-    ret->cidrs = calloc(decoder->node->count + 1, sizeof(*ret->cidrs));
-    if (!ret->cidrs)
-        return error_oom(error);
-    for (const struct node *entry = decoder->node->first; entry && r == 0; entry = entry->next)
-        r = node_cidr(decoder->document, entry, &ret->cidrs[ret->count++], error);
     if (r == 0)
         ret->count = cidr_merge(ret->cidrs, ret->count);
     return r;
@@ -95,7 +90,7 @@ static int finish_ports(const struct decoder *decoder, struct error *error)
 {
     struct parameter_ports *ret = decoder->target;
 
-    ret->ranges = calloc(decoder->node->count + 1, sizeof(*ret->ranges));
+    ret->ranges = document_allocate(decoder->document, decoder->node->count, sizeof(*ret->ranges));
     if (!ret->ranges)
         return error_oom(error);
     for (const struct node *entry = decoder->node->first; entry; entry = entry->next)
@@ -204,7 +199,7 @@ static int decode_rows(const struct fault *fault, struct decoder *decoder, const
 }
 
 int fault_decode_parameters(const struct fault *fault, const struct document *document,
-                            const struct node *node, const struct mandate *mandate, void **ret,
+                            const struct node *node, const struct mandate *mandate, const void **ret,
                             struct error *error)
 {
     struct decoder decoder = {.document = document, .mandate = mandate};
@@ -215,30 +210,13 @@ int fault_decode_parameters(const struct fault *fault, const struct document *do
     if (!node || node->type != DOCUMENT_MAP)
         return node ? node_error(document, node, error, "expected a map of parameters")
                     : error_set(error, EINVAL, "%s: no parameters", fault->name);
-    memory = calloc(1, fault->parameters_size);
+    memory = document_allocate(document, 1, fault->parameters_size);
     if (!memory)
         return error_oom(error);
     r = decode_rows(fault, &decoder, node, memory, error);
     if (r == 0 && fault->check && fault->check(memory, mandate, &words) < 0)
         r = node_error(document, node, error, "%s", words.text);
-    if (r < 0) {
-        fault_free_parameters(fault, memory);
-        return r;
-    }
-    *ret = memory;
-    return 0;
-}
-
-void *fault_free_parameters(const struct fault *fault, void *parameters)
-{
-    for (const struct fault_parameter *row = fault->parameters; parameters && row->name; row++) {
-        void *target = (uint8_t *)parameters + row->offset;
-
-        if (row->type == PARAMETER_CIDRS)
-            free(((struct parameter_cidrs *)target)->cidrs);
-        else if (row->type == PARAMETER_PORTS)
-            free(((struct parameter_ports *)target)->ranges);
-    }
-    free(parameters);
-    return NULL;
+    if (r == 0)
+        *ret = memory;
+    return r;
 }

@@ -23,7 +23,7 @@ struct driver {
     struct record record;
     struct fault_run run;
     struct fault_plan plan;
-    void *parameters;
+    const void *parameters;
 };
 
 /* @value is stolen. */
@@ -217,8 +217,6 @@ int main(int argc, char **argv)
         say("error", json_string(error.text));
     if (driver.run.fault && driver.run.fault->release && driver.run.state)
         driver.run.fault->release(&driver.run);
-    if (driver.run.fault)
-        fault_free_parameters(driver.run.fault, driver.parameters);
     json_decref(driver.plan.summary);
     json_decref(driver.plan.limits);
     document_free(driver.document);
