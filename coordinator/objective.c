@@ -19,20 +19,17 @@ struct objective {
 };
 
 /**
- * struct objective_kind - what it takes besides name and kind, and how it is judged
- * @look: one observer's view of the probe: measured into @measured, a miss into @one; @is_by_clocks: against
- * other hosts' clocks; or
- * @judge: all of the run
+ * struct objective_kind - what it takes besides name and kind, and how it is judged: what the observers of
+ * its probe saw, one by one, or (@judge) all of the run
+ * @msec: from t0 on, -1 = it never @happened; NULL = the share of lost requests
  */
 struct objective_kind {
-    const char *name;
-    void (*look)(const struct objective *objective, const struct recovery *recovery, json_t *measured,
-                 struct judgement *one);
-    bool is_by_clocks;
+    const char *name, *limit_key;
+    int64_t limit_min, limit_max;
     void (*judge)(const struct run *run, const struct objective *objective, json_t *measured,
                   struct judgement *ret);
-    const char *limit_key;
-    int64_t limit_min, limit_max;
+    int64_t (*msec)(const struct recovery *recovery);
+    const char *never, *happened;
 };
 
 void judge(struct judgement *judgement, enum verdict verdict, const char *format, ...)
@@ -67,48 +64,43 @@ int endpoint_recovery(const struct run *run, const struct run_endpoint *endpoint
  */
 static int64_t longest_gap(const struct run *run, const struct run_endpoint *endpoint)
 {
-    int64_t shift_usec = endpoint_t0(run, endpoint) - run->t0_usec, interval_usec, last_usec, gap_usec = 0;
+    int64_t t0_usec = endpoint_t0(run, endpoint), gap_usec = 0;
+    int64_t end_usec = run->finishing_usec + t0_usec - run->t0_usec - SAMPLES_LATE_USEC;
+    int64_t last_usec = t0_usec - endpoint->probe.interval_msec * USEC_PER_MSEC;
 
-    interval_usec = endpoint->probe.interval_msec * USEC_PER_MSEC;
-    last_usec = run->t0_usec + shift_usec - interval_usec;
-    for (size_t i = 0; i <= endpoint->n_samples; i++) {
-        int64_t at_usec = i < endpoint->n_samples ? endpoint->samples[i].at_usec
-                                                  : run->finishing_usec + shift_usec - SAMPLES_LATE_USEC;
-
-        if (at_usec - last_usec > gap_usec)
-            gap_usec = at_usec - last_usec;
-        if (at_usec > last_usec)
-            last_usec = at_usec;
+    for (size_t i = 0; i < endpoint->n_samples; i++) {
+        gap_usec = later(gap_usec, endpoint->samples[i].at_usec - last_usec);
+        last_usec = later(last_usec, endpoint->samples[i].at_usec);
     }
-    return gap_usec;
+    return later(gap_usec, end_usec - last_usec);
 }
 
-/* Bound of an interval between the hosts that armed and the observer; -1 = no clock is known. */
-static int64_t clock_bound(const struct run *run, const struct run_endpoint *endpoint)
+/* Bound of an interval between the hosts that armed and the observer; -1 = a clock is not known. */
+static int64_t clock_bound(const struct run *run, const struct run_host *observer)
 {
-    const struct run_host *observer = run_host(run, endpoint->from), *host;
     int64_t bound_usec = 0;
 
     EACH_FAULT (run, fault) {
-        host = run_host(run, fault->host);
+        const struct run_host *host = run_host(run, fault->host);
+
         if (!host->is_pinned || host == observer)
             continue;
         if (!host->has_clock || !observer->has_clock)
             return -1;
-        if (host->clock_bound_usec + observer->clock_bound_usec > bound_usec)
-            bound_usec = host->clock_bound_usec + observer->clock_bound_usec;
+        bound_usec = later(bound_usec, host->clock_bound_usec + observer->clock_bound_usec);
     }
     return bound_usec;
 }
 
-/* Why not to believe what an endpoint's samples say. */
-static void doubt_samples(const struct run *run, const struct run_endpoint *endpoint,
-                          const struct recovery *recovery, struct judgement *ret)
+/* Why not to believe what an endpoint's samples say. @is_by_clocks: against other hosts' clocks */
+static void doubt(const struct run *run, const struct run_endpoint *endpoint, const struct recovery *recovery,
+                  bool is_by_clocks, struct judgement *ret)
 {
-    int64_t gap_usec = longest_gap(run, endpoint);
     const struct run_host *observer = run_host(run, endpoint->from);
+    int64_t interval_usec = endpoint->probe.interval_msec * USEC_PER_MSEC;
+    int64_t gap_usec = longest_gap(run, endpoint), bound_usec = clock_bound(run, observer);
 
-    if (!endpoint->n_samples || gap_usec > 3 * endpoint->probe.interval_msec * USEC_PER_MSEC)
+    if (!endpoint->n_samples || gap_usec > 3 * interval_usec)
         judge(ret, VERDICT_UNKNOWN, "%s has no samples of %s for %.1f s", endpoint->from,
               endpoint->probe.name, (double)gap_usec / USEC_PER_SEC);
     if (!recovery->was_healthy_at_t0)
@@ -116,49 +108,29 @@ static void doubt_samples(const struct run *run, const struct run_endpoint *endp
               endpoint->from);
     if (!observer->is_head_fresh)
         judge(ret, VERDICT_UNKNOWN, "no fresh word from %s after the end", endpoint->from);
-}
-
-static void doubt_clocks(const struct run *run, const struct run_endpoint *endpoint, struct judgement *ret)
-{
-    int64_t bound_usec = clock_bound(run, endpoint);
-
-    if (bound_usec < 0)
+    if (is_by_clocks && bound_usec < 0)
         judge(ret, VERDICT_UNKNOWN, "the clock of %s or of a host with a fault is not known", endpoint->from);
-    else if (bound_usec > endpoint->probe.interval_msec * USEC_PER_MSEC)
+    if (is_by_clocks && bound_usec > interval_usec)
         judge(ret, VERDICT_UNKNOWN, "clocks are known to %.0f ms only, more than the probe's interval",
               (double)bound_usec / USEC_PER_MSEC);
 }
 
 /* Of several observers the worst is the measure; `never` (-1) counts as worse than any number. */
-static void look_time(const struct objective *objective, int64_t msec, json_t *measured,
-                      struct judgement *one, const char *never, const char *after)
+static void look_at_time(const struct objective_kind *kind, const struct objective *objective, int64_t msec,
+                         json_t *measured, struct judgement *one)
 {
     const json_t *worst = json_object_get(measured, "within_ms");
 
     if (!worst || msec < 0 || (json_is_integer(worst) && msec > json_integer_value(worst)))
         json_object_set_new(measured, "within_ms", msec < 0 ? json_null() : json_integer(msec));
     if (msec < 0)
-        judge(one, VERDICT_MISSED, "%s", never);
+        judge(one, VERDICT_MISSED, "%s", kind->never);
     else if (msec > objective->limit * 1000)
-        judge(one, VERDICT_MISSED, "%s after %.1f s", after, (double)msec / 1000);
+        judge(one, VERDICT_MISSED, "%s after %.1f s", kind->happened, (double)msec / 1000);
 }
 
-static void look_recover(const struct objective *objective, const struct recovery *recovery, json_t *measured,
+static void look_at_lost(const struct objective *objective, const struct recovery *recovery, json_t *measured,
                          struct judgement *one)
-{
-    look_time(objective, recovery_recover_msec(recovery), measured, one, "not healthy again",
-              "healthy again");
-}
-
-static void look_detect(const struct objective *objective, const struct recovery *recovery, json_t *measured,
-                        struct judgement *one)
-{
-    look_time(objective, recovery_detect_msec(recovery), measured, one, "never declared unhealthy",
-              "declared unhealthy");
-}
-
-static void look_lost(const struct objective *objective, const struct recovery *recovery, json_t *measured,
-                      struct judgement *one)
 {
     double percent = recovery->requests ? 100.0 * (double)recovery->lost / (double)recovery->requests : 0;
 
@@ -175,16 +147,17 @@ static void judge_views(const struct run *run, const struct objective_kind *kind
     struct recovery recovery;
 
     EACH_ENDPOINT (run, endpoint) {
-        struct judgement one = {}, doubt = {};
+        struct judgement one = {}, doubts = {};
 
         if (strcmp(endpoint->probe.name, objective->probe) || endpoint_recovery(run, endpoint, &recovery) < 0)
             continue;
-        doubt_samples(run, endpoint, &recovery, &doubt);
-        if (kind->is_by_clocks && recovery.lost)
-            doubt_clocks(run, endpoint, &doubt);
-        kind->look(objective, &recovery, measured, &one);
-        if (doubt.verdict != VERDICT_MET)
-            judge(ret, doubt.verdict, "%s", doubt.why);
+        doubt(run, endpoint, &recovery, kind->msec && recovery.lost, &doubts);
+        if (kind->msec)
+            look_at_time(kind, objective, kind->msec(&recovery), measured, &one);
+        else
+            look_at_lost(objective, &recovery, measured, &one);
+        if (doubts.verdict != VERDICT_MET)
+            judge(ret, doubts.verdict, "%s", doubts.why);
         else
             judge(ret, one.verdict, "%s, seen from %s", one.why, endpoint->from);
     }
@@ -249,11 +222,12 @@ static void judge_rollback(const struct run *run, const struct objective *object
 }
 
 static const struct objective_kind kinds[] = {
-    {"recover", look_recover, true, NULL, "within_s", 1, 86400},
-    {"detect", look_detect, true, NULL, "within_s", 1, 86400},
-    {"lost", look_lost, false, NULL, "at_most_percent", 0, 100},
-    {"replacements", NULL, false, judge_replacements},
-    {"rollback", NULL, false, judge_rollback, "within_ms", 1, 3600000},
+    {"recover", "within_s", 1, 86400, NULL, recovery_recover_msec, "not healthy again", "healthy again"},
+    {"detect", "within_s", 1, 86400, NULL, recovery_detect_msec, "never declared unhealthy",
+     "declared unhealthy"},
+    {"lost", "at_most_percent", 0, 100},
+    {"replacements", NULL, 0, 0, judge_replacements},
+    {"rollback", "within_ms", 1, 3600000, judge_rollback},
 };
 
 /* Return: 0, -EINVAL with the place */
@@ -274,7 +248,7 @@ static int decode(const struct document *document, const struct node *node, stru
     if (!kind)
         return node_error(document, node_get(node, "kind") ?: node, error,
                           "expected kind recover, detect, lost, replacements or rollback");
-    if (kind->look)
+    if (!kind->judge)
         fields[n++] = (struct field){"probe", FIELD_NAME, offsetof(struct objective, probe), true};
     if (kind->limit_key)
         fields[n++] = (struct field){kind->limit_key, FIELD_INTEGER,  offsetof(struct objective, limit), true,
@@ -311,10 +285,10 @@ json_t *objective_judge(const struct run *run, const struct node *node, struct j
         judge(ret, VERDICT_UNKNOWN, "this version does not know the objective");
     } else if (!run->t0_usec || run->state != RUN_DONE) {
         judge(ret, VERDICT_UNKNOWN, "the run is %s", run_state_names[run->state]);
-    } else if (kind->look) {
-        judge_views(run, kind, &objective, measured, ret);
-    } else {
+    } else if (kind->judge) {
         kind->judge(run, &objective, measured, ret);
+    } else {
+        judge_views(run, kind, &objective, measured, ret);
     }
     return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "name", objective.name, "kind", objective.kind,
                      "verdict", verdict_names[ret->verdict], "objective", node_to_json(node), "measured",

@@ -4,42 +4,29 @@
 
 #include "run-state.h"
 
-/* How long the longest fault held, by its own host's clock; what was never shown to end counts to its
+/* For how long: the longest fault, by its own host's clock; what was never shown to end counts to its
  * deadline. */
-static double longest_sec(const struct run *run)
-{
-    int64_t longest_usec = 0;
-
-    EACH_FAULT (run, fault) {
-        int64_t end_usec = fault->reverted_usec ? fault->reverted_usec : fault->deadline_usec;
-
-        if (fault->armed_usec && end_usec - fault->armed_usec > longest_usec)
-            longest_usec = end_usec - fault->armed_usec;
-    }
-    return (double)longest_usec / USEC_PER_SEC;
-}
-
-static size_t count_hosts(const struct run *run, const struct step *step)
-{
-    size_t n = 0;
-
-    EACH_FAULT (run, fault)
-        n += fault->step == step && fault->armed_usec;
-    return n;
-}
-
 static void add_what(FILE *out, const struct run *run)
 {
     const struct step *step = &run->mandate->steps[0];
     const char *zone = node_string(step->parameters, "zone");
-    size_t n = count_hosts(run, step);
+    int64_t longest_usec = 0;
+    size_t n = 0;
 
-    if (!strcmp(step->fault, "zone.block") && zone)
-        fprintf(out, "Zone %s was lost for %.1f s", zone, longest_sec(run));
-    else if (!strcmp(step->fault, "process.kill"))
+    EACH_FAULT (run, fault) {
+        if (fault->armed_usec)
+            longest_usec =
+                later(longest_usec, (fault->reverted_usec ?: fault->deadline_usec) - fault->armed_usec);
+        n += fault->step == step && fault->armed_usec;
+    }
+    if (!strcmp(step->fault, "process.kill"))
         fprintf(out, "Processes were killed on %zu host%s", n, n == 1 ? "" : "s");
+    else if (!strcmp(step->fault, "zone.block") && zone)
+        fprintf(out, "Zone %s was lost", zone);
     else
-        fprintf(out, "%s held on %zu host%s for %.1f s", step->fault, n, n == 1 ? "" : "s", longest_sec(run));
+        fprintf(out, "%s held on %zu host%s", step->fault, n, n == 1 ? "" : "s");
+    if (strcmp(step->fault, "process.kill"))
+        fprintf(out, " for %.1f s", (double)longest_usec / USEC_PER_SEC);
     if (run->mandate->n_steps > 1)
         fprintf(out, " (and %zu more step%s)", run->mandate->n_steps - 1,
                 run->mandate->n_steps == 2 ? "" : "s");
@@ -70,30 +57,22 @@ static bool is_users(const struct run *run, const struct run_endpoint *endpoint)
 /* Of several the one that was hit hardest speaks for all. */
 static void add_users(FILE *out, const struct run *run)
 {
-    double failed_sec = 0;
-    int64_t recover_msec = 0;
+    int64_t failed_msec = 0, recover_msec = 0, msec;
     struct recovery recovery;
     size_t n = 0;
 
     EACH_ENDPOINT (run, endpoint) {
-        double sec;
-        int64_t msec;
-
         if (!is_users(run, endpoint) || endpoint_recovery(run, endpoint, &recovery) < 0)
             continue;
         n++;
-        sec = (double)recovery.lost * (double)endpoint->probe.interval_msec / 1000;
-        failed_sec = sec > failed_sec ? sec : failed_sec;
+        failed_msec = later(failed_msec, (int64_t)recovery.lost * endpoint->probe.interval_msec);
         msec = recovery_recover_msec(&recovery);
-        if (msec < 0 || recover_msec < 0)
-            recover_msec = -1;
-        else if (msec > recover_msec)
-            recover_msec = msec;
+        recover_msec = msec < 0 || recover_msec < 0 ? -1 : later(recover_msec, msec);
     }
     if (!n)
         return;
-    if (failed_sec > 0)
-        fprintf(out, ", users noticed %.1f s of failures", failed_sec);
+    if (failed_msec)
+        fprintf(out, ", users noticed %.1f s of failures", (double)failed_msec / 1000);
     else
         fprintf(out, ", users noticed nothing");
     if (recover_msec > 0)

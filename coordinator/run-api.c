@@ -6,7 +6,6 @@
 #include "runs.h"
 
 #define PROGRESS_HOLD_USEC (25 * USEC_PER_SEC)
-#define PROGRESS_LINES_MAX 500
 
 /* Of those that were started or still may be; -errno */
 static int64_t count_runs(struct coordinator *coordinator, const struct mandate *mandate, struct error *error)
@@ -196,23 +195,19 @@ struct progress_request {
 static void progress_reply(struct progress_request *progress)
 {
     struct http_request *request = progress->waiting.request;
-    size_t until = progress->after + PROGRESS_LINES_MAX;
     json_t *lines = json_array();
     struct found found;
     struct error error;
-    bool is_over;
 
     if (find_run(progress->waiting.runs->coordinator, progress->run, &found, &error) < 0) {
         http_reply_failure(request, &error);
     } else {
-        for (size_t i = progress->after; i < until; i++)
+        for (size_t i = progress->after; i < json_array_size(found.lines); i++)
             json_array_append(lines, json_array_get(found.lines, i));
-        /* over only when nothing is left to read */
-        is_over =
-            json_is_true(json_object_get(found.status, "is_over")) && json_array_size(found.lines) <= until;
         http_reply_json(request, 200,
-                        json_pack("{s:O, s:O, s:b}", "lines", lines, "state",
-                                  json_object_get(found.status, "state"), "is_over", is_over));
+                        json_pack("{s:O, s:O, s:O}", "lines", lines, "state",
+                                  json_object_get(found.status, "state"), "is_over",
+                                  json_object_get(found.status, "is_over")));
         found_clear(&found);
     }
     json_decref(lines);

@@ -51,31 +51,44 @@ int run_check_share(const struct run *run, struct error *error)
     return 0;
 }
 
-typedef bool host_test(const struct run *run, const char *host, const struct step *step);
+enum outlook { OUTLOOK_NO = -1, OUTLOOK_OPEN, OUTLOOK_YES };
 
-/* Do as many hosts of every step satisfy @test as the mandate requires? */
-static bool share_is_met(const struct run *run, host_test *test)
+/* Does every step get as many hosts as the mandate requires? @host_outlook: does this one take part? Nothing
+ * is open when @is_late, and nothing else is decided before all have spoken. */
+static enum outlook outlook(const struct run *run, bool is_late,
+                            enum outlook (*host_outlook)(const struct run *run, const char *host,
+                                                         const struct step *step))
 {
-    for (const struct step *step = run->mandate->steps; step < run->mandate->steps + run->mandate->n_steps;
-         step++) {
-        size_t count = 0;
+    bool is_open = false;
+
+    for (size_t i = 0; i < run->mandate->n_steps; i++) {
+        const struct step *step = &run->mandate->steps[i];
+        size_t counts[3] = {}, *count = &counts[1], least;
 
         for (const struct node *node = step->hosts->first; node; node = node->next)
-            count += test(run, node->string, step);
-        if (!count || count * 100 < (size_t)run->mandate->require_percent * step->hosts->count)
-            return false;
+            count[host_outlook(run, node->string, step)]++;
+        least = later(1, (run->mandate->require_percent * (int64_t)step->hosts->count + 99) / 100);
+        if (count[OUTLOOK_YES] + (is_late ? 0 : count[OUTLOOK_OPEN]) < least)
+            return OUTLOOK_NO;
+        is_open |= count[OUTLOOK_OPEN] && !is_late;
     }
-    return true;
+    return is_open ? OUTLOOK_OPEN : OUTLOOK_YES;
 }
 
-static bool has_accepted(const struct run *run, const char *id, const struct step *step)
+static enum outlook acceptance(const struct run *run, const char *id, const struct step *step)
 {
-    return run_host(run, id)->is_accepted;
+    const struct run_host *host = run_host(run, id);
+
+    return host->is_accepted ? OUTLOOK_YES : host->has_answered ? OUTLOOK_NO : OUTLOOK_OPEN;
 }
 
-static bool may_accept(const struct run *run, const char *id, const struct step *step)
+static enum outlook arming(const struct run *run, const char *id, const struct step *step)
 {
-    return has_accepted(run, id, step) || !run_host(run, id)->has_answered;
+    const struct run_fault *fault = run_fault_of(run, id, step->name);
+
+    if (!fault || fault->state >= RUN_FAULT_FAILED)
+        return OUTLOOK_NO;
+    return fault->armed_usec ? OUTLOOK_YES : OUTLOOK_OPEN;
 }
 
 static int order(struct run *run, const char *host, const struct step *step, int64_t now_usec,
@@ -122,7 +135,7 @@ static int order_steps(struct run *run, int64_t now_usec, struct error *error)
         const struct step *step = &run->mandate->steps[i];
 
         for (const struct node *node = step->hosts->first; node; node = node->next) {
-            if (!has_accepted(run, node->string, step))
+            if (!run_host(run, node->string)->is_accepted)
                 continue;
             r = order(run, node->string, step, now_usec, now_usec + step->duration_msec * USEC_PER_MSEC,
                       error);
@@ -172,18 +185,14 @@ static void check_failed(struct run *run, int64_t now_usec)
 
 static void advance_checking(struct run *run, int64_t now_usec)
 {
-    bool is_late = now_usec >= run->since_usec + RUN_CHECK_USEC, is_complete = true;
+    enum outlook checked = outlook(run, now_usec >= run->since_usec + RUN_CHECK_USEC, acceptance);
     struct error error;
 
-    EACH_HOST (run, host)
-        is_complete &= !host->is_pinned || host->has_answered;
-    if (!share_is_met(run, may_accept) || (is_late && !share_is_met(run, has_accepted))) {
+    if (checked == OUTLOOK_OPEN)
+        return;
+    if (checked == OUTLOOK_NO)
         check_failed(run, now_usec);
-        return;
-    }
-    if (!is_complete && !is_late)
-        return;
-    if (run_check_share(run, &error) < 0)
+    else if (run_check_share(run, &error) < 0)
         fail(run, now_usec, "%s", error.text);
     else if (!run->n_endpoints)
         start_steps(run, now_usec);
@@ -221,20 +230,6 @@ static void advance_warming_up(struct run *run, int64_t now_usec)
         start_steps(run, now_usec);
 }
 
-static bool has_armed(const struct run *run, const char *id, const struct step *step)
-{
-    const struct run_fault *fault = run_fault_of(run, id, step->name);
-
-    return fault && fault->armed_usec && fault->state != RUN_FAULT_FAILED;
-}
-
-static bool may_arm(const struct run *run, const char *id, const struct step *step)
-{
-    const struct run_fault *fault = run_fault_of(run, id, step->name);
-
-    return fault && fault->state < RUN_FAULT_FAILED;
-}
-
 /* One that said why says more than one that was silent. */
 static void start_failed(struct run *run, int64_t now_usec)
 {
@@ -253,28 +248,28 @@ static void start_failed(struct run *run, int64_t now_usec)
 
 static void advance_starting(struct run *run, int64_t now_usec)
 {
-    bool is_late = now_usec >= later(run->since_usec, run->loaded_usec) + RUN_CHECK_USEC, is_complete = true;
+    int64_t late_usec = later(run->since_usec, run->loaded_usec) + RUN_CHECK_USEC;
+    enum outlook started = outlook(run, now_usec >= late_usec, arming);
 
-    EACH_FAULT (run, fault)
-        is_complete &= fault->armed_usec || fault->state >= RUN_FAULT_FAILED;
-    if (!share_is_met(run, may_arm) || (is_late && !share_is_met(run, has_armed))) {
+    if (started == OUTLOOK_NO)
         start_failed(run, now_usec);
-    } else if (is_complete || is_late) {
+    else if (started == OUTLOOK_YES)
         run_enter(run, RUN_RUNNING, now_usec);
-    }
 }
 
-static bool is_anything_active(const struct run *run)
+/* Nothing is active any more, or it has had its time since @from to say so. */
+static bool is_at_rest(const struct run *run, int64_t from_usec, int64_t now_usec)
 {
+    bool is_active = false;
+
     EACH_FAULT (run, fault)
-        if (run_fault_is_active(fault))
-            return true;
-    return false;
+        is_active |= run_fault_is_active(fault);
+    return !is_active || now_usec >= later(from_usec, run->loaded_usec) + RUN_PROOF_USEC;
 }
 
 static void advance_running(struct run *run, int64_t now_usec)
 {
-    if (!is_anything_active(run) || now_usec >= later(run_end_usec(run), run->loaded_usec) + RUN_PROOF_USEC)
+    if (is_at_rest(run, run_end_usec(run), now_usec))
         run_enter(run, RUN_SETTLING, now_usec);
 }
 
@@ -286,20 +281,11 @@ static void finish(struct run *run, int64_t now_usec)
 }
 
 /* Everybody's last word: a head that was asked for after the end shows that nothing is withheld. */
-static bool has_every_head(const struct run *run)
-{
-    EACH_HOST (run, host)
-        if (!host->is_head_fresh)
-            return false;
-    return true;
-}
-
 static void advance_settling(struct run *run, int64_t now_usec)
 {
-    int64_t from_usec = run_reverted_usec(run);
+    int64_t from_usec = run_reverted_usec(run) ?: run_end_usec(run);
+    bool has_heads = true;
 
-    if (!from_usec)
-        from_usec = run_end_usec(run);
     if (!run->finishing_usec && now_usec >= from_usec + run->mandate->settle_msec * USEC_PER_MSEC) {
         run->finishing_usec = now_usec;
         EACH_HOST (run, host) {
@@ -307,8 +293,10 @@ static void advance_settling(struct run *run, int64_t now_usec)
             run_nudge(run, host);
         }
     }
+    EACH_HOST (run, host)
+        has_heads &= host->is_head_fresh;
     if (run->finishing_usec &&
-        (has_every_head(run) || now_usec >= later(run->finishing_usec, run->loaded_usec) + RUN_PROOF_USEC)) {
+        (has_heads || now_usec >= later(run->finishing_usec, run->loaded_usec) + RUN_PROOF_USEC)) {
         run_enter(run, RUN_DONE, now_usec);
         finish(run, now_usec);
     }
@@ -316,7 +304,7 @@ static void advance_settling(struct run *run, int64_t now_usec)
 
 static void advance_stopped(struct run *run, int64_t now_usec)
 {
-    if (!is_anything_active(run) || now_usec >= later(run->since_usec, run->loaded_usec) + RUN_PROOF_USEC)
+    if (is_at_rest(run, run->since_usec, now_usec))
         finish(run, now_usec);
 }
 
