@@ -92,17 +92,8 @@ static void put_string(FILE *file, const char *before, const char *text, const c
 static char *format_policy(const struct call *call, const struct member *member)
 {
     static const char defaults[] =
-        "require_synchronised_clock: true\n"
-        "lost_contact_after_s: 60\n"
-        "classes:\n"
-        "  network: {is_allowed: true, signatures: 2, longest_duration_s: 300, concurrency: 1, cool_down_s: "
-        "0}\n"
-        "  process: {is_allowed: false, signatures: 2, longest_duration_s: 60, concurrency: 1, cool_down_s: "
-        "0}\n"
-        "  observe: {is_allowed: true, signatures: 1, longest_duration_s: 3600, concurrency: 4, cool_down_s: "
-        "0}\n"
-        "protected: {processes: [sshd], cidrs: []}\n"
-        "lifeline: {ssh_port: 22, management: [0.0.0.0/0, \"::/0\"], resolvers: [], time_servers: []}\n";
+#include "agent-defaults.h" /* made from agent-defaults.yaml */
+        ;
     const char *address = call_option(call, "address"), *key;
     char *text = NULL;
     json_t *value;

@@ -158,7 +158,7 @@ def test_signed_nonsense(fleet, what):
 
 def test_mandate_files(fleet):
     good = envelope("mandate", planned(fleet), *fleet.people)
-    for made, words in ((good | {"payloadType": "application/vnd.grivet.order+json"}, "'payloadType' is"),
+    for made, words in ((good | {"payloadType": "application/vnd.grivet.order+json"}, "payloadType is"),
                         (good | {"payload": "!"}, "base64"), ({}, "'payloadType' is"), ([], MANDATE)):
         refused(start(fleet, made), 1, words)
     said = fleet.operator.run([GRIVET, "sign", fleet.plan(signers=()), "--key", f"{FOLDER}/alice.key", "--hosts", "3"],
