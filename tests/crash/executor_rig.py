@@ -19,6 +19,7 @@ class ExecutorRig(Rig):
     def __init__(self, lab, has_sweep=True, **policy):
         super().__init__(lab)
         self.has_sweep = has_sweep
+        self.fault = "zone.block", {"zone": "apse2-az2"}
         self.papers = Papers("victim")
         agent.write_policy(self.host, zone="apse2-az1", **policy)
         self.host.write("/etc/grivet/roots.json", self.papers.roots())
@@ -32,7 +33,7 @@ class ExecutorRig(Rig):
 
     def send_order(self, duration_ms, people=None, length_ms=None):
         """An order of a mandate of its own, for all of its duration or for `length_ms`."""
-        signed = json.dumps({**mandate(duration_ms), "id": uuid()}).encode()
+        signed = json.dumps({**mandate(duration_ms, "victim", *self.fault), "id": uuid()}).encode()
         order = self.papers.order_payload(signed, length_s=(length_ms or duration_ms) / 1000, step="lose-az2")
         self.courier.send(ORDER, data=self.papers.order_bundle(signed, order, people))
         self.order = json.loads(order)["id"]

@@ -8,9 +8,20 @@ import pytest
 import lab.host
 from executor_rig import ExecutorRig
 from scenarios import kill, stop, unsigned
+from test_rollback_faults import cell
 
 TARGETS = ["agent/grivetd", "agent/grivet-sweep"]
 STOPPED, KILLED = stop("executor", "holder"), kill("executor", "holder")
+
+
+def devices(rig):
+    """What has no lifetime of its own goes by its record, and nobody is left to read it but the sweep."""
+    cell(rig, "network.shape", "executor and holder stopped")
+
+
+def burners(rig):
+    """Their own timers end them, with everybody else stopped."""
+    cell(rig, "cpu.burn", "all stopped")
 
 
 def build_without(hands):
@@ -32,6 +43,8 @@ CASES = {
     "timer and sweep": (["timer", "sweep"], STOPPED, True, "left 3000 ms after the deadline"),
     "owner": (["owner"], KILLED, False, "traffic was not back 1000 ms after the kill"),
     "signature": (["signature"], unsigned, False, "an order whose mandate nobody signed"),
+    "sweep, and devices": (["sweep"], devices, True, "left 1000 ms later"),
+    "timer, and burners": (["timer"], burners, True, "left 1000 ms later|what the kernel ends is left"),
     "timeout": (["timeout"], STOPPED, False, "traffic was not back 1000 ms after the deadline"),
 }
 

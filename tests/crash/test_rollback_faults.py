@@ -1,0 +1,94 @@
+"""The rollback matrix for faults that are no table alone: network.shape leaves devices that have no lifetime, so that an
+undo record, the executor and the sweep are all that ends them; cpu.burn is processes that end by themselves.
+
+Nothing of ours may be left one second after the moment that the cell names.
+"""
+
+import os
+import signal
+import time
+
+import pytest
+
+from executor_rig import ExecutorRig
+from rig import GATE_MS, GRACE_MS, boot_ns
+from scenarios import assert_clean, assert_told
+
+FAULTS = {
+    "network.shape": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "rate_kbit": 64},
+    "cpu.burn": {"load_percent": 20, "cpus": 1, "mode": "contend"},
+}
+SHORT_MS, LONG_MS = 1500, 20000
+AT_ONCE, DEADLINE, GRACE = "at once", "at the deadline", "after the grace"
+
+# name: (killed, stopped, halted?, when all of it is gone for network.shape, for cpu.burn)
+CELLS = {
+    "nothing fails": ((), (), False, DEADLINE, DEADLINE),
+    "halt": ((), (), True, AT_ONCE, AT_ONCE),
+    "holder killed": (("holder",), (), False, AT_ONCE, AT_ONCE),
+    "executor killed": (("executor",), (), False, AT_ONCE, AT_ONCE),
+    "executor and holder killed": (("executor", "holder"), (), False, AT_ONCE, AT_ONCE),
+    "holder and sweep killed": (("holder", "sweep"), (), False, AT_ONCE, AT_ONCE),
+    "executor, holder and sweep killed": (("executor", "holder", "sweep"), (), False, AT_ONCE, AT_ONCE),
+    "holder stopped": ((), ("holder",), False, GRACE, DEADLINE),
+    "executor stopped": ((), ("executor",), False, DEADLINE, DEADLINE),
+    "executor and holder stopped": ((), ("executor", "holder"), False, GRACE, DEADLINE),
+    "executor and sweep stopped, holder killed": (("holder",), ("executor", "sweep"), False, None, AT_ONCE),
+    "all stopped": ((), ("executor", "holder", "sweep"), False, None, DEADLINE),
+}
+
+
+def left(rig):
+    """What is there of ours: tables, devices, processes that burn."""
+    burners = [process["name"] for process in rig.host.processes() if process["name"].startswith("burn-")]
+    devices = [line for line in rig.traffic_control().splitlines() if "grivet-" in line]
+    return rig.tables() + devices + burners
+
+
+def wait_gone(rig, name, since_ns):
+    """Waits until nothing is left, GATE_MS after @since_ns at most."""
+    while found := left(rig):
+        assert boot_ns() < since_ns + GATE_MS * 1_000_000, f"{name}: left {GATE_MS} ms later: {found}"
+        time.sleep(0.01)
+    print(f"{name}: all gone {(boot_ns() - since_ns) / 1e6:.0f} ms after the moment")
+
+
+def send_all(rig, names, number):
+    for name in names:
+        pid = rig.holder if name == "holder" else rig.host.outside_pid({"executor": "grivetd", "sweep": "grivet-sweep"}[name])
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            assert name == "holder", f"{name} is gone"  # its executor took it along
+
+
+def cell(rig, fault, name):
+    killed, stopped, is_halted, *when = CELLS[name]
+    when = when[list(FAULTS).index(fault)]
+    rig.fault = fault, FAULTS[fault]
+    rig.start(SHORT_MS if when in (DEADLINE, GRACE, None) else LONG_MS)
+    assert left(rig), "armed, but nothing is there"
+    send_all(rig, stopped, signal.SIGSTOP)
+    at = rig.halt() if is_halted else boot_ns()
+    # Killed in one go: stopped first, none of them sees the others go and helps. systemd would start them again.
+    send_all(rig, killed, signal.SIGSTOP)
+    send_all(rig, killed, signal.SIGKILL)
+    if when:
+        wait_gone(rig, f"{fault}, {name}", {AT_ONCE: at, DEADLINE: rig.deadline,
+                                            GRACE: rig.deadline + GRACE_MS * 1_000_000}[when])
+    else:
+        while boot_ns() < rig.deadline + GRACE_MS * 1_000_000:
+            time.sleep(0.05)
+        assert not rig.tables() and rig.holder_pid() is None, "what the kernel ends is left"
+        send_all(rig, ("sweep",), signal.SIGCONT)
+        wait_gone(rig, f"{fault}, {name}, when the sweep goes on", boot_ns())
+    send_all(rig, [one for one in stopped if one != "holder"], signal.SIGCONT)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_rollback(lab, fault, name):
+    rig = ExecutorRig(lab)
+    cell(rig, fault, name)
+    assert_clean(rig)
+    assert_told(rig)
