@@ -33,12 +33,12 @@ int executor_on_contact(void *context, struct message *message, struct error *er
 static const char *why_not_ready(const struct executor *executor)
 {
     bool is_arming = executor->waiting != NULL;
-    struct supervised fault;
+    const struct slot *fault = NULL;
 
     if (!executor->contact.poll_usec)
         return "no coordinator was reached";
-    for (size_t i = 0; supervisor_get(executor->supervisor, i, &fault); i++)
-        is_arming |= fault.is_arming;
+    while ((fault = supervisor_next(executor->supervisor, fault)))
+        is_arming |= fault->state == SLOT_ARMING;
     return is_arming ? "a fault is not armed yet" : NULL;
 }
 
@@ -87,7 +87,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 
     executor_check_ready(executor);
     if (quiet_nsec < executor->policy->lost_contact_after_s * NSEC_PER_SEC ||
-        !supervisor_count(executor->supervisor))
+        !supervisor_count(executor->supervisor, NULL))
         return;
     executor->contact.heard_boot_nsec = now; /* once an outage, not with every tick */
     executor_end_all(executor, NULL, SUPERVISOR_EXECUTOR, "host",
@@ -120,12 +120,12 @@ static json_t *fault_to_json(const char *order, const char *run, const char *ste
 static json_t *faults_to_json(const struct executor *executor)
 {
     json_t *list = json_array();
-    struct supervised fault;
+    const struct slot *fault = NULL;
 
-    for (size_t i = 0; supervisor_get(executor->supervisor, i, &fault); i++)
-        json_array_append_new(list, fault_to_json(fault.order, fault.run, fault.step, fault.fault,
-                                                  fault.state, fault.deadline_real_usec,
-                                                  (double)(fault.deadline_boot_nsec - time_boot_nsec()) /
+    while ((fault = supervisor_next(executor->supervisor, fault)))
+        json_array_append_new(list, fault_to_json(fault->order, fault->run, fault->step, fault->fault->name,
+                                                  slot_state_name(fault), fault->deadline_real_usec,
+                                                  (double)(fault->deadline_boot_nsec - time_boot_nsec()) /
                                                       (double)NSEC_PER_SEC));
     for (size_t i = 0; i < EXECUTOR_WATCHES_MAX; i++) {
         const char *order, *run;

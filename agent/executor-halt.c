@@ -16,15 +16,14 @@ size_t executor_end_all(struct executor *executor, const char *run, enum supervi
                         const char *scope, const char *by)
 {
     size_t count = supervisor_end(executor->supervisor, run, end);
-    struct supervised fault;
+    const struct slot *fault = NULL;
 
     executor_halt_orders(executor, run);
     if (end == SUPERVISOR_HALT)
         executor_record(executor, "halt.received", run, NULL, NULL,
                         json_pack("{s:s s:s}", "scope", scope, "by", by));
-    for (size_t i = 0; end == SUPERVISOR_EXECUTOR && supervisor_get(executor->supervisor, i, &fault); i++)
-        executor_record(executor, "fault.interrupted", fault.run, fault.order, fault.step,
-                        json_pack("{s:s s:s}", "fault", fault.fault, "reason", by));
+    while (end == SUPERVISOR_EXECUTOR && (fault = supervisor_next(executor->supervisor, fault)))
+        slot_event(fault, "fault.interrupted", json_pack("{s:s}", "reason", by));
     executor_say(LOG_LEVEL_NOTICE, "%zu faults are ended early: %s", count, by);
     return count;
 }
@@ -34,7 +33,7 @@ void executor_on_changed(void *context)
     struct executor *executor = context;
 
     executor_check_ready(executor);
-    if (supervisor_count(executor->supervisor) > 0)
+    if (supervisor_count(executor->supervisor, NULL) > 0)
         return;
     for (size_t i = 0; i < EXECUTOR_PEERS_MAX; i++) {
         struct peer *peer = &executor->peers[i];

@@ -20,7 +20,7 @@ bool executor_is_within_rate(int64_t *level_nsec, int64_t burst)
 static size_t count_active(const void *context, const char *class)
 {
     const struct executor *executor = context;
-    size_t count = strcmp(class, POLICY_CLASS_OBSERVE) ? supervisor_count_class(executor->supervisor, class)
+    size_t count = strcmp(class, POLICY_CLASS_OBSERVE) ? supervisor_count(executor->supervisor, class)
                                                        : executor_watch_count(executor);
 
     for (const struct waiting *waiting = executor->waiting; waiting; waiting = waiting->next)

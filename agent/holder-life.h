@@ -28,7 +28,7 @@ struct holder {
 };
 
 int holder_wait_open(struct holder *holder, struct error *error);
-/** holder_wait_record() - until the executor has made the record and passed its file. Return: 0 or -errno */
-int holder_wait_record(struct holder *holder, struct error *error);
+/** holder_wait_message() - for one message of the executor. Return: 0 or -errno */
+int holder_wait_message(struct holder *holder, struct error *error);
 /** holder_wait() - until BOOTTIME @until_nsec. Return: 0 = then, 1 = the fault is over (is_over), -errno */
 int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error);

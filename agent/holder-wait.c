@@ -89,6 +89,14 @@ static int on_end(void *context, struct message *message, struct error *error)
     return 0;
 }
 
+static int on_job(void *context, struct message *message, struct error *error)
+{
+    struct holder *holder = context;
+
+    return holder->job ? error_set(error, EPROTO, "a second job")
+                       : job_read(&holder->job, message->fd, error);
+}
+
 static int on_record(void *context, struct message *message, struct error *error)
 {
     struct holder *holder = context;
@@ -101,6 +109,7 @@ static int on_record(void *context, struct message *message, struct error *error
 
 static const struct channel_row rows[] = {
     {CHANNEL_END, "end", CHANNEL_EXECUTOR, 0, 0, false, on_end},
+    {CHANNEL_JOB, "job", CHANNEL_EXECUTOR, 0, 0, true, on_job},
     {CHANNEL_RECORD, "record", CHANNEL_EXECUTOR, 0, 0, true, on_record},
     {},
 };
@@ -114,16 +123,14 @@ static void receive(struct holder *holder)
         holder_is_over(holder, at);
 }
 
-int holder_wait_record(struct holder *holder, struct error *error)
+int holder_wait_message(struct holder *holder, struct error *error)
 {
     struct pollfd channel = {.fd = CHANNEL_FD, .events = POLLIN};
     int r;
 
     if (poll(&channel, 1, -1) < 0)
-        return error_errno(error, errno, "can't wait for the undo record");
+        return error_errno(error, errno, "can't wait for the executor");
     r = channel_receive(CHANNEL_FD, CHANNEL_EXECUTOR, rows, holder, error);
-    if (r >= 0 && holder->run.record_fd < 0)
-        return error_set(error, ECANCELED, "it was ended before it began");
     return r < 0 ? r : 0;
 }
 

@@ -123,30 +123,17 @@ static int holder_confine(const struct holder *holder, struct error *error)
 
 /* ---- its life */
 
-static int holder_read_job(struct holder *holder, struct error *error)
+static int holder_take_job(struct holder *holder, struct error *error)
 {
-    int r = job_read(&holder->job, JOB_FD, error);
+    int r = holder_wait_message(holder, error);
 
-    close(JOB_FD);
+    if (r == 0 && !holder->job)
+        r = error_set(error, ECANCELED, "it was ended before it had a job");
     if (r < 0)
         return r;
     holder->fault = holder->job->fault;
     return fault_decode_parameters(holder->fault, holder->job->document, holder->job->parameters,
                                    holder->job->mandate, &holder->parameters, error);
-}
-
-static int check_time_left(const struct job *job, struct error *error)
-{
-    int64_t boot_nsec = job->deadline_boot_nsec - time_boot_nsec();
-    int64_t real_nsec = (job->deadline_real_usec - time_now_usec()) * NSEC_PER_USEC;
-    int64_t left_nsec = boot_nsec < real_nsec ? boot_nsec : real_nsec;
-
-    if (left_nsec <= 0)
-        return error_set(error, ETIME, "the deadline is already past");
-    if (left_nsec < LEAST_NSEC)
-        return error_set(error, ETIME, "only %d ms are left until the deadline; at least 100 are needed",
-                         (int)(left_nsec / NSEC_PER_MSEC));
-    return 0;
 }
 
 /* Words and buffers now, so that later there is nothing to fail. */
@@ -172,10 +159,25 @@ static int holder_plan(struct holder *holder, struct error *error)
                                error);
 }
 
+static int check_start(const struct holder *holder, struct error *error)
+{
+    int64_t left_nsec = holder->job->deadline_boot_nsec - time_boot_nsec();
+    int64_t left_real_nsec = (holder->job->deadline_real_usec - time_now_usec()) * NSEC_PER_USEC;
+
+    if (left_real_nsec < left_nsec)
+        left_nsec = left_real_nsec;
+    if (holder->run.record_fd < 0)
+        return error_set(error, ECANCELED, "it was ended before it began");
+    if (left_nsec < LEAST_NSEC)
+        return error_set(error, ETIME, "only %d ms are left until the deadline; at least 100 are needed",
+                         (int)(left_nsec / NSEC_PER_MSEC));
+    return 0;
+}
+
 static int holder_inject(struct holder *holder, struct error *error)
 {
     char at[TIME_TEXT_MAX], deadline[TIME_TEXT_MAX];
-    int r = check_time_left(holder->job, error);
+    int r = check_start(holder, error);
 
     if (r < 0)
         return r;
@@ -295,7 +297,7 @@ static int holder_end_irreversible(struct holder *holder)
 
 static int holder_live(struct holder *holder, struct error *error)
 {
-    int r = holder_read_job(holder, error);
+    int r = holder_take_job(holder, error);
 
     if (r == 0)
         r = holder_confine(holder, error);
@@ -304,7 +306,7 @@ static int holder_live(struct holder *holder, struct error *error)
     if (r == 0)
         r = holder_plan(holder, error);
     if (r == 0)
-        r = holder_wait_record(holder, error);
+        r = holder_wait_message(holder, error);
     if (r == 0)
         r = holder_inject(holder, error);
     if (r == 0)

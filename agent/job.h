@@ -1,15 +1,14 @@
 /*
- * The job: what the executor hands to a holder, in a sealed memfd on fd JOB_FD, with a SOCK_SEQPACKET channel
- * on CHANNEL_FD. The executor has verified the mandate and decided; of it the holder gets only what its fault
- * is made of. The same program writes and reads it, so it knows no versions.
+ * The job: what the executor hands to a holder, in a sealed memfd, over the SOCK_SEQPACKET channel that is
+ * all that a holder inherits. The executor has verified the mandate and decided; of it the holder gets only
+ * what its fault is made of. The same program writes and reads it, so it knows no versions.
  */
 #pragma once
 
 #include "common/mandate.h"
 #include "faults/fault.h"
 
-#define JOB_FD     3
-#define CHANNEL_FD 4
+#define CHANNEL_FD 3
 
 /**
  * struct job - one order, decided

@@ -144,54 +144,26 @@ static int tell_start(struct executor *executor, struct error *error)
     return 0;
 }
 
-static void copy(char *ret, size_t size, const json_t *from, const char *key)
-{
-    const char *text = json_string_value(json_object_get(from, key));
-
-    snprintf(ret, size, "%s", text ? text : "");
-}
-
 /* Faults of an earlier life are ended; its observations are over, since their probes are not known any more.
  */
 static int end_earlier_life(struct executor *executor, struct error *error)
 {
-    struct unfinished faults[2 * SUPERVISOR_FAULTS_MAX];
-    const char *order;
-    json_t *event;
-    size_t count = 0;
+    json_t *faults = json_object(), *event;
+    const char *order, *run, *fault;
 
     json_object_foreach(executor->events.unfinished, order, event)
     {
-        const json_t *body = json_object_get(event, "body");
-        const char *deadline = json_string_value(json_object_get(body, "deadline"));
-        struct unfinished one = {0};
-
-        snprintf(one.order, sizeof(one.order), "%s", order);
-        copy(one.run, sizeof(one.run), event, "run");
-        copy(one.step, sizeof(one.step), event, "step");
-        copy(one.fault, sizeof(one.fault), body, "fault");
-        if (deadline)
-            time_parse(deadline, &one.deadline_real_usec);
-        if (!strcmp(one.fault, MANDATE_OBSERVE))
-            executor_record(executor, "fault.failed", one.run, order, one.step,
+        if (json_unpack(event, "{s:s s:{s:s}}", "run", &run, "body", "fault", &fault) < 0 ||
+            strcmp(fault, MANDATE_OBSERVE))
+            json_object_set(faults, order, event);
+        else
+            executor_record(executor, "fault.failed", run, order, MANDATE_OBSERVE,
                             json_pack("{s:s s:s s:b}", "fault", MANDATE_OBSERVE, "reason",
                                       "the executor was started again", "is_reverted", true));
-        else if (count < ARRAY_SIZE(faults))
-            faults[count++] = one;
     }
-    supervisor_adopt(executor->supervisor, faults, count);
+    supervisor_adopt(executor->supervisor, faults);
+    json_decref(faults);
     return 0;
-}
-
-static void on_event(void *context, const char *kind, const char *run, const char *order, const char *step,
-                     json_t *body)
-{
-    executor_record(context, kind, run, order, step, body);
-}
-
-static void on_supervisor_says(void *context, const struct error *error)
-{
-    executor_say(LOG_LEVEL_WARNING, "%s", error->text);
 }
 
 static void on_watchdog(evutil_socket_t fd, short what, void *context)
@@ -221,18 +193,11 @@ static int make_folders(struct executor *executor, struct error *error)
     return r;
 }
 
-static int open_supervisor(struct executor *executor, struct error *error)
-{
-    static const struct supervisor_events heard = {on_event, executor_on_changed, on_supervisor_says};
-
-    return supervisor_new(&executor->supervisor, executor->base, &heard, executor, error);
-}
-
 /* First the syncer, a process that shall know no keys; then what may have to be undone and what is told about
  * it, last whoever wants something new. */
 static int (*const openings[])(struct executor *executor, struct error *error) = {
     executor_open_syncer, read_files,          make_folders,          open_replay,
-    executor_open_events, open_supervisor,     executor_open_contact, tell_start,
+    executor_open_events, supervisor_open,     executor_open_contact, tell_start,
     end_earlier_life,     executor_open_halts, open_watchdog,         executor_open_peers,
 };
 

@@ -1,13 +1,92 @@
-/* After a holder: undo what it left, look at the kernel until nothing is left, and only then say so. The same
- * for what an earlier life of the executor left behind, and for what the sweep did in our place. */
+/* What is told of a fault, by its holder and after it: undo what it left, look at the kernel until nothing is
+ * left, and only then say so. The same for what an earlier life of the executor left behind, and for what the
+ * sweep did in our place. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "executor.h"
 #include "faults/kernel/undo.h"
 #include "rollback.h"
-#include "supervised.h"
+
+#define HEAR_BURST 32
+#define RETRY_NSEC (100 * NSEC_PER_MSEC)
+
+/* ---- what a holder says of its fault: a row for each word */
+
+/** struct state_row - a word of docs/protocol.md; @is_over: nothing of it is left when this is said */
+struct state_row {
+    const char *state;
+    enum slot_state next;
+    bool is_over;
+};
+
+static const struct state_row states[] = {
+    {"armed", SLOT_ARMED, false}, {"exercised", SLOT_EXERCISED, false}, {"reverted", SLOT_OVER, true},
+    {"ended", SLOT_OVER, true},   {"failed", SLOT_OVER, false},
+};
+
+static const struct state_row *state_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(states) && name; i++)
+        if (!strcmp(states[i].state, name))
+            return &states[i];
+    return NULL;
+}
+
+/* The body is passed on as it stands: a holder that has been taken over may lie about its own fault only. */
+static void slot_on_said(struct slot *slot, const struct state_row *row, json_t *body)
+{
+    static const char *const ended_by[] = {NULL, "halt", "executor"};
+    json_t *effect = json_object_get(body, "effect");
+    char kind[32];
+
+    slot->state = row->next;
+    slot->has_failed = row->next == SLOT_OVER && !row->is_over;
+    slot->has_ended = row->is_over || json_is_true(json_object_get(body, "is_reverted"));
+    if (effect) {
+        json_decref(slot->effect);
+        slot->effect = json_incref(effect);
+    }
+    if (slot->end && json_object_get(body, "ended_by"))
+        json_object_set_new(body, "ended_by", json_string(ended_by[slot->end]));
+    snprintf(kind, sizeof(kind), "fault.%s", row->state);
+    slot_event(slot, kind, json_incref(body));
+    if (row->next == SLOT_ARMED)
+        executor_on_changed(slot->supervisor->executor);
+}
+
+static int slot_on_state(void *context, struct message *message, struct error *error)
+{
+    struct slot *slot = context;
+    json_t *said = json_loadb(message->body, message->length, JSON_REJECT_DUPLICATES, NULL);
+    json_t *body = json_object_get(said, "body");
+    const struct state_row *row = state_find(json_string_value(json_object_get(said, "state")));
+    int r = 0;
+
+    if (row && json_is_object(body) && slot->state != SLOT_OVER && row->next >= slot->state)
+        slot_on_said(slot, row, body);
+    else
+        r = error_set(error, EPROTO, "holder of order %s: unexpected state", slot->order);
+    json_decref(said);
+    return r;
+}
+
+int slot_hear(struct slot *slot, struct error *error)
+{
+    static const struct channel_row rows[] = {
+        {CHANNEL_STATE, "state", CHANNEL_HOLDER, 2, CHANNEL_BODY_MAX, false, slot_on_state},
+        {0},
+    };
+    int r = 1;
+
+    for (int i = 0; i < HEAR_BURST && r == 1; i++)
+        r = channel_receive(slot->channel, CHANNEL_HOLDER, rows, slot, error);
+    return r < 0 ? r : 0;
+}
+
+/* ---- what it did not say itself */
 
 static void say_interrupted(const struct slot *slot, const char *reason)
 {
@@ -87,7 +166,7 @@ static void take_result(void *context, const char *name)
     if (!uuid_is_valid(name))
         return; /* it is being written */
     if (record_read(&result, supervisor->results_fd, name, &error) < 0)
-        supervisor->events->say(supervisor->context, &error);
+        executor_say(LOG_LEVEL_WARNING, "%s", error.text);
     else if (slot)
         slot_take_result(slot, &result);
     unlinkat(supervisor->results_fd, name, 0);
@@ -125,100 +204,96 @@ void slot_finish(struct slot *slot)
     /* A record that can't be read is not the same as none. */
     r = rollback_read(&record, supervisor->records_fd, slot->order, &error);
     if (r < 0 && r != -ENOENT)
-        supervisor->events->say(supervisor->context, &error);
+        executor_say(LOG_LEVEL_WARNING, "%s", error.text);
     if (slot_undo(slot, &record, &was_clean, &error) == 1) {
         say_end(slot, r == 0 && record.n_undos > 0, was_clean && !slot->has_said_stuck);
         record_remove(slot->order, supervisor->records_fd, NULL);
         slot_clear(slot);
-        supervisor->events->changed(supervisor->context);
+        executor_on_changed(supervisor->executor);
         return;
     }
     slot->state = SLOT_UNDOING;
     if (!slot->has_said_stuck)
-        supervisor->events->say(supervisor->context, &error);
+        executor_say(LOG_LEVEL_WARNING, "%s", error.text);
     slot->has_said_stuck = true;
-    slot_set_timer(slot, time_boot_nsec() + SLOT_RETRY_NSEC);
+    slot_set_timer(slot, RETRY_NSEC);
 }
 
 /* ---- what an earlier life of the executor left */
 
-struct leftovers {
-    struct supervisor *supervisor;
-    const struct unfinished *orders;
-    size_t count;
-};
-
-static void slot_adopt(struct supervisor *supervisor, const struct record *record,
-                       const struct unfinished *unfinished)
+/* @accepted: the order's event order.accepted, NULL when the journal does not know it any more. */
+static void slot_adopt(struct supervisor *supervisor, const struct record *record, const json_t *accepted)
 {
-    const char *name = unfinished ? unfinished->fault : record->fault;
-    const struct fault *fault = fault_find(name);
+    const char *name = record->fault, *run = "", *step = "";
     struct error error = {0};
     struct slot *slot = NULL;
 
-    if (fault)
-        slot = slot_open(supervisor, &error);
+    json_unpack((json_t *)accepted, "{s?s s?s s?{s?s}}", "run", &run, "step", &step, "body", "fault", &name);
+    if (fault_find(name))
+        slot = slot_open(supervisor, record->order, fault_find(name), &error);
     else
         error_set(&error, EINVAL, "order %s: fault '%s' is unknown; left to the sweep", record->order, name);
     if (!slot) {
-        supervisor->events->say(supervisor->context, &error);
+        executor_say(LOG_LEVEL_WARNING, "%s", error.text);
         return;
     }
-    slot->fault = fault;
-    slot->state = SLOT_UNDOING;
+    slot->state = SLOT_ARMED;
     slot->over_boot_nsec = time_boot_nsec();
     slot->deadline_boot_nsec = record->deadline_boot_nsec;
     slot->deadline_real_usec = record->deadline_real_usec;
     snprintf(slot->death, sizeof(slot->death), "the executor was started again; its holder had to end");
-    snprintf(slot->order, sizeof(slot->order), "%s", record->order);
-    if (unfinished) {
-        snprintf(slot->run, sizeof(slot->run), "%s", unfinished->run);
-        snprintf(slot->step, sizeof(slot->step), "%s", unfinished->step);
-    }
+    snprintf(slot->run, sizeof(slot->run), "%s", run);
+    snprintf(slot->step, sizeof(slot->step), "%s", step);
     slot_finish(slot);
 }
+
+/* Without a record somebody has undone it, or the machine was started anew: both have to be seen in the
+ * kernel. */
+static void adopt_order(struct supervisor *supervisor, const char *order, const json_t *accepted)
+{
+    const char *deadline = NULL;
+    struct record record;
+
+    if (rollback_read(&record, supervisor->records_fd, order, NULL) != -ENOENT)
+        return;
+    json_unpack((json_t *)accepted, "{s:{s:s}}", "body", "deadline", &deadline);
+    if (deadline && time_parse(deadline, &record.deadline_real_usec) == 0)
+        record.deadline_boot_nsec =
+            time_boot_nsec() + (record.deadline_real_usec - time_now_usec()) * NSEC_PER_USEC;
+    slot_adopt(supervisor, &record, accepted);
+}
+
+struct leftovers {
+    struct supervisor *supervisor;
+    const json_t *accepted;
+};
 
 static void adopt_record(void *context, const char *name)
 {
     const struct leftovers *all = context;
-    const struct unfinished *unfinished = NULL;
     struct record record;
 
-    for (size_t i = 0; i < all->count; i++)
-        if (!strcmp(all->orders[i].order, name))
-            unfinished = &all->orders[i];
     if (!uuid_is_valid(name))
         return;
     rollback_read(&record, all->supervisor->records_fd, name, NULL);
-    slot_adopt(all->supervisor, &record, unfinished);
+    slot_adopt(all->supervisor, &record, json_object_get(all->accepted, name));
 }
 
-/* Without a record somebody has undone it, or the machine was started anew: both have to be seen in the
- * kernel.
- */
-static void adopt_order(struct supervisor *supervisor, const struct unfinished *unfinished)
+void supervisor_adopt(struct supervisor *supervisor, const json_t *accepted)
 {
-    struct record record;
-
-    if (rollback_read(&record, supervisor->records_fd, unfinished->order, NULL) != -ENOENT)
-        return;
-    record.deadline_real_usec = unfinished->deadline_real_usec;
-    record.deadline_boot_nsec =
-        time_boot_nsec() + (unfinished->deadline_real_usec - time_now_usec()) * NSEC_PER_USEC;
-    slot_adopt(supervisor, &record, unfinished);
-}
-
-void supervisor_adopt(struct supervisor *supervisor, const struct unfinished *orders, size_t count)
-{
-    struct leftovers all = {supervisor, orders, count};
+    struct leftovers all = {supervisor, accepted};
     struct error error = {0};
+    const char *order;
+    json_t *event;
     size_t strays;
 
     /* First those without a record, while the records of the others are still there to tell them apart. */
-    for (size_t i = 0; i < count; i++)
-        adopt_order(supervisor, &orders[i]);
+    json_object_foreach((json_t *)accepted, order, event)
+    {
+        adopt_order(supervisor, order, event);
+    }
     if (rollback_list(supervisor->records_fd, adopt_record, &all, &error) < 0 ||
         undo_find_strays(supervisor->records_fd, &strays, &error) < 0)
-        supervisor->events->say(supervisor->context, &error);
+        executor_say(LOG_LEVEL_WARNING, "%s", error.text);
     supervisor_take_results(supervisor);
 }

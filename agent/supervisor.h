@@ -21,56 +21,82 @@ enum supervisor_end {
     SUPERVISOR_EXECUTOR, /* we end it early: contact lost, or we are stopped */
 };
 
-/** struct supervised - what others may know of a fault under way; strings belong to the supervisor */
-struct supervised {
-    const char *order, *run, *step, *fault, *class, *state;
-    int64_t deadline_boot_nsec, deadline_real_usec;
-    bool is_arming;
-};
+enum slot_state { SLOT_FREE, SLOT_ARMING, SLOT_ARMED, SLOT_EXERCISED, SLOT_OVER, SLOT_UNDOING };
 
 /**
- * struct supervisor_events - what the owner hears
- * @event: an event of docs/protocol.md; @run, @step: NULL for a fault of an earlier life; @body is the
- * callee's
- * @changed: a fault was armed or is over
- * @say: words for the log
+ * struct slot - one fault under way
+ * @run, @step: empty when an earlier life of the executor left it and the journal does not know it any more
+ * @pid: our child, 0 for what an earlier life left; @pidfd: -1 once it is known to be dead
+ * @channel: to the holder, -1 when there is none
+ * @on_timer: the backstop while the holder lives, the next try while we undo
+ * @has_ended: it was said that it is over and all is as before
+ * @has_failed: the holder said `failed`; the reason was passed on
+ * @over_boot_nsec: when it was asked to end or was found dead
+ * @death: in words
+ * @effect: the last one heard of, or NULL
  */
-struct supervisor_events {
-    void (*event)(void *context, const char *kind, const char *run, const char *order, const char *step,
-                  json_t *body);
-    void (*changed)(void *context);
-    void (*say)(void *context, const struct error *error);
+struct slot {
+    struct supervisor *supervisor;
+    enum slot_state state;
+    char order[UUID_TEXT_MAX], run[UUID_TEXT_MAX], step[64];
+    const struct fault *fault;
+    int64_t deadline_boot_nsec, deadline_real_usec;
+    pid_t pid;
+    int pidfd, channel;
+    struct event *on_pidfd, *on_channel, *on_timer;
+    enum supervisor_end end;
+    bool has_ended, has_failed, has_said_stuck;
+    int64_t over_boot_nsec;
+    char death[80];
+    json_t *effect;
 };
 
-struct supervisor;
+struct executor;
+struct supervisor {
+    struct executor *executor;
+    int records_fd, results_fd;
+    struct slot slots[SUPERVISOR_FAULTS_MAX];
+};
 
-int supervisor_new(struct supervisor **ret, struct event_base *base, const struct supervisor_events *events,
-                   void *context, struct error *error);
+int supervisor_open(struct executor *executor, struct error *error);
 struct supervisor *supervisor_free(struct supervisor *supervisor);
 DEFINE_CLEANUP(struct supervisor *, supervisor_free)
 
 int supervisor_start(struct supervisor *supervisor, const struct job *job, struct error *error);
 
-/** struct unfinished - an order that was accepted and whose end nobody has told: the executor died meanwhile
- */
-struct unfinished {
-    char order[UUID_TEXT_MAX], run[UUID_TEXT_MAX], step[64], fault[64];
-    int64_t deadline_real_usec;
-};
+/** supervisor_end() - @run: NULL = all. No allocation, no disk. Return: how many it reached */
+size_t supervisor_end(struct supervisor *supervisor, const char *run, enum supervisor_end end);
+
+/** supervisor_next() - the fault under way @after that one, NULL = the first. Return: NULL past the last */
+const struct slot *supervisor_next(const struct supervisor *supervisor, const struct slot *after);
+/** supervisor_count() - faults under way of @class, NULL = all */
+size_t supervisor_count(const struct supervisor *supervisor, const char *class);
+/** slot_state_name() - in a word of docs/protocol.md */
+const char *slot_state_name(const struct slot *slot);
+
+/* ---- supervisor-end.c */
 
 /**
  * supervisor_adopt() - end what an earlier life of the executor left: kill, undo, look, say
- * @orders: what the journal says was under way; undo records say what may still be there
+ * @accepted: orders without an end, each with its event order.accepted; undo records say what may still be
+ * there
  */
-void supervisor_adopt(struct supervisor *supervisor, const struct unfinished *orders, size_t count);
+void supervisor_adopt(struct supervisor *supervisor, const json_t *accepted);
 
 /** supervisor_take_results() - make events of what the sweep did meanwhile */
 void supervisor_take_results(struct supervisor *supervisor);
 
-/** supervisor_end() - @run: NULL = all. No allocation, no disk. Return: how many it reached */
-size_t supervisor_end(struct supervisor *supervisor, const char *run, enum supervisor_end end);
+/** slot_finish() - the holder is dead: undo what it left, look, say so; again later when it did not work */
+void slot_finish(struct slot *slot);
 
-size_t supervisor_count(const struct supervisor *supervisor);
-size_t supervisor_count_class(const struct supervisor *supervisor, const char *class);
-/** supervisor_get() - the @index-th fault under way. Return: false past the last */
-bool supervisor_get(const struct supervisor *supervisor, size_t index, struct supervised *ret);
+/* ---- of supervisor.c, for supervisor-end.c */
+
+/** slot_open() - take a free slot. Return: NULL when there is none */
+struct slot *slot_open(struct supervisor *supervisor, const char *order, const struct fault *fault,
+                       struct error *error);
+void slot_clear(struct slot *slot);
+void slot_set_timer(struct slot *slot, int64_t after_nsec);
+/** slot_event() - @body is taken; gets `fault` */
+void slot_event(const struct slot *slot, const char *kind, json_t *body);
+/** slot_hear() - take the holder's messages. Return: 0, or -errno when the channel is of no use any more */
+int slot_hear(struct slot *slot, struct error *error);
