@@ -83,12 +83,9 @@ static int check_segment(struct journal *journal, const char *name, bool is_newe
         return error_set(error, EBADMSG, "%s: damaged: events %" PRId64 " to %" PRId64 " are missing", name,
                          journal->written.sequence + 1, first - 1);
     r = lines_open(&journal->newest, journal->folder, name, 0, error);
-    if (r == 0)
-        r = lines_read(&journal->newest, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, check_line, journal,
-                       error);
-    if (r == 0 && journal->newest.unfinished_bytes && !is_newest)
-        r = error_set(error, EBADMSG, "%s: damaged: its last line is unfinished", name);
-    return r < 0 ? r : lines_cut(&journal->newest, error);
+    return r < 0 ? r
+                 : lines_read(&journal->newest, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, is_newest,
+                              check_line, journal, error);
 }
 
 static int is_visible(const struct dirent *entry)

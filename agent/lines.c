@@ -23,7 +23,7 @@ void lines_close(struct lines *lines)
     *lines = (struct lines){.fd = -1};
 }
 
-int lines_read(struct lines *lines, const char *name, size_t limit_bytes,
+int lines_read(struct lines *lines, const char *name, size_t limit_bytes, bool may_cut,
                int (*take)(void *context, const char *line, size_t length, struct error *error),
                void *context, struct error *error)
 {
@@ -45,13 +45,10 @@ int lines_read(struct lines *lines, const char *name, size_t limit_bytes,
     }
     lines->bytes = line - text;
     lines->unfinished_bytes = length - lines->bytes;
-    return 0;
-}
-
-int lines_cut(struct lines *lines, struct error *error)
-{
+    if (lines->unfinished_bytes && !may_cut)
+        return error_set(error, EBADMSG, "%s: damaged: its last line is unfinished", name);
     if (lines->unfinished_bytes && (ftruncate(lines->fd, (off_t)lines->bytes) < 0 || fsync(lines->fd) < 0))
-        return error_errno(error, errno, "can't cut the unfinished last line");
+        return error_errno(error, errno, "%s: can't cut the unfinished last line", name);
     return 0;
 }
 

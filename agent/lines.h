@@ -26,14 +26,12 @@ void lines_close(struct lines *lines);
 
 /**
  * lines_read() - hand every whole line to @take, which refuses with -errno and words
+ * @may_cut: an unfinished last line is taken away, durably; else it is damage
  * @take: @line is NUL-ended, too; it may hold other NULs
  * Return: 0; -EBADMSG with `name:line: damaged: ` and why; -errno
  */
-int lines_read(struct lines *lines, const char *name, size_t limit_bytes,
+int lines_read(struct lines *lines, const char *name, size_t limit_bytes, bool may_cut,
                int (*take)(void *context, const char *line, size_t length, struct error *error),
                void *context, struct error *error);
-/** lines_cut() - take the unfinished last line away, durably */
-int lines_cut(struct lines *lines, struct error *error);
-
 /** lines_append() - write the NUL-ended @text as a line, but don't wait for the disk: all of it or nothing */
 int lines_append(struct lines *lines, char *text, struct error *error);

@@ -121,11 +121,9 @@ int replay_open(struct replay **ret, const char *path, const struct public_key *
         return error_oom(error);
     r = lines_open(&replay->lines, AT_FDCWD, path, 0, error);
     if (r == 0)
-        r = lines_read(&replay->lines, path, REPLAY_BYTES_MAX, take_line, replay, error);
+        r = lines_read(&replay->lines, path, REPLAY_BYTES_MAX, true, take_line, replay, error);
     if (r == 0 && !replay->has_header)
         r = error_set(error, EBADMSG, "%s:1: empty", path);
-    if (r == 0 && lines_cut(&replay->lines, error) < 0)
-        r = error_wrap(error, "%s", path);
     if (r == 0 && may_forget)
         r = forget(replay, path, now_usec, error);
     if (r == 0)
