@@ -179,13 +179,14 @@ bool executor_sync_orders(struct executor *executor)
 static int check_waited(const struct executor *executor, const struct waiting *waiting, struct error *error)
 {
     const char *closed = executor_why_closed(executor);
+    int64_t now_usec = time_now_usec();
 
     if (waiting->is_halted || executor_is_halted(executor, waiting->decision.order))
         return error_set(error, ECANCELED, "host: a halt came before it was started");
     if (closed)
         return error_set(error, ECANCELED, "host: %s", closed);
-    if (time_now_usec() > waiting->decision.order->start_before_usec)
-        return error_set(error, EACCES, "order: start_before: expired while the disk took its time");
+    if (now_usec > waiting->decision.order->start_before_usec || now_usec >= waiting->decision.end_usec)
+        return error_set(error, EACCES, "order: start_before, end_at: over while the disk took its time");
     return 0;
 }
 
