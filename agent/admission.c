@@ -91,10 +91,29 @@ static int check_parameters(struct decision *decision, struct error *error)
     return r;
 }
 
+/* All steps of a mandate start together: to an ask, those of the class that stand before count as under way.
+ */
+static size_t count_earlier(const struct decision *decision)
+{
+    const struct mandate *mandate = decision->mandate;
+    const struct fault *other;
+    size_t count = 0;
+
+    if (decision->order || !decision->step)
+        return 0;
+    for (const struct step *step = mandate->steps; step < decision->step; step++) {
+        other = fault_find(step->fault);
+        count += other && !strcmp(other->class, decision->class->name) &&
+                 mandate_step_has_host(mandate, step->name, decision->rests_on->policy->host);
+    }
+    return count;
+}
+
 static int check_concurrency(struct decision *decision, struct error *error)
 {
     const struct admission *admission = decision->rests_on;
-    size_t active = admission->count_active(admission->context, decision->class->name) + decision->n_earlier;
+    size_t active =
+        admission->count_active(admission->context, decision->class->name) + count_earlier(decision);
 
     if (active >= (size_t)decision->class->concurrency)
         return error_set(error, EBUSY,
@@ -294,20 +313,6 @@ static json_t *answer_step(struct decision *decision, bool *ret_is_accepted)
     return step_to_json(decision->step_name, r, &plan, &error);
 }
 
-/* Steps that came before and use the same class count as under way: all steps start together. */
-static size_t count_earlier(const struct admission *admission, const struct mandate *mandate, size_t index)
-{
-    const struct fault *fault = fault_find(mandate->steps[index].fault), *other;
-    size_t count = 0;
-
-    for (size_t i = 0; fault && i < index; i++) {
-        other = fault_find(mandate->steps[i].fault);
-        count += other && !strcmp(other->class, fault->class) &&
-                 mandate_step_has_host(mandate, mandate->steps[i].name, admission->policy->host);
-    }
-    return count;
-}
-
 static bool answer_steps(const struct admission *admission, const struct ask *ask, struct mandate *mandate,
                          const struct envelope *envelope, json_t *steps)
 {
@@ -323,7 +328,6 @@ static bool answer_steps(const struct admission *admission, const struct ask *as
 
         if (!mandate_step_has_host(mandate, decision.step_name, admission->policy->host))
             continue;
-        decision.n_earlier = i < mandate->n_steps ? count_earlier(admission, mandate, i) : 0;
         json_array_append_new(steps, answer_step(&decision, &is_accepted));
     }
     return is_accepted;

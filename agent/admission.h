@@ -32,7 +32,6 @@ struct admission {
  * struct decision - one step on one host: what is asked, and what came of it, as far as it went
  * @bundle, @order, @mandate: owned where @order is set; an ask has no order, and its mandate is borrowed
  * @signed_by: the mandate's envelope, whose signatures have to be enough; NULL: a draft
- * @n_earlier: steps of the same class that an ask has let through before
  * @step, @fault: NULL for the step "observe"
  * @end_usec: of an order: when it has to be over
  */
@@ -43,7 +42,6 @@ struct decision {
     struct mandate *mandate;
     const struct envelope *signed_by;
     const char *step_name;
-    size_t n_earlier;
     const struct step *step;
     const struct fault *fault;
     const struct policy_class *class;

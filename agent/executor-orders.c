@@ -121,7 +121,6 @@ static void start(struct executor *executor, const struct decision *decision)
             executor, "fault.failed", order->run, order->id, order->step,
             json_pack("{s:s s:s s:b}", "fault", fault, "reason", error.text, "is_reverted", true));
     }
-    executor_on_changed(executor);
 }
 
 static int decide(struct executor *executor, int fd, struct decision *decision, struct error *error)
