@@ -34,9 +34,7 @@ static void connection_close(struct http_connection *connection)
     if (connection->on_gone)
         connection->on_gone(connection->gone_context);
     free(connection->request.body);
-    *connection->link = connection->next;
-    if (connection->next)
-        connection->next->link = connection->link;
+    LIST_REMOVE(connection, link);
     connection->server->n_connections--;
     if (connection->deadline)
         event_free(connection->deadline);
@@ -285,11 +283,7 @@ void http_connection_open(struct http_server *server, int fd)
     connection->server = server;
     connection->request.connection = connection;
     connection->stream = stream;
-    connection->next = server->connections;
-    connection->link = &server->connections;
-    if (connection->next)
-        connection->next->link = &connection->next;
-    server->connections = connection;
+    LIST_INSERT_HEAD(&server->connections, connection, link);
     server->n_connections++;
     connection->deadline = evtimer_new(server->base, on_deadline, connection);
     connection->kept = evbuffer_new();

@@ -32,9 +32,9 @@ void http_respond(struct http_connection *connection, int status, json_t *body, 
     respond(connection, text ? status : 503, text ? text : "{\"error\": \"out of memory\"}", is_urgent);
 }
 
-void http_reply_text(struct http_request *request, int status, const char *json)
+void http_reply_text(struct http_request *request, const char *json)
 {
-    respond(request->connection, status, json, false);
+    respond(request->connection, 200, json, false);
 }
 
 void http_reply_json(struct http_request *request, int status, json_t *body)
@@ -65,9 +65,11 @@ void http_reply_failure(struct http_request *request, const struct error *error)
 void http_server_flush(struct http_server *server)
 {
     const char *failure = store_failure(server->store);
+    struct http_connection *at;
     struct error error;
 
-    for (struct http_connection *at = server->connections; at; at = at->next) {
+    LIST_FOREACH(at, &server->connections, link)
+    {
         if (!at->is_kept)
             continue;
         at->is_kept = false;

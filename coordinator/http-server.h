@@ -4,6 +4,7 @@
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
 #include <openssl/ssl.h>
+#include <sys/queue.h>
 
 #include "http-guard.h"
 #include "http.h"
@@ -24,7 +25,7 @@ enum http_state {
 
 struct http_connection {
     struct http_server *server;
-    struct http_connection *next, **link;
+    LIST_ENTRY(http_connection) link;
     struct bufferevent *stream;
     struct event *deadline;
     enum http_state state;
@@ -49,7 +50,7 @@ struct http_server {
     struct evconnlistener *listeners[HTTP_LISTENERS_MAX];
     size_t n_listeners, n_connections;
     struct event *resume; /* accepts again after the descriptors ran out */
-    struct http_connection *connections;
+    LIST_HEAD(, http_connection) connections;
 };
 
 /** http_connection_open() - takes over @fd */

@@ -117,8 +117,8 @@ struct http_server *http_server_free(struct http_server *server)
         return NULL;
     for (size_t i = 0; i < server->n_listeners; i++)
         evconnlistener_free(server->listeners[i]);
-    while (server->connections)
-        http_connection_turn_away(server->connections);
+    while (!LIST_EMPTY(&server->connections))
+        http_connection_turn_away(LIST_FIRST(&server->connections));
     if (server->resume)
         event_free(server->resume);
     SSL_CTX_free(server->tls);

@@ -75,7 +75,7 @@ int64_t http_query_integer(const struct http_request *request, const char *key, 
 
 /** http_reply_json() - takes over the reference to @body; the request is gone afterwards, in each of these */
 void http_reply_json(struct http_request *request, int status, json_t *body);
-void http_reply_text(struct http_request *request, int status, const char *json);
+void http_reply_text(struct http_request *request, const char *json); /* 200 */
 /** http_reply_now() - 200, and waits for nothing: for what needs not be durable */
 void http_reply_now(struct http_request *request, json_t *body);
 /** http_reply_failure() - @error, with the status that belongs to its code */

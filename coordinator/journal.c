@@ -297,7 +297,7 @@ int journal_handle_events(struct coordinator *coordinator, struct http_request *
     if (r == 0)
         r = make_ack(host, &ack, error);
     if (r == 0) { /* sent when what it says is true */
-        http_reply_text(request, 200, ack);
+        http_reply_text(request, ack);
     } else if (r == -EPROTO) {
         http_reply_json(request, 409,
                         json_pack("{s:s, s:I}", "error", error->text, "sequence", (json_int_t)wanted));

@@ -181,7 +181,7 @@ int runs_handle_mandate(struct coordinator *coordinator, struct http_request *re
 
     if (r <= 0)
         return r < 0 ? r : error_set(error, ENOENT, "there is no such mandate");
-    http_reply_text(request, 200, store_text(row, 0));
+    http_reply_text(request, store_text(row, 0));
     return 0;
 }
 

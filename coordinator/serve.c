@@ -77,7 +77,7 @@ static void on_retry(evutil_socket_t fd, short what, void *context)
 {
     struct coordinator *coordinator = context;
 
-    if (store_retry(coordinator->store, store_halts, coordinator, NULL) < 0)
+    if (store_retry(coordinator->store, store_halts, coordinator) < 0)
         event_add(coordinator->retry, &(struct timeval){.tv_sec = RETRY_SECONDS});
     else
         event_base_loopbreak(coordinator->base);

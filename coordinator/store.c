@@ -130,11 +130,6 @@ struct store *store_close(struct store *store)
     return NULL;
 }
 
-int store_flush(struct store *store, struct error *error)
-{
-    return store_commit(store) < 0 ? error_set(error, EROFS, "%s", store->failure) : 0;
-}
-
 void store_on_commit(struct store *store, void (*done)(void *context), void *context)
 {
     store->done = done;
@@ -154,19 +149,19 @@ static bool has_room(struct store *store)
            room.f_bavail * room.f_frsize >= ROOM_BYTES;
 }
 
-int store_retry(struct store *store, void (*write)(void *context), void *context, struct error *error)
+int store_retry(struct store *store, void (*write)(void *context), void *context)
 {
     char why[ERROR_TEXT_MAX];
     int r;
 
     if (!has_room(store))
-        return error_set(error, EROFS, "%s", store->failure);
+        return -EROFS;
     memcpy(why, store->failure, sizeof(why));
     store->failure[0] = '\0';
     write(context);
-    r = store_write(store, error, "PRAGMA user_version = " STORE_SCHEMA_VERSION, ""); /* as it was */
+    r = store_write(store, NULL, "PRAGMA user_version = " STORE_SCHEMA_VERSION, ""); /* as it was */
     if (r == 0)
-        r = store_flush(store, error);
+        r = store_commit(store);
     if (r < 0 && !store->failure[0])
         memcpy(store->failure, why, sizeof(why));
     return r;

@@ -49,8 +49,6 @@ bool store_is_pending(const struct store *store);
 /** store_on_commit() - call @done after each turn that wrote something, which is durable then or never will
  * be: see store_failure() */
 void store_on_commit(struct store *store, void (*done)(void *context), void *context);
-/** store_flush() - commit now: for programs without a loop */
-int store_flush(struct store *store, struct error *error);
 /** store_failure() - why nothing can be written, NULL = it can */
 const char *store_failure(const struct store *store);
 /**
@@ -58,7 +56,7 @@ const char *store_failure(const struct store *store);
  * it has to read anew
  * @write: what has to be written first; its errors don't matter
  */
-int store_retry(struct store *store, void (*write)(void *context), void *context, struct error *error);
+int store_retry(struct store *store, void (*write)(void *context), void *context);
 
 /** store_schema - the statements that make an empty database (store-schema.c) */
 extern const char store_schema[];

@@ -128,7 +128,7 @@ int tokens_handle_list(struct coordinator *coordinator, struct http_request *req
 
     if (r < 0)
         return r;
-    http_reply_text(request, 200, store_text(row, 0));
+    http_reply_text(request, store_text(row, 0));
     return 0;
 }
 
