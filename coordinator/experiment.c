@@ -5,8 +5,6 @@
 #include "plan.h"
 #include "run-state.h"
 
-#define EXPERIMENT_BYTES_MAX (256 * 1024)
-
 #define FIELD(key, kind, member, ...)                                                                        \
     {                                                                                                        \
         key, kind, offsetof(struct experiment, member), __VA_ARGS__                                          \
@@ -136,9 +134,6 @@ int experiment_parse(struct experiment **ret, const char *name, const void *text
 
     if (!experiment)
         return error_oom(error);
-    if (length > EXPERIMENT_BYTES_MAX)
-        return error_set(error, E2BIG, "%s: %zu bytes, at most %d are accepted", name, length,
-                         EXPERIMENT_BYTES_MAX);
     experiment->valid_for_sec = 3600;
     experiment->max_runs = 1;
     experiment->require_percent = 100;

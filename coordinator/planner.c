@@ -12,7 +12,6 @@ struct plan_request {
     struct waiting waiting;
     struct experiment *experiment;
     struct envelope *draft;
-    int64_t until_usec;
 };
 
 static void plan_clear(struct waiting *waiting)
@@ -58,7 +57,7 @@ static bool plan_advance(struct waiting *waiting, int64_t now_usec)
 
     EACH_HOST (waiting->run, asked)
         is_complete &= asked->has_answered;
-    if (!is_complete && now_usec < plan->until_usec)
+    if (!is_complete && now_usec < waiting->run->since_usec + RUN_CHECK_USEC)
         return false;
     plan_reply(plan);
     return true;
@@ -87,12 +86,13 @@ int plan_check_faults(const struct experiment *experiment, const struct mandate 
 static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error *error)
 {
     struct coordinator *coordinator = plan->waiting.runs->coordinator;
-    struct candidate *candidates = NULL, *candidate = NULL;
+    _cleanup_free_ struct candidate *candidates = NULL;
+    struct candidate *candidate;
     const struct fleet_host *host;
     size_t n = 0;
     _cleanup_free_ char *text = NULL;
     struct mandate *mandate;
-    json_t *payload = NULL;
+    json_auto_t *payload = NULL;
     int r;
 
     for (size_t i = 0; (host = fleet_at(coordinator, i)); i++) {
@@ -101,11 +101,9 @@ static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error 
             *candidate = (struct candidate){host->id, host->labels, fleet_is_in_contact(host)};
     }
     r = plan_build(plan->experiment, candidates, n, coordinator->config.zones, now_usec, &payload, error);
-    free(candidates);
     if (r < 0)
         return r;
     text = json_dumps(payload, JSON_COMPACT);
-    json_decref(payload);
     if (!text)
         return error_oom(error);
     r = envelope_new(&plan->draft, ENVELOPE_MANDATE, text, strlen(text), error);
@@ -136,7 +134,6 @@ static int plan_open(struct plan_request *plan, const char *text, size_t length,
         r = runs_store_mandate(coordinator, plan->draft, error);
     if (r < 0)
         return r;
-    plan->until_usec = now_usec + RUN_CHECK_USEC;
     run_look(plan->waiting.run);
     EACH_HOST (plan->waiting.run, asked)
         run_ask(plan->waiting.run, asked, "plan", now_usec);

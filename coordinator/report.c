@@ -133,32 +133,24 @@ json_t *report_budgets(const struct balancer_budget *budgets, size_t count)
     return list;
 }
 
-static void add_waiting(const struct run *run, const char *host, json_t *list)
+json_t *report_waiting(const struct run *run, const char *id)
 {
-    json_t *item, *known;
-    size_t i, k;
+    json_auto_t *seen = json_object();
+    json_t *list = json_array(), *item;
+    size_t i;
 
     EACH_FAULT (run, fault) {
-        if (strcmp(fault->host, host))
+        const struct run_host *host = run_host(run, fault->host);
+
+        if (id ? strcmp(host->id, id) : !host->is_replacement || run_host_replaced(run, host))
             continue;
         json_array_foreach(json_object_get(fault->effect, "waiting"), i, item)
         {
-            bool is_known = false;
-
-            json_array_foreach(list, k, known) is_known |= json_equal(known, item);
-            if (!is_known && json_is_string(item))
+            if (json_is_string(item) && !json_object_get(seen, json_string_value(item)))
                 json_array_append(list, item);
+            json_object_set_new(seen, json_string_value(item), json_true());
         }
     }
-}
-
-json_t *report_waiting(const struct run *run, const char *id)
-{
-    json_t *list = json_array();
-
-    EACH_HOST (run, host)
-        if (id ? !strcmp(host->id, id) : host->is_replacement && !run_host_replaced(run, host))
-            add_waiting(run, host->id, list);
     return list;
 }
 

@@ -124,22 +124,18 @@ void run_store_record(const struct run *run, int64_t at_usec, const char *kind, 
 
 void run_store_end(struct run *run)
 {
+    _cleanup_free_ char *report_text = NULL, *status_text = NULL;
+    _cleanup_free_ char *lines = json_dumps(run->lines, 0);
+    json_auto_t *report = NULL, *status = NULL;
     struct balancer_budget budgets[16];
-    json_t *report, *status;
-    char *texts[3];
 
     run->budgets =
         report_budgets(budgets, balancers_budgets(run->coordinator->balancers, budgets, ARRAY_SIZE(budgets)));
     report = report_build(run);
     status = report_status(run);
-    texts[0] = json_dumps(status, 0);
-    texts[1] = json_dumps(run->lines, 0);
-    texts[2] = json_dumps(report, JSON_INDENT(2));
+    status_text = json_dumps(status, 0);
+    report_text = json_dumps(report, JSON_INDENT(2));
     store_write(run->coordinator->store, NULL,
                 "UPDATE runs SET is_started = ?, is_over = 1, status = ?, lines = ?, report = ? WHERE id = ?",
-                "issss", (int64_t)(run->started_usec > 0), texts[0], texts[1], texts[2], run->id);
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-        free(texts[i]);
-    json_decref(report);
-    json_decref(status);
+                "issss", (int64_t)(run->started_usec > 0), status_text, lines, report_text, run->id);
 }

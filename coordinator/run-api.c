@@ -45,8 +45,7 @@ static int check_mandate(struct coordinator *coordinator, const struct envelope 
     return n_runs < 0 ? (int)n_runs : 0;
 }
 
-static int start_run(struct coordinator *coordinator, const char *text, size_t length, struct run **ret,
-                     struct error *error)
+int runs_handle_start(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
     _cleanup_(mandate_freep) struct mandate *mandate = NULL;
@@ -55,7 +54,7 @@ static int start_run(struct coordinator *coordinator, const char *text, size_t l
     char id[UUID_TEXT_MAX];
     int r;
 
-    r = envelope_parse(&envelope, "mandate", ENVELOPE_MANDATE, text, length, error);
+    r = envelope_parse(&envelope, "mandate", ENVELOPE_MANDATE, request->body, request->length, error);
     if (r == 0)
         r = mandate_parse(&mandate, envelope->payload, envelope->payload_length, error);
     if (r == 0)
@@ -69,77 +68,51 @@ static int start_run(struct coordinator *coordinator, const char *text, size_t l
     if (r < 0)
         return r;
     runs_add(coordinator->runs, run);
-    *ret = TAKE_PTR(run);
-    return 0;
-}
-
-int runs_handle_start(struct coordinator *coordinator, struct http_request *request, struct error *error)
-{
-    struct run *run = NULL;
-    int r = start_run(coordinator, request->body, request->length, &run, error);
-
-    if (r < 0)
-        return r;
     run_look(run);
-    run_begin(run, time_now_usec());
-    http_reply_json(request, 200, json_pack("{s:s}", "run", run->id));
+    run_begin(TAKE_PTR(run), now_usec);
+    http_reply_json(request, 200, json_pack("{s:s}", "run", id));
     runs_wake(coordinator->runs);
     return 0;
 }
 
-/* A run from memory as long as it is under way, else as it was stored at its end; all owned. */
-struct found {
-    json_t *status, *lines, *report;
-};
-
-static void found_clear(struct found *found)
-{
-    json_decref(found->status);
-    json_decref(found->lines);
-    json_decref(found->report);
-}
-
-static void take_run(struct runs *runs, const struct store_row *row, struct found *ret)
+/* {status, lines, report?}: from memory as long as the run is under way, else as it was stored at its end. */
+static json_t *take_run(struct runs *runs, const struct store_row *row)
 {
     const struct run *run = runs_find(runs, store_text(row, 0));
 
     if (run && !run->is_over)
-        *ret = (struct found){report_status(run), json_incref(run->lines), NULL};
-    else
-        *ret =
-            (struct found){json_loads(store_text(row, 1), 0, NULL), json_loads(store_text(row, 2), 0, NULL),
-                           json_loads(store_text(row, 3), 0, NULL)};
+        return json_pack("{s:o, s:O}", "status", report_status(run), "lines", run->lines);
+    return json_pack("{s:o, s:o, s:o*}", "status", json_loads(store_text(row, 1), 0, NULL), "lines",
+                     json_loads(store_text(row, 2), 0, NULL), "report",
+                     json_loads(store_text(row, 3), 0, NULL));
 }
 
-/* @ret: to be cleared. Return: 0, -ENOENT; -EROFS when what was rolled back may have been it */
-static int find_run(struct coordinator *coordinator, const char *id, struct found *ret, struct error *error)
+/* The same of one run; NULL with ENOENT, or EROFS when what was rolled back may have been it. */
+static json_t *find_run(struct coordinator *coordinator, const char *id, struct error *error)
 {
     _cleanup_(store_row_freep) struct store_row *row = store_select(
         coordinator->store, NULL, "SELECT id, status, lines, report FROM runs WHERE id = ?", "s", id);
     const char *failure = store_failure(coordinator->store);
+    json_t *found = store_next(row, NULL) > 0 ? take_run(coordinator->runs, row) : NULL;
 
-    if (store_next(row, NULL) > 0) {
-        take_run(coordinator->runs, row, ret);
-        if (ret->status)
-            return 0;
-        found_clear(ret);
-    }
-    return failure ? error_set(error, EROFS, "%s", failure)
-                   : error_set(error, ENOENT, "there is no run %.40s", id);
+    if (!found && failure)
+        error_set(error, EROFS, "%s", failure);
+    else if (!found)
+        error_set(error, ENOENT, "there is no run %.40s", id);
+    return found;
 }
 
 int runs_handle_list(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
     _cleanup_(store_row_freep) struct store_row *row = store_select(
-        coordinator->store, error, "SELECT id, status, '', '' FROM runs ORDER BY id DESC LIMIT 100", "");
+        coordinator->store, error, "SELECT id, status, '[]', '' FROM runs ORDER BY id DESC LIMIT 100", "");
     json_auto_t *list = json_array();
-    struct found found;
     int r;
 
     while ((r = store_next(row, error)) > 0) {
-        take_run(coordinator->runs, row, &found);
-        json_array_append(list, found.status);
-        found_clear(&found);
+        json_auto_t *found = take_run(coordinator->runs, row);
+
+        json_array_append(list, json_object_get(found, "status"));
     }
     if (r == 0)
         http_reply_json(request, 200, json_incref(list));
@@ -148,29 +121,26 @@ int runs_handle_list(struct coordinator *coordinator, struct http_request *reque
 
 int runs_handle_status(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct found found;
-    int r = find_run(coordinator, request->argument, &found, error);
+    json_auto_t *found = find_run(coordinator, request->argument, error);
 
-    if (r < 0)
-        return r;
-    http_reply_json(request, 200, json_incref(found.status));
-    found_clear(&found);
+    if (!found)
+        return -error->code;
+    http_reply_json(request, 200, json_incref(json_object_get(found, "status")));
     return 0;
 }
 
 int runs_handle_report(struct coordinator *coordinator, struct http_request *request, struct error *error)
 {
-    struct found found;
-    int r = find_run(coordinator, request->argument, &found, error);
+    json_auto_t *found = find_run(coordinator, request->argument, error);
+    json_t *report = json_object_get(found, "report");
 
-    if (r < 0)
-        return r;
-    if (found.report)
-        http_reply_json(request, 200, json_incref(found.report));
-    else
-        r = error_set(error, EBUSY, "the run is not over yet, it is %s", json_text(found.status, "state"));
-    found_clear(&found);
-    return r;
+    if (!found)
+        return -error->code;
+    if (!report)
+        return error_set(error, EBUSY, "the run is not over yet, it is %s",
+                         json_text(json_object_get(found, "status"), "state"));
+    http_reply_json(request, 200, json_incref(report));
+    return 0;
 }
 
 int runs_handle_mandate(struct coordinator *coordinator, struct http_request *request, struct error *error)
@@ -195,21 +165,21 @@ struct progress_request {
 static void progress_reply(struct progress_request *progress)
 {
     struct http_request *request = progress->waiting.request;
-    json_t *lines = json_array();
-    struct found found;
     struct error error;
+    json_auto_t *found = find_run(progress->waiting.runs->coordinator, progress->run, &error);
+    const json_t *status = json_object_get(found, "status");
+    json_t *lines = json_array(), *line;
+    size_t i;
 
-    if (find_run(progress->waiting.runs->coordinator, progress->run, &found, &error) < 0) {
-        http_reply_failure(request, &error);
-    } else {
-        for (size_t i = progress->after; i < json_array_size(found.lines); i++)
-            json_array_append(lines, json_array_get(found.lines, i));
+    json_array_foreach(json_object_get(found, "lines"), i, line) if (i >= progress->after)
+        json_array_append(lines, line);
+    if (found)
         http_reply_json(request, 200,
                         json_pack("{s:O, s:O, s:O}", "lines", lines, "state",
-                                  json_object_get(found.status, "state"), "is_over",
-                                  json_object_get(found.status, "is_over")));
-        found_clear(&found);
-    }
+                                  json_object_get(status, "state"), "is_over",
+                                  json_object_get(status, "is_over")));
+    else
+        http_reply_failure(request, &error);
     json_decref(lines);
 }
 

@@ -173,13 +173,13 @@ void run_take_record(struct run *run, int64_t at_usec, const char *kind, json_t 
 void run_record(struct run *run, int64_t at_usec, const char *kind, json_t *body)
 {
     _cleanup_free_ char *line = json_dumps(body, JSON_COMPACT);
+    json_auto_t *owned = body;
 
-    if (line) {
-        run->n_records++;
-        run_store_record(run, at_usec, kind, line);
-        run_take_record(run, at_usec, kind, body);
-    }
-    json_decref(body);
+    if (!line)
+        return;
+    run->n_records++;
+    run_store_record(run, at_usec, kind, line);
+    run_take_record(run, at_usec, kind, owned);
 }
 
 void run_note(struct run *run, int64_t at_usec, const char *format, ...)
