@@ -113,27 +113,23 @@ static int key_new(const struct call *call, const char *name, struct error *erro
     return r;
 }
 
-/* The public half stands in the clear in a sealed key file as well. */
+/* The public half stands in the clear in a key file, sealed or not. */
 static int key_show(const struct call *call, const char *path, struct error *error)
 {
     _cleanup_(document_freep) struct document *document = NULL;
     _cleanup_free_ char *name = NULL;
+    const char *text = NULL, *of = NULL;
     struct public_key key;
-    const char *text;
     int r;
 
+    if (document_load(&document, path, 4096, NULL) == 0) {
+        text = node_string(document_root(document), "public");
+        of = node_string(document_root(document), "name");
+    }
+    if (text && of && public_key_parse(&key, text) == 0)
+        return print_public(call, &key, of);
     r = public_key_load(&key, &name, path, error);
-    if (r != -EINVAL && r != -EFBIG)
-        return r < 0 ? r : print_public(call, &key, name);
-    r = secret_key_is_sealed(path, error);
-    if (r >= 0)
-        r = document_load(&document, path, 4096, error);
-    if (r < 0)
-        return r;
-    text = node_string(document_root(document), "public");
-    if (!text || public_key_parse(&key, text) < 0)
-        return error_set(error, EINVAL, "%s: holds no public key", path);
-    return print_public(call, &key, node_string(document_root(document), "name"));
+    return r < 0 ? r : print_public(call, &key, name);
 }
 
 int command_key(const struct call *call, struct error *error)
