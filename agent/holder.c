@@ -19,6 +19,7 @@
 #include "faults/kernel/undo.h"
 #include "holder-life.h"
 #include "privileges.h"
+#include "scope.h"
 
 #define HOLDER_USER "grivet-holder"
 
@@ -109,14 +110,19 @@ static int die_with_parent(struct error *error)
 
 static int holder_confine(const struct holder *holder, struct error *error)
 {
+    int64_t end_boot_nsec = holder->job->deadline_boot_nsec + RECORD_GRACE_NSEC;
     int r;
 
     fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_NAME, RECORD_HOLDER_NAME);
     resist_pressure();
-    r = kill_timer_arm(holder->job->deadline_boot_nsec + RECORD_GRACE_NSEC);
+    r = kill_timer_arm(end_boot_nsec);
     if (r < 0)
         return error_errno(error, -r, "can't arm the kernel timer that ends this holder");
+    if (holder->fault->slice)
+        r = scope_enter(holder->job->order, holder->fault->slice(holder->parameters), end_boot_nsec, error);
+    if (r < 0)
+        return r;
     r = privileges_drop(HOLDER_USER, holder->fault->capabilities, error);
     return r < 0 ? r : die_with_parent(error);
 }

@@ -64,6 +64,14 @@ static int choose_cpus(const struct burn_parameters *parameters, cpu_set_t *ret,
     return 0;
 }
 
+/* Shipped in systemd/: one yields to every other slice, one has the weight of any. */
+static const char *burn_slice(const void *raw)
+{
+    const struct burn_parameters *parameters = raw;
+
+    return parameters->mode == BURN_CONTEND ? "grivetcontend.slice" : "grivetbackground.slice";
+}
+
 static int burn_plan(const void *raw, const struct mandate *mandate, const struct fault_host *host,
                      struct fault_plan *plan, struct error *error)
 {
@@ -251,6 +259,7 @@ const struct fault fault_cpu_burn = {
     .flags = FAULT_REVERSIBLE | FAULT_SELF_EXERCISED,
     .parameters = burn_table,
     .parameters_size = sizeof(struct burn_parameters),
+    .slice = burn_slice,
     .plan = burn_plan,
     .inject = burn_inject,
     .verify = burn_verify,

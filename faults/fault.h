@@ -123,6 +123,8 @@ struct fault_run {
  * struct fault - the descriptor
  * @class: key of the policy's `classes`: "network", "process"
  * @capabilities: bits (1ULL << CAP_...) that the holder keeps
+ * @slice: of systemd, in which the holder and what it forks get a scope of their own; NULL = the agent's own
+ * slice
  * @supported: on this kernel? else why not (-EOPNOTSUPP with words); @parameters NULL = with all that the
  * fault can do; NULL = on every one
  * @check: pure, beyond the table; NULL = nothing more
@@ -143,6 +145,7 @@ struct fault {
     uint64_t capabilities;
     const struct fault_parameter *parameters; /* ended by a row without name */
     size_t parameters_size;
+    const char *(*slice)(const void *parameters);
     int (*supported)(const void *parameters, struct error *error);
     int (*check)(const void *parameters, const struct mandate *mandate, struct error *error);
     int (*plan)(const void *parameters, const struct mandate *mandate, const struct fault_host *host,
