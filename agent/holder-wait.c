@@ -9,12 +9,12 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
-#include "holder-life.h"
+#include "holder.h"
 
 #define HALT_FOLDER "/run/grivet"
 #define HALT_FILE   HALT_FOLDER "/halt"
 
-static bool is_halted(void)
+static bool has_halt_file(void)
 {
     struct stat status;
 
@@ -27,7 +27,7 @@ static int watch_halt_file(struct holder *holder, struct error *error)
     holder->halt_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (holder->halt_fd < 0 || inotify_add_watch(holder->halt_fd, HALT_FOLDER, IN_CREATE | IN_MOVED_TO) < 0)
         return error_errno(error, errno, "can't watch for the halt file");
-    return is_halted() ? error_set(error, ECANCELED, "halted: the file " HALT_FILE " is there") : 0;
+    return has_halt_file() ? error_set(error, ECANCELED, "halted: the file " HALT_FILE " is there") : 0;
 }
 
 int holder_wait_open(struct holder *holder, struct error *error)
@@ -52,17 +52,14 @@ int holder_wait_open(struct holder *holder, struct error *error)
                         error);
 }
 
-static void holder_is_over(struct holder *holder, int64_t at_boot_nsec)
+/* The first that ends it counts. */
+static void end(struct holder *holder, int64_t at_boot_nsec, bool is_halted)
 {
-    if (!holder->is_over)
-        holder->over_boot_nsec = at_boot_nsec;
+    if (holder->is_over)
+        return;
     holder->is_over = true;
-}
-
-static void holder_is_halted(struct holder *holder, int64_t at_boot_nsec)
-{
-    holder->is_halted |= !holder->is_over;
-    holder_is_over(holder, at_boot_nsec);
+    holder->is_halted = is_halted;
+    holder->over_boot_nsec = at_boot_nsec;
 }
 
 /* A deadline is over when it was due, which is before we woke up: that delay belongs to the error that we
@@ -80,12 +77,12 @@ static void check_deadline(struct holder *holder)
         late_nsec = (time_now_usec() - holder->job->deadline_real_usec) * NSEC_PER_USEC;
         boot_nsec = time_boot_nsec() - late_nsec;
     }
-    holder_is_over(holder, boot_nsec);
+    end(holder, boot_nsec, false);
 }
 
 static int on_end(void *context, struct message *message, struct error *error)
 {
-    holder_is_over(context, time_boot_nsec());
+    end(context, time_boot_nsec(), false);
     return 0;
 }
 
@@ -120,7 +117,7 @@ static void receive(struct holder *holder)
     int64_t at = time_boot_nsec();
 
     if (channel_receive(CHANNEL_FD, CHANNEL_EXECUTOR, rows, holder, NULL) < 0)
-        holder_is_over(holder, at);
+        end(holder, at, false);
 }
 
 int holder_wait_message(struct holder *holder, struct error *error)
@@ -142,8 +139,8 @@ static void check_halt_file(struct holder *holder)
     while (read(holder->halt_fd, buffer, sizeof(buffer)) > 0) {
         /* What happened is of no interest: we look. */
     }
-    if (is_halted())
-        holder_is_halted(holder, at);
+    if (has_halt_file())
+        end(holder, at, true);
 }
 
 int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error)
@@ -173,7 +170,7 @@ int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error)
         if (fds[2].revents)
             receive(holder);
         if (fds[3].revents)
-            holder_is_halted(holder, time_boot_nsec());
+            end(holder, time_boot_nsec(), true);
         if (fds[4].revents)
             check_halt_file(holder);
     }

@@ -14,10 +14,8 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#include "common/io.h"
 #include "common/kill-timer.h"
 #include "faults/kernel/undo.h"
-#include "holder-life.h"
 #include "privileges.h"
 #include "scope.h"
 
@@ -78,17 +76,14 @@ static void say_reverted(const struct holder *holder, int64_t done_boot_nsec)
 
 /* ---- what bounds a holder from outside of its own good will */
 
-/* Best effort: after the executor, which has -1000, we are the last that a host short of memory should kill.
- * And no page of ours may have to come back from a disk that hangs. MCL_FUTURE would make allocations fail
- * where the limit stays. */
-static void resist_pressure(void)
+/* Best effort: no page of ours may have to come back from a disk that hangs. MCL_FUTURE would make
+ * allocations fail where the limit stays. That a host short of memory kills us last is inherited from the
+ * executor. */
+static void lock_memory(void)
 {
     const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-    _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     bool is_unlimited = setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0;
 
-    if (fd >= 0)
-        io_write_all(fd, "-900", 4);
     mlockall(is_unlimited ? MCL_CURRENT | MCL_FUTURE : MCL_CURRENT);
 }
 
@@ -108,14 +103,14 @@ static int die_with_parent(struct error *error)
     return 0;
 }
 
-static int holder_confine(const struct holder *holder, struct error *error)
+static int holder_confine(struct holder *holder, struct error *error)
 {
     int64_t end_boot_nsec = holder->job->deadline_boot_nsec + RECORD_GRACE_NSEC;
     int r;
 
     fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_NAME, RECORD_HOLDER_NAME);
-    resist_pressure();
+    lock_memory();
     r = kill_timer_arm(end_boot_nsec);
     if (r < 0)
         return error_errno(error, -r, "can't arm the kernel timer that ends this holder");
@@ -301,22 +296,17 @@ static int holder_end_irreversible(struct holder *holder)
     return 0;
 }
 
+static int (*const beginning[])(struct holder *holder, struct error *error) = {
+    holder_take_job,     holder_confine, holder_wait_open, holder_plan,
+    holder_wait_message, holder_inject,  holder_exercise,
+};
+
 static int holder_live(struct holder *holder, struct error *error)
 {
-    int r = holder_take_job(holder, error);
+    int r = 0;
 
-    if (r == 0)
-        r = holder_confine(holder, error);
-    if (r == 0)
-        r = holder_wait_open(holder, error);
-    if (r == 0)
-        r = holder_plan(holder, error);
-    if (r == 0)
-        r = holder_wait_message(holder, error);
-    if (r == 0)
-        r = holder_inject(holder, error);
-    if (r == 0)
-        r = holder_exercise(holder, error);
+    for (size_t i = 0; i < ARRAY_SIZE(beginning) && r == 0; i++)
+        r = beginning[i](holder, error);
     if (r < 0)
         return r;
     if (!(holder->fault->flags & FAULT_REVERSIBLE))

@@ -221,79 +221,57 @@ void slot_finish(struct slot *slot)
 
 /* ---- what an earlier life of the executor left */
 
-/* @accepted: the order's event order.accepted, NULL when the journal does not know it any more. */
-static void slot_adopt(struct supervisor *supervisor, const struct record *record, const json_t *accepted)
+/* Without a record somebody has undone it, or the machine was started anew: both have to be seen in the
+ * kernel. @accepted: the order's event order.accepted, null when the journal does not know it any more. */
+static void slot_adopt(struct supervisor *supervisor, const char *order, json_t *accepted)
 {
-    const char *name = record->fault, *run = "", *step = "";
+    const char *fault, *run = "", *step = "", *deadline = NULL;
     struct error error = {0};
-    struct slot *slot = NULL;
+    struct record record;
+    struct slot *slot;
+    int r = rollback_read(&record, supervisor->records_fd, order, NULL);
 
-    json_unpack((json_t *)accepted, "{s?s s?s s?{s?s}}", "run", &run, "step", &step, "body", "fault", &name);
-    if (fault_find(name))
-        slot = slot_open(supervisor, record->order, fault_find(name), &error);
-    else
-        error_set(&error, EINVAL, "order %s: fault '%s' is unknown; left to the sweep", record->order, name);
+    fault = record.fault;
+    json_unpack(accepted, "{s?s s?s s?{s?s s?s}}", "run", &run, "step", &step, "body", "fault", &fault,
+                "deadline", &deadline);
+    if (r < 0 && deadline && time_parse(deadline, &record.deadline_real_usec) == 0)
+        record.deadline_boot_nsec =
+            time_boot_nsec() + (record.deadline_real_usec - time_now_usec()) * NSEC_PER_USEC;
+    slot = slot_open(supervisor, order, fault_find(fault), &error);
     if (!slot) {
-        executor_say(LOG_LEVEL_WARNING, "%s", error.text);
+        executor_say(LOG_LEVEL_WARNING, "%s; left to the sweep", error.text);
         return;
     }
     slot->state = SLOT_ARMED;
     slot->over_boot_nsec = time_boot_nsec();
-    slot->deadline_boot_nsec = record->deadline_boot_nsec;
-    slot->deadline_real_usec = record->deadline_real_usec;
+    slot->deadline_boot_nsec = record.deadline_boot_nsec;
+    slot->deadline_real_usec = record.deadline_real_usec;
     snprintf(slot->death, sizeof(slot->death), "the executor was started again; its holder had to end");
     snprintf(slot->run, sizeof(slot->run), "%s", run);
     snprintf(slot->step, sizeof(slot->step), "%s", step);
     slot_finish(slot);
 }
 
-/* Without a record somebody has undone it, or the machine was started anew: both have to be seen in the
- * kernel. */
-static void adopt_order(struct supervisor *supervisor, const char *order, const json_t *accepted)
+static void add_order(void *context, const char *name)
 {
-    const char *deadline = NULL;
-    struct record record;
-
-    if (rollback_read(&record, supervisor->records_fd, order, NULL) != -ENOENT)
-        return;
-    json_unpack((json_t *)accepted, "{s:{s:s}}", "body", "deadline", &deadline);
-    if (deadline && time_parse(deadline, &record.deadline_real_usec) == 0)
-        record.deadline_boot_nsec =
-            time_boot_nsec() + (record.deadline_real_usec - time_now_usec()) * NSEC_PER_USEC;
-    slot_adopt(supervisor, &record, accepted);
+    if (uuid_is_valid(name) && !json_object_get(context, name))
+        json_object_set_new(context, name, json_null());
 }
 
-struct leftovers {
-    struct supervisor *supervisor;
-    const json_t *accepted;
-};
-
-static void adopt_record(void *context, const char *name)
+void supervisor_adopt(struct supervisor *supervisor, json_t *orders)
 {
-    const struct leftovers *all = context;
-    struct record record;
-
-    if (!uuid_is_valid(name))
-        return;
-    rollback_read(&record, all->supervisor->records_fd, name, NULL);
-    slot_adopt(all->supervisor, &record, json_object_get(all->accepted, name));
-}
-
-void supervisor_adopt(struct supervisor *supervisor, const json_t *accepted)
-{
-    struct leftovers all = {supervisor, accepted};
     struct error error = {0};
     const char *order;
-    json_t *event;
+    json_t *accepted;
     size_t strays;
 
-    /* First those without a record, while the records of the others are still there to tell them apart. */
-    json_object_foreach((json_t *)accepted, order, event)
+    if (rollback_list(supervisor->records_fd, add_order, orders, &error) < 0)
+        executor_say(LOG_LEVEL_ERROR, "%s", error.text);
+    json_object_foreach(orders, order, accepted)
     {
-        adopt_order(supervisor, order, event);
+        slot_adopt(supervisor, order, accepted);
     }
-    if (rollback_list(supervisor->records_fd, adopt_record, &all, &error) < 0 ||
-        undo_find_strays(supervisor->records_fd, &strays, &error) < 0)
+    if (undo_find_strays(supervisor->records_fd, &strays, &error) < 0)
         executor_say(LOG_LEVEL_WARNING, "%s", error.text);
     supervisor_take_results(supervisor);
 }

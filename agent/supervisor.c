@@ -140,6 +140,10 @@ struct slot *slot_open(struct supervisor *supervisor, const char *order, const s
 {
     struct slot *slot = supervisor->slots;
 
+    if (!fault) {
+        error_set(error, EINVAL, "order %s: this agent does not know its fault", order);
+        return NULL;
+    }
     while (slot < supervisor->slots + SUPERVISOR_FAULTS_MAX && slot->state != SLOT_FREE)
         slot++;
     if (slot == supervisor->slots + SUPERVISOR_FAULTS_MAX) {

@@ -78,10 +78,9 @@ const char *slot_state_name(const struct slot *slot);
 
 /**
  * supervisor_adopt() - end what an earlier life of the executor left: kill, undo, look, say
- * @accepted: orders without an end, each with its event order.accepted; undo records say what may still be
- * there
+ * @orders: those without an end, each with its event order.accepted; those that have an undo record are added
  */
-void supervisor_adopt(struct supervisor *supervisor, const json_t *accepted);
+void supervisor_adopt(struct supervisor *supervisor, json_t *orders);
 
 /** supervisor_take_results() - make events of what the sweep did meanwhile */
 void supervisor_take_results(struct supervisor *supervisor);

@@ -203,16 +203,6 @@ static int sweep_look(struct sweep *sweep, struct error *error)
     return r;
 }
 
-/* Best effort: a sweep that can be killed for memory or waits for a disk is still better than none. */
-static void resist_pressure(void)
-{
-    _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-
-    if (fd >= 0)
-        io_write_all(fd, "-1000", 5);
-    mlockall(MCL_CURRENT);
-}
-
 /* If the folder is not the one that we know any more, the next start makes a new one. */
 static int check_folder(const struct sweep *sweep, struct error *error)
 {
@@ -276,7 +266,7 @@ int main(int argc, char **argv)
         return 2;
     }
     if (is_watch)
-        resist_pressure();
+        mlockall(MCL_CURRENT); /* best effort: a sweep that waits for a disk is still better than none */
     r = sweep_open(&sweep, &error);
     if (r == 0)
         r = is_watch ? sweep_watch(&sweep, &error) : sweep_look(&sweep, &error);

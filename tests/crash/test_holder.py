@@ -25,7 +25,7 @@ def test_holder_is_confined(lab):
     assert kept and not kept & CAP_SYS_ADMIN
     assert int(found["CapPrm"], 16) == int(found["CapBnd"], 16) == kept and int(found["CapAmb"], 16) == 0
     if int(status_of("self")["CapBnd"], 16) & CAP_SYS_RESOURCE:
-        assert open(f"/proc/{rig.holder}/oom_score_adj").read() == "-900\n"
+        assert open(f"/proc/{rig.holder}/oom_score_adj").read() == "-1000\n"
     timers = open(f"/proc/{rig.holder}/timers").read()
     assert f"signal: {int(signal.SIGKILL)}/" in timers and "ClockID: 7" in timers  # CLOCK_BOOTTIME
     kinds = [os.readlink(f"/proc/{rig.holder}/fd/{fd}") for fd in os.listdir(f"/proc/{rig.holder}/fd")]
