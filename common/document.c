@@ -127,7 +127,7 @@ static bool build_node(struct builder *builder, struct node *parent, const char 
         node_append(parent, node);
     json_object_foreach(json, key, child) is_built = is_built && build_node(builder, node, key, child);
     json_array_foreach(json, index, child) is_built = is_built && build_node(builder, node, NULL, child);
-    if (!json_is_object(json) && !json_is_array(json))
+    if (node->type != DOCUMENT_MAP && node->type != DOCUMENT_LIST)
         node_set_scalar(node);
     return is_built;
 }

@@ -83,13 +83,13 @@ struct rule {
     unsigned int chains, families;
     enum peers peers;
     uint8_t protocol;
+    bool is_loopback, is_marked, has_ports;
     uint16_t peer_port, own_port;
     enum guard guard_out, guard_in;
-    uint8_t icmp[2];
-    const uint8_t *peer;
-    bool is_loopback, is_marked, has_ports;
     unsigned int if_protocols;
     enum action action;
+    uint8_t icmp[2];
+    const uint8_t *peer;
 };
 
 #define INBOUND   (INPUT | INGRESS)
