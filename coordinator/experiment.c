@@ -5,61 +5,57 @@
 #include "plan.h"
 #include "run-state.h"
 
-#define FIELD(key, kind, member, ...)                                                                        \
+#define FIELD(in, key, kind, member, ...)                                                                    \
     {                                                                                                        \
-        key, kind, offsetof(struct experiment, member), __VA_ARGS__                                          \
+        key, kind, offsetof(struct in, member), __VA_ARGS__                                                  \
     }
 
 static const struct field experiment_fields[] = {
     FIELD_SCHEMA_IS("grivet.experiment/1"),
-    FIELD("name", FIELD_NAME, name, true),
-    FIELD("description", FIELD_STRING, description, false, 0, 1000),
-    FIELD("environment", FIELD_NAME, environment, true),
-    FIELD("expect", FIELD_MAP, expect, true, 1, 2),
-    FIELD("valid_for_s", FIELD_INTEGER, valid_for_sec, false, 60, 30 * 86400),
-    FIELD("max_runs", FIELD_INTEGER, max_runs, false, 1, 100),
-    FIELD("require_percent", FIELD_INTEGER, require_percent, false, 1, 100),
-    FIELD("warmup_s", FIELD_INTEGER, warmup_sec, false, 0, 600),
-    FIELD("settle_s", FIELD_INTEGER, settle_sec, false, 0, 3600),
-    FIELD("late_joiners", FIELD_MAP, late_joiners, false, 1, 2),
-    FIELD("observers", FIELD_MAP, observers, false, 1, 1),
-    FIELD("steps", FIELD_LIST, steps_list, true, 1, EXPERIMENT_STEPS_MAX),
-    FIELD("probes", FIELD_LIST, probes, false, 1, 32),
-    FIELD("objectives", FIELD_LIST, objectives, false, 1, 64),
+    FIELD(experiment, "name", FIELD_NAME, name, true),
+    FIELD(experiment, "description", FIELD_STRING, description, false, 0, 1000),
+    FIELD(experiment, "environment", FIELD_NAME, environment, true),
+    FIELD(experiment, "expect", FIELD_MAP, expect, true, 1, 2),
+    FIELD(experiment, "valid_for_s", FIELD_INTEGER, valid_for_sec, false, 60, 30 * 86400),
+    FIELD(experiment, "max_runs", FIELD_INTEGER, max_runs, false, 1, 100),
+    FIELD(experiment, "require_percent", FIELD_INTEGER, require_percent, false, 1, 100),
+    FIELD(experiment, "warmup_s", FIELD_INTEGER, warmup_sec, false, 0, 600),
+    FIELD(experiment, "settle_s", FIELD_INTEGER, settle_sec, false, 0, 3600),
+    FIELD(experiment, "late_joiners", FIELD_MAP, late_joiners, false, 1, 2),
+    FIELD(experiment, "observers", FIELD_MAP, observers, false, 1, 1),
+    FIELD(experiment, "steps", FIELD_LIST, steps_list, true, 1, EXPERIMENT_STEPS_MAX),
+    FIELD(experiment, "probes", FIELD_LIST, probes, false, 1, 32),
+    FIELD(experiment, "objectives", FIELD_LIST, objectives, false, 1, 64),
     {},
 };
 static const struct field expect_fields[] = {
-    FIELD("hosts", FIELD_INTEGER, expect_hosts, true, 1, 100000),
-    FIELD("max_share_of_group_percent", FIELD_INTEGER, max_share_percent, false, 1, 100),
+    FIELD(experiment, "hosts", FIELD_INTEGER, expect_hosts, true, 1, 100000),
+    FIELD(experiment, "max_share_of_group_percent", FIELD_INTEGER, max_share_percent, false, 1, 100),
     {},
 };
 static const struct field late_fields[] = {
-    FIELD("labels", FIELD_LABELS, late_labels, true, 1, 32),
-    FIELD("max", FIELD_INTEGER, late_max, true, 1, 1000),
+    FIELD(experiment, "labels", FIELD_LABELS, late_labels, true, 1, 32),
+    FIELD(experiment, "max", FIELD_INTEGER, late_max, true, 1, 1000),
     {},
 };
 static const struct field observer_fields[] = {
-    FIELD("labels", FIELD_LABELS, observer_labels, true, 1, 32),
+    FIELD(experiment, "labels", FIELD_LABELS, observer_labels, true, 1, 32),
     {},
 };
 
-#define STEP_FIELD(key, kind, member, ...)                                                                   \
-    {                                                                                                        \
-        key, kind, offsetof(struct experiment_step, member), __VA_ARGS__                                     \
-    }
-
 static const struct field step_fields[] = {
-    STEP_FIELD("name", FIELD_NAME, name, true),
-    STEP_FIELD("fault", FIELD_NAME, fault, true),
-    STEP_FIELD("parameters", FIELD_MAP, parameters, true, 0, 64),
-    STEP_FIELD("hosts", FIELD_MAP, hosts, true, 1, 2),
-    STEP_FIELD("duration_s", FIELD_INTEGER, duration_sec, true, 1, MANDATE_DURATION_MAX_MSEC / 1000),
-    STEP_FIELD("late_joiners", FIELD_BOOLEAN, takes_late_joiners, false),
+    FIELD(experiment_step, "name", FIELD_NAME, name, true),
+    FIELD(experiment_step, "fault", FIELD_NAME, fault, true),
+    FIELD(experiment_step, "parameters", FIELD_MAP, parameters, true, 0, 64),
+    FIELD(experiment_step, "hosts", FIELD_MAP, hosts, true, 1, 2),
+    FIELD(experiment_step, "duration_s", FIELD_INTEGER, duration_sec, true, 1,
+          MANDATE_DURATION_MAX_MSEC / 1000),
+    FIELD(experiment_step, "late_joiners", FIELD_BOOLEAN, takes_late_joiners, false),
     {},
 };
 static const struct field hosts_fields[] = {
-    STEP_FIELD("labels", FIELD_LABELS, labels, true, 1, 32),
-    STEP_FIELD("percent", FIELD_INTEGER, percent, false, 1, 100),
+    FIELD(experiment_step, "labels", FIELD_LABELS, labels, true, 1, 32),
+    FIELD(experiment_step, "percent", FIELD_INTEGER, percent, false, 1, 100),
     {},
 };
 

@@ -32,26 +32,22 @@ static void add_what(FILE *out, const struct run *run)
                 run->mandate->n_steps == 2 ? "" : "s");
 }
 
+/* What was promised to recover is what users see; without a promise (@probe NULL: is there any?) it is the
+ * first probe. The victims' own are neither. */
 static bool is_promised(const struct run *run, const char *probe)
 {
     const struct node *objectives = run->mandate->objectives;
 
     for (const struct node *node = objectives ? objectives->first : NULL; node; node = node->next)
-        if (!strcmp(node_string(node, "kind"), "recover") && !strcmp(node_string(node, "probe"), probe))
+        if (!strcmp(json_text(node->json, "kind"), "recover") &&
+            (!probe || !strcmp(json_text(node->json, "probe"), probe)))
             return true;
     return false;
 }
 
-/* What was promised to recover is what users see; without a promise it is the first probe. The victims' own
- * are neither. */
-static bool is_users(const struct run *run, const struct run_endpoint *endpoint)
+static bool is_users(const struct run *run, const char *probe)
 {
-    bool has_promise = false;
-
-    EACH_ENDPOINT (run, other)
-        has_promise |= is_promised(run, other->probe.name);
-    return has_promise ? is_promised(run, endpoint->probe.name)
-                       : !strcmp(endpoint->probe.name, run->endpoints[0].probe.name);
+    return is_promised(run, NULL) ? is_promised(run, probe) : !strcmp(probe, run->endpoints[0].probe.name);
 }
 
 /* Of several the one that was hit hardest speaks for all. */
@@ -62,7 +58,7 @@ static void add_users(FILE *out, const struct run *run)
     size_t n = 0;
 
     EACH_ENDPOINT (run, endpoint) {
-        if (!is_users(run, endpoint) || endpoint_recovery(run, endpoint, &recovery) < 0)
+        if (!is_users(run, endpoint->probe.name) || endpoint_recovery(run, endpoint, &recovery) < 0)
             continue;
         n++;
         failed_msec = later(failed_msec, (int64_t)recovery.lost * endpoint->probe.interval_msec);

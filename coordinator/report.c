@@ -178,7 +178,7 @@ static json_t *report_objectives(const struct run *run, struct judgement *whole)
 
     for (const struct node *node = objectives ? objectives->first : NULL; node; node = node->next) {
         json_array_append_new(list, objective_judge(run, node, &one));
-        judge(whole, one.verdict, "%s: %s", node_string(node, "name"), one.why);
+        judge(whole, one.verdict, "%s: %s", json_text(node->json, "name"), one.why);
     }
     return list;
 }

@@ -159,6 +159,18 @@ START_TEST(test_no_objectives)
 }
 END_TEST
 
+/* Whoever signs may sign what no experiment says. */
+START_TEST(test_strange_objectives)
+{
+    run = fixture_start("[{}, 7, {\"kind\": \"recover\"}]");
+    fixture_finish(run, 0, true);
+    build();
+    ck_assert_str_eq(text("verdict"), "unknown");
+    ck_assert_str_eq(item_text("objectives", 2, "why"), "this version does not know the objective");
+    drop();
+}
+END_TEST
+
 static void check_judgement(const char *host, const char *verdict, const char *why)
 {
     struct judgement said;
@@ -240,17 +252,10 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_met,
-                                  test_missed,
-                                  test_missed_outweighs_unknown,
-                                  test_no_fresh_head,
-                                  test_no_objectives,
-                                  test_fault_verdicts,
-                                  test_ended_early_by_our_clock,
-                                  test_halted,
-                                  test_failed,
-                                  test_suspect,
-                                  NULL};
+    const TTest *const tests[] = {
+        test_met,           test_missed,         test_missed_outweighs_unknown, test_no_fresh_head,
+        test_no_objectives, test_fault_verdicts, test_ended_early_by_our_clock, test_halted,
+        test_failed,        test_suspect,        test_strange_objectives,       NULL};
 
     return unit_run("report", tests);
 }
