@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SAVE_SEEN_USEC (60 * USEC_PER_SEC) /* last_seen reaches the store so often at most */
-
 struct fleet {
     size_t count;
     struct fleet_host **hosts;
@@ -56,7 +54,9 @@ struct fleet_host *fleet_require(struct coordinator *coordinator, const struct h
 {
     struct fleet_host *host = fleet_find(coordinator, request->peer);
 
-    if (!host)
+    if (host)
+        host->last_seen_usec = time_now_usec();
+    else
         error_set(error, EACCES, "this host is not known: it aged out, join again");
     return host;
 }
@@ -171,19 +171,6 @@ int fleet_join(struct coordinator *coordinator, const struct fleet_host *joining
     return r < 0 ? r : fleet_load(coordinator, joining->id, error);
 }
 
-int fleet_saw(struct fleet_host *host, struct error *error)
-{
-    int r;
-
-    host->last_seen_usec = time_now_usec();
-    if (host->last_seen_usec - host->saved_usec < SAVE_SEEN_USEC)
-        return 0;
-    host->saved_usec = host->last_seen_usec;
-    r = store_write(host->coordinator->store, error, "UPDATE hosts SET last_seen = ? WHERE id = ?", "is",
-                    host->last_seen_usec, host->id);
-    return r == -EROFS ? 0 : r; /* who only wants to hear of halts is heard */
-}
-
 void fleet_suspect(struct fleet_host *host, const char *why)
 {
     coordinator_say(host->coordinator, "host %s is suspect: %s", host->id, why);
@@ -192,20 +179,29 @@ void fleet_suspect(struct fleet_host *host, const char *why)
                       host->id);
 }
 
+static bool is_forgotten(const struct fleet_host *host)
+{
+    return host->last_seen_usec < time_now_usec() - FLEET_AGE_USEC &&
+           store_write(host->coordinator->store, NULL, "DELETE FROM hosts WHERE id = ?", "s", host->id) == 0;
+}
+
 void fleet_age(struct coordinator *coordinator)
 {
     struct fleet *fleet = coordinator->fleet;
-    int64_t before = time_now_usec() - FLEET_AGE_USEC;
     size_t kept = 0;
 
     for (size_t i = 0; i < fleet->count; i++) {
         struct fleet_host *host = fleet->hosts[i];
 
-        if (host->last_seen_usec >= before ||
-            store_write(coordinator->store, NULL, "DELETE FROM hosts WHERE id = ?", "s", host->id) < 0)
-            fleet->hosts[kept++] = host;
-        else
+        if (is_forgotten(host)) {
             host_free(host);
+            continue;
+        }
+        fleet->hosts[kept++] = host;
+        if (host->last_seen_usec != host->saved_usec &&
+            store_write(coordinator->store, NULL, "UPDATE hosts SET last_seen = ? WHERE id = ?", "is",
+                        host->last_seen_usec, host->id) == 0)
+            host->saved_usec = host->last_seen_usec;
     }
     fleet->count = kept;
 }

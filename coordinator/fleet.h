@@ -73,7 +73,7 @@ struct fleet_host {
 };
 
 struct fleet_host *fleet_find(struct coordinator *coordinator, const char *id);
-/** fleet_require() - whose certificate asks; NULL = it aged out, as @error says */
+/** fleet_require() - whose certificate asks, and is seen by it; NULL = it aged out, as @error says */
 struct fleet_host *fleet_require(struct coordinator *coordinator, const struct http_request *request,
                                  struct error *error);
 /** fleet_at() - in order of id; NULL = there are not so many */
@@ -84,11 +84,9 @@ int fleet_open(struct coordinator *coordinator, struct error *error);
 void fleet_close(struct coordinator *coordinator);
 /** fleet_join() - remember a host, or that it joined again; -EEXIST when the name belongs to another key */
 int fleet_join(struct coordinator *coordinator, const struct fleet_host *joining, struct error *error);
-/** fleet_saw() - the host has just spoken to us */
-int fleet_saw(struct fleet_host *host, struct error *error);
 /** fleet_suspect() - mark @host, durably, and say why */
 void fleet_suspect(struct fleet_host *host, const char *why);
-/** fleet_age() - forget who was not seen for 30 days */
+/** fleet_age() - once a minute: write down who was seen, forget who was not for 30 days */
 void fleet_age(struct coordinator *coordinator);
 int fleet_handle_hosts(struct coordinator *coordinator, struct http_request *request, struct error *error);
 

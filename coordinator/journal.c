@@ -291,9 +291,7 @@ int journal_handle_events(struct coordinator *coordinator, struct http_request *
 
     if (!host)
         return -error->code;
-    r = fleet_saw(host, error);
-    if (r == 0)
-        r = journal_ingest(host, request->body, request->length, &wanted, error);
+    r = journal_ingest(host, request->body, request->length, &wanted, error);
     if (r == 0)
         r = make_ack(host, &ack, error);
     if (r == 0) { /* sent when what it says is true */

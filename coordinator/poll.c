@@ -90,8 +90,6 @@ static int take_poll(struct fleet_host *host, struct http_request *request, bool
 
     r = document_decode(&document, "poll", request->body, request->length, poll_fields, &poll, error);
     if (r == 0)
-        r = fleet_saw(host, error);
-    if (r == 0)
         r = take_clock(document, poll.clock, host, error);
     if (r == 0)
         r = take_received(document, poll.received, host, error);

@@ -29,7 +29,7 @@ void runs_on_head(struct coordinator *coordinator, struct fleet_host *host);
  */
 void runs_on_first_poll(struct coordinator *coordinator, struct fleet_host *host);
 
-/* Handlers of the operator's requests, rows of the table in main.c */
+/* Handlers of the operator's requests, rows of the table in serve.c */
 int runs_handle_plan(struct coordinator *coordinator, struct http_request *request, struct error *error);
 int runs_handle_start(struct coordinator *coordinator, struct http_request *request, struct error *error);
 int runs_handle_list(struct coordinator *coordinator, struct http_request *request, struct error *error);

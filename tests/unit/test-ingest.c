@@ -353,6 +353,12 @@ START_TEST(test_names_belong_to_keys)
     ck_assert_int_eq(fleet_join(&coordinator, &joining, &error), -EEXIST);
     ck_assert_ptr_null(fleet_find(&coordinator, "web-2"));
     ck_assert(fleet_is_in_contact(host));
+    host->last_seen_usec -= 3600 * USEC_PER_SEC;
+    fleet_age(&coordinator); /* written down: */
+    close_all();
+    open_all();
+    host = fleet_find(&coordinator, "web-1");
+    ck_assert_int_lt(host->last_seen_usec, time_now_usec() - 3599 * USEC_PER_SEC);
     host->last_seen_usec -= FLEET_AGE_USEC + 1;
     ck_assert(!fleet_is_in_contact(host));
     fleet_age(&coordinator);
