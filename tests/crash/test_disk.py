@@ -71,6 +71,14 @@ def test_halt_before_the_start(agent):
     assert not agent.records() and not agent.holder()
 
 
+def test_end_before_the_start(agent):
+    """An order whose end comes while it waits for the disk does nothing."""
+    order = agent.order(agent.papers.mandate(step={"duration_ms": 1000}), length_s=1)
+    refused = agent.courier.wait_event("order.refused", 15, order=order["id"])
+    assert "over while the disk took its time" in refused["body"]["reason"]
+    assert not agent.records() and not agent.holder()
+
+
 def test_holder_needs_no_executor_to_see_the_file(agent):
     long_order(agent)
     agent.host.wait_for(agent.holder, 15, "the holder")
