@@ -59,8 +59,8 @@ static int take_person(struct init *init, const char *path, struct error *error)
 
 static void add_to(json_t *map, const char *key, const char *value)
 {
-    json_object_set_new(map, key,
-                        json_object_get(map, key) ? json_incref(json_object_get(map, key)) : json_array());
+    if (!json_object_get(map, key))
+        json_object_set_new(map, key, json_array());
     json_array_append_new(json_object_get(map, key), json_string(value));
 }
 
