@@ -20,6 +20,7 @@ int rollback_read(struct record *ret, int folder_fd, const char *order, struct e
         return 0;
     *ret = (struct record){.fault = "unknown"};
     snprintf(ret->order, sizeof(ret->order), "%s", order);
+    time_boot_id(ret->boot);
     undo_guess(ret);
     return r;
 }

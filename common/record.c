@@ -17,8 +17,10 @@
 #define HEAD_READ                                                                                            \
     "order %36s boot %36s fault %63s holder_pid %" SCNd64 " holder_start_ticks %" SCNu64                     \
     " deadline_boot_nsec %" SCNd64 " deadline_real_usec %" SCNd64 "%n"
-#define HEAD_COUNT 7
-#define RESULT     "reverted_usec %" PRId64 "\nrevert_error_nsec %" PRId64 "\nreason %s\n"
+#define HEAD_COUNT   7
+#define RESULT       "reverted_usec %" PRId64 "\nrevert_error_nsec %" PRId64 "\nreason %s\n"
+#define RESULT_READ  "reverted_usec %" SCNd64 " revert_error_nsec %" SCNd64 " reason %159[^\n]%n"
+#define RESULT_COUNT 3
 
 /* A hidden name, so that whoever lists the folder sees whole records only. */
 static void temporary_name(const char *order, char ret[UUID_TEXT_MAX + 1])
@@ -95,11 +97,17 @@ static bool parse_undo(struct record *record, const char *line, const char *end)
     return true;
 }
 
-static bool parse_result(struct record *record, const char *line)
+/* Its three lines are there together or not at all. */
+static bool parse_result(struct record *record, const char *text, const char **ret_end)
 {
-    return sscanf(line, "reverted_usec %" SCNd64, &record->reverted_usec) == 1 ||
-           sscanf(line, "revert_error_nsec %" SCNd64, &record->revert_error_nsec) == 1 ||
-           sscanf(line, "reason %159[^\n]", record->reason) == 1;
+    int length = 0;
+
+    if (sscanf(text, RESULT_READ, &record->reverted_usec, &record->revert_error_nsec, record->reason,
+               &length) != RESULT_COUNT ||
+        text[length] != '\n')
+        return false;
+    *ret_end = text + length;
+    return true;
 }
 
 static bool record_parse(struct record *record, const char *text)
@@ -107,7 +115,7 @@ static bool record_parse(struct record *record, const char *text)
     if (!parse_head(record, &text))
         return false;
     for (const char *end; (end = strchr(text, '\n')); text = end + 1)
-        if (!parse_undo(record, text, end) && !parse_result(record, text))
+        if (!parse_undo(record, text, end) && !parse_result(record, text, &end))
             return false;
     return true;
 }

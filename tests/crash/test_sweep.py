@@ -126,6 +126,7 @@ def test_unreadable_record_is_undone_by_its_name(host, arguments):
     host.service("sweep", ["grivet-sweep", *arguments], is_oneshot=not arguments)
     host.wait_for(lambda: result(host), 5, "a result")
     assert "not a whole record" in result(host)["reason"] and result(host)["fault"] == "unknown"
+    assert len(result(host)["boot"]) == 36  # the executor reads what is whole only
     host.wait_for(lambda: not host.path(ACTIVE).exists(), 1)
     assert TABLE not in tables(host)
 
