@@ -246,6 +246,8 @@ static bool kernel_knows(const char *symbol)
     return is_known;
 }
 
+/* systemd's ProtectKernelModules= hides the folder of modules from us, but not from the kernel, which loads
+ * what is needed: then the benefit of the doubt is given, and making the shaper tells. */
 static bool has_module(const char *module, const char *symbol)
 {
     char path[160], file[40];
@@ -255,8 +257,10 @@ static bool has_module(const char *module, const char *symbol)
     if (access(path, F_OK) == 0)
         return true;
     uname(&kernel);
-    snprintf(file, sizeof(file), "/%s.ko", module);
     snprintf(path, sizeof(path), "/lib/modules/%s/modules.dep", kernel.release);
+    if (access(path, R_OK) < 0 && access("/proc/modules", F_OK) == 0)
+        return true;
+    snprintf(file, sizeof(file), "/%s.ko", module);
     if (file_has(path, file))
         return true;
     snprintf(path, sizeof(path), "/lib/modules/%s/modules.builtin", kernel.release);

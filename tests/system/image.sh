@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=systemd,systemd-sysv,dbus,python3-minimal,libpython3-stdlib,nftables,iproute2,kmod,procps
 # What Grivet's programs link, but for what is there already.
-packages+=,libevent-2.1-7,libevent-openssl-2.1-7,libnl-3-200,libsodium23,libjansson4,libyaml-0-2,libcap2,libcurl4,libssl3,libsqlite3-0
+packages+=,libevent-2.1-7,libevent-openssl-2.1-7,libnl-3-200,libnl-route-3-200,libsodium23,libjansson4,libyaml-0-2,libcap2,libcurl4,libssl3,libsqlite3-0
 kernel=linux-image-cloud-amd64 # NVMe and ext4 are built in: no initrd
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/grivet
@@ -56,7 +56,7 @@ UNIT
         --customize-hook="sh $work/add-kernel \"\$1\" $kernel $work/kernel" \
         --customize-hook='chroot "$1" systemctl --quiet enable test-agent.service' \
         --customize-hook='chroot "$1" systemctl --quiet mask getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer' \
-        --customize-hook='echo grivet-test >"$1/etc/hostname"; : >"$1/etc/machine-id"' \
+        --customize-hook='echo grivet-test >"$1/etc/hostname"; : >"$1/etc/machine-id"; rm "$1/etc/resolv.conf"' \
         bookworm "$tree"
     mke2fs -q -t ext4 -d "$tree" "$work/disk.ext4" 1G
     rm -rf "$tree" "$work/add-kernel" "$work/test-agent.service"

@@ -1,0 +1,229 @@
+"""Faults that need more kernel than a build machine may have: netem, a multi-queue device, cgroup weights under systemd.
+
+Emulated, the guest's clock counts instructions, so that what is measured in it does not depend on how busy we are.
+"""
+
+import datetime
+import json
+import math
+
+import pytest
+
+from installed import ORDER, Installed, when
+
+FAR, HERE = "10.2.0.2", "10.2.0.1"
+# In the namespace `far`: answers each datagram with itself. Here: sends N datagrams, one each PERIOD, and says what came
+# back, when. Without PERIOD it sends as fast as it can for N seconds and says how many bytes arrived, and in which time.
+ECHO = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 7))
+while True:
+    s.sendto(*s.recvfrom(2000))
+"""
+ASK = """
+import json, select, socket, sys, time
+count, period, size = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("10.2.0.2", 7))
+s.setblocking(False)
+now = lambda: time.clock_gettime(time.CLOCK_MONOTONIC)
+answers, sent, due = [], {}, now()
+def take(until):
+    while (left := until - now()) > 0:
+        if select.select([s], [], [], left)[0]:
+            at = now()
+            number = int(s.recv(2000)[:8])
+            answers.append((number, (at - sent[number]) * 1000))
+for number in range(count):
+    sent[number] = now()
+    s.send(f"{number:8}".encode().ljust(size))
+    due += period
+    take(due)
+take(now() + 2)
+print(json.dumps(answers))
+"""
+SINK = """
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 9))
+s.settimeout(3)
+now = lambda: time.clock_gettime(time.CLOCK_MONOTONIC)
+s.recv(2000)
+begun = now()
+while now() < begun + 1:
+    s.recv(2000)
+first, last, count = now(), 0, 0
+while last < first + 4:
+    s.recv(2000)
+    last, count = now(), count + 1
+print(count / (last - first))
+"""
+FLOOD = """
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end = time.monotonic() + 7
+while time.monotonic() < end:
+    s.sendto(b"x" * 1000, ("10.2.0.2", 9))
+    time.sleep(0.001)
+"""
+TREE = "tc qdisc; tc class show dev w0; ip -o link | cut -d: -f2; nft list ruleset"
+
+
+class Kinds(Installed):
+    def prepare(self):
+        """A device with four queues that an administrator has tuned, and a namespace behind it."""
+        self.sh(f"""modprobe -a sch_fq_codel sch_mqprio ifb || :
+            ip netns add far
+            ip link add w0 numtxqueues 4 numrxqueues 4 type veth peer name w1 numtxqueues 4 numrxqueues 4 netns far
+            ip addr add {HERE}/24 dev w0; ip link set w0 up
+            ip -n far addr add {FAR}/24 dev w1; ip -n far link set w1 up; ip -n far link set lo up
+            tc qdisc add dev w0 root handle 7: mq
+            for n in 1 2 3 4; do tc qdisc add dev w0 parent 7:$n handle 1$n: fq_codel limit 1234 target 7ms; done
+            nft add table inet admin
+            nft add chain inet admin out '{{ type filter hook output priority 0; }}'
+            nft add rule inet admin out ip daddr 192.0.2.77 counter drop""")
+        for name, text in (("echo", ECHO), ("ask", ASK), ("sink", SINK), ("flood", FLOOD)):
+            self.write(f"/run/{name}.py", text)
+        self.run(["systemd-run", "--quiet", "--unit=echo", "ip", "netns", "exec", "far", "python3", "/run/echo.py"])
+
+    def arm(self, fault, parameters, length_s):
+        """Starts a fault and waits until its effect was measured; returns what was measured."""
+        now = datetime.datetime.fromtimestamp(self.ask("clock")["real_ns"] / 1e9, datetime.timezone.utc)
+        mandate = self.papers.mandate(step={"fault": fault, "parameters": parameters, "duration_ms": length_s * 1000},
+                                      created_at=when(0, now), not_before=when(-60, now), not_after=when(600, now))
+        order = self.papers.order_payload(mandate, step_started_at=when(0, now), start_before=when(60, now),
+                                          end_at=when(length_s, now))
+        self.order = json.loads(order)["id"]
+        self.courier.send(ORDER, data=self.papers.order_bundle(mandate, order))
+        self.wait_for(lambda: self.seen("fault.exercised", "order.refused", "fault.failed"), what=f"the effect of {fault}")
+        assert self.seen("fault.exercised"), self.courier.events()
+        return self.seen("fault.exercised")[0]["effect"]
+
+    def shape(self, length_s=60, **parameters):
+        return self.arm("network.shape", {"cidrs": [f"{FAR}/32"], "direction": "out", **parameters}, length_s)
+
+    def halt(self):
+        self.run(["grivet", "halt"])
+        self.wait_for(lambda: self.seen("fault.reverted"), what="the end after a halt")
+        return self.seen("fault.reverted")[0]
+
+    def answers(self, count, period=0.01, size=100):
+        return json.loads(self.run(["python3", "/run/ask.py", count, period, size], timeout=count * period + 30).stdout)
+
+    def rate(self):
+        """kbit/s at the other end, with what Ethernet, IP and UDP add."""
+        return float(self.sh("""ip netns exec far python3 /run/sink.py & sink=$!
+            python3 /run/flood.py; wait $sink""", timeout=60)) * (1000 + 42) * 8 / 1000
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    with Kinds(tmp_path_factory.mktemp("kinds")) as made:
+        made.boot()
+        made.install()
+        made.configure()
+        made.write("/etc/grivet/agent.yaml", made.sh("cat /etc/grivet/agent.yaml") +
+                   "  cpu: {is_allowed: true, signatures: 2, longest_duration_s: 60, concurrency: 1, cool_down_s: 0}\n")
+        made.prepare()
+        made.start()
+        made.connect()
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def as_before(machine):
+    """What an administrator has set up is the same to the byte before and after each fault."""
+    before = machine.sh(TREE)
+    assert before.count("fq_codel") == 4
+    yield
+    machine.wait_for(lambda: not machine.left(), what="the end of the fault")
+    assert machine.sh(TREE) == before
+
+
+def test_delay(machine):
+    machine.shape(delay_ms=100)
+    taken = sorted(ms for _, ms in machine.answers(100))
+    print(f"100 ms ordered: {taken[0]:.2f} to {taken[-1]:.2f} ms, median {taken[50]:.2f} ms")
+    assert len(taken) == 100 and abs(taken[50] - 100) < 2 and taken[0] > 99
+    machine.halt()
+    assert max(ms for _, ms in machine.answers(20)) < 50
+
+
+def test_jitter(machine):
+    machine.shape(delay_ms=50, jitter_ms=20)
+    taken = [ms for _, ms in machine.answers(200)]
+    print(f"50 +/- 20 ms ordered: {min(taken):.1f} to {max(taken):.1f} ms")
+    assert 29 < min(taken) < 40 and 60 < max(taken) < 73
+    machine.halt()
+
+
+def within_chance(hits, count, chance):
+    """The 99 % interval of a binomial distribution, by its normal approximation."""
+    return abs(hits - count * chance) < 2.576 * math.sqrt(count * chance * (1 - chance)) + 1
+
+
+def test_loss(machine):
+    machine.shape(loss_ppm=200000)
+    count = 3000
+    lost = count - len(machine.answers(count, 0.001))
+    effect = machine.halt()["effect"]
+    print(f"20 % of {count} ordered: {lost} lost, {effect['out_lost']} told")
+    assert within_chance(lost, count, 0.2) and abs(effect["out_lost"] - lost) < 10
+
+
+def test_duplicates_and_damage(machine):
+    machine.shape(duplicate_ppm=100000, corrupt_ppm=100000)
+    numbers = [number for number, _ in machine.answers(2000, 0.001)]
+    machine.halt()
+    missing, twice = 2000 - len(set(numbers)), len(numbers) - len(set(numbers))
+    print(f"10 % each of 2000 ordered: {missing} damaged (a checksum tells), {twice} came twice")
+    assert within_chance(missing, 2000, 0.1) or missing < 240  # a bit of the padding flipped in one of two copies does no harm
+    assert 100 < twice < 240
+
+
+def test_rate(machine):
+    machine.shape(rate_kbit=1000)
+    rate = machine.rate()
+    print(f"1000 kbit/s ordered, {rate:.0f} measured at the other end")
+    assert abs(rate - 1000) < 30
+    machine.halt()
+
+
+def test_delay_and_rate_together(machine):
+    machine.shape(delay_ms=80, rate_kbit=1000)
+    assert abs(machine.rate() - 1000) < 30
+    taken = sorted(ms for _, ms in machine.answers(20, 0.2))
+    assert len(taken) == 20 and 79 < taken[10] < 90
+    machine.halt()
+
+
+def test_flush_and_lost_device_in_mid_fault(machine):
+    """Tables with an owner survive a flush; a device that goes takes nothing else along."""
+    machine.sh("ip link add extra0 type veth peer name extra1; ip link set extra0 up")
+    effect = machine.shape(delay_ms=20)
+    assert effect["directions"] == {"out": "exercised"}
+    machine.sh("nft flush table inet admin; ip link del extra0")
+    machine.run(["nft", "flush", "ruleset"], check=False)
+    assert min(ms for _, ms in machine.answers(20)) > 19
+    told = machine.halt()
+    print(f"a device went in mid fault: is_interfered {told['is_interfered']}")
+    machine.sh("""nft list table inet admin >/dev/null 2>&1 || nft add table inet admin
+        nft add chain inet admin out '{ type filter hook output priority 0; }'
+        nft add rule inet admin out ip daddr 192.0.2.77 counter drop""")
+
+
+@pytest.mark.parametrize("mode, slice_name", [("background", "grivetbackground.slice"), ("contend", "grivetcontend.slice")])
+def test_load_has_a_scope_of_its_own(machine, mode, slice_name):
+    effect = machine.arm("cpu.burn", {"load_percent": 30, "mode": mode}, 60)
+    assert effect["achieved_percent"] > 10
+    for pid in machine.sh("pgrep '^burn-'; pgrep -x grivet-holder").split():
+        assert machine.sh(f"cat /proc/{pid}/cgroup").strip() == f"0::/{slice_name}/grivet-{machine.order}.scope"
+    assert machine.sh(f"cat /proc/{machine.pid('grivetd')}/cgroup").strip() == "0::/grivet.slice/grivetd.service"
+    scores = machine.sh("for p in $(pgrep '^burn-'); do cat /proc/$p/oom_score_adj; done").split()
+    assert set(scores) == {"1000"}
+    machine.run(["kill", "-KILL", machine.pid("grivetd")])
+    machine.wait_for(lambda: not machine.sh("pgrep '^burn-' || :"), what="the burners' end with their executor")
+    machine.wait_for(lambda: not machine.sh("systemctl list-units --plain --no-legend 'grivet-*.scope'"), what="the scope's end")
+    machine.wait_for(lambda: machine.is_active("grivetd"), what="the executor's next life")
+    machine.connect()
