@@ -244,8 +244,7 @@ static void holder_measure(struct holder *holder, bool is_last)
 {
     const struct fault *fault = holder->fault;
 
-    if (!holder->is_exercised)
-        holder_try_exercise(holder, NULL);
+    holder_try_exercise(holder, NULL);
     if (fault->measure)
         fault->measure(&holder->run, holder->effect, NULL);
     if (is_last && fault->verify && fault->verify(&holder->run, NULL) < 0)

@@ -55,7 +55,7 @@ def mandate(duration_ms, host="victim", fault="zone.block", parameters=None):
 
 
 class Rig:
-    """What both rigs share: the two hosts, the stream, and looking for what is left."""
+    """The two hosts, the stream, and looking for what is left."""
 
     def __init__(self, lab):
         self.host, self.far = lab.host("victim"), lab.host("far")
@@ -79,9 +79,6 @@ class Rig:
     def traffic_control(self):
         """Queues, filters and interfaces as `tc` and `ip` name them."""
         return self.host.sh("tc qdisc; tc filter show dev eth0; ip -o link | cut -d: -f2").stdout
-
-    def has_executor(self):
-        return False
 
     def records(self):
         return sorted(os.listdir(self.host.path("/run/grivet/active")))
