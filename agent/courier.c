@@ -5,6 +5,7 @@
 #include "common/io.h"
 #include "common/log.h"
 #include "courier.h"
+#include "sandbox.h"
 
 #define CONFIG_PATH "/etc/grivet/agent.yaml"
 #define TEXT_MAX    (16 * 1024 * 1024) /* of what the executor says */
@@ -151,7 +152,7 @@ int main(int argc, char **argv)
     }
     TAILQ_INIT(&courier.answers.list);
     log_open("grivet-courier");
-    if (courier_run(&courier, &error) < 0) {
+    if (sandbox_enter(SANDBOX_COURIER, &error) < 0 || courier_run(&courier, &error) < 0) {
         log_error("%s", error.text);
         return EXIT_FAILURE;
     }

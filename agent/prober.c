@@ -8,6 +8,7 @@
 #include "common/io.h"
 #include "common/log.h"
 #include "prober-watch.h"
+#include "sandbox.h"
 
 struct prober {
     struct carrier carrier;
@@ -139,7 +140,7 @@ int main(int argc, char **argv)
         return 2;
     }
     log_open("grivet-prober");
-    if (prober_run(&prober, &error) < 0) {
+    if (sandbox_enter(SANDBOX_PROBER, &error) < 0 || prober_run(&prober, &error) < 0) {
         log_error("%s", error.text);
         return EXIT_FAILURE;
     }

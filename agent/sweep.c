@@ -18,6 +18,7 @@
 #include "deadline.h"
 #include "faults/kernel/undo.h"
 #include "rollback.h"
+#include "sandbox.h"
 
 #define GRACE_USEC      (RECORD_GRACE_NSEC / NSEC_PER_USEC)
 #define TRY_NSEC        (2 * NSEC_PER_SEC)
@@ -267,6 +268,9 @@ int main(int argc, char **argv)
     }
     if (is_watch)
         mlockall(MCL_CURRENT); /* best effort: a sweep that waits for a disk is still better than none */
+    /* A kernel without filters is no reason to leave a fault standing. */
+    if (sandbox_enter(SANDBOX_SWEEP, &error) < 0)
+        say("%s", error.text);
     r = sweep_open(&sweep, &error);
     if (r == 0)
         r = is_watch ? sweep_watch(&sweep, &error) : sweep_look(&sweep, &error);

@@ -5,7 +5,7 @@
 set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config libevent-dev libnl-3-dev libnl-route-3-dev libsodium-dev libjansson-dev libyaml-dev
-libsystemd-dev libcap-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev check"
+libsystemd-dev libcap-dev libseccomp-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev check"
 # haproxy itself is only unpacked (unpack-haproxy.sh): its package would start it. These are the libraries it loads.
 lab="python3 curl iproute2 iputils-ping nftables util-linux openssl liblua5.3-0 libopentracing-c-wrapper0 libpcre2-8-0"
 test="python3-pytest strace jq sqlite3 clang-format-14"

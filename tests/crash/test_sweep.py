@@ -47,7 +47,7 @@ def result(host):
 def test_it_links_little():
     out = subprocess.run(["ldd", lab.host.BUILD / "agent/grivet-sweep"], capture_output=True, text=True, check=True).stdout
     names = set(re.findall(r"(\S+?)\.so", out)) - {"linux-vdso", "/lib64/ld-linux-x86-64", "/lib/ld-linux-aarch64"}
-    assert {name.rpartition("/")[2] for name in names} <= {"libc", "libnl-3", "ld-linux-x86-64", "ld-linux-aarch64"}
+    assert {name.rpartition("/")[2] for name in names} <= {"libc", "libnl-3", "libseccomp", "ld-linux-x86-64", "ld-linux-aarch64"}
 
 
 def test_pass_over_nothing(host):

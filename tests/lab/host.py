@@ -152,6 +152,7 @@ class Host:
             self.own_lab = self.lab
         self.logs = self.lab.logs / name
         self.logs.mkdir(exist_ok=True)
+        self.logs.chmod(0o1777)
         self.environment = {}
         cgroup = self.lab.cgroup / name if self.lab.cgroup else None
         if cgroup:

@@ -16,7 +16,7 @@ CA = """set -e; cd "$1"
 new() { openssl req "$@" -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes; }
 new -x509 -days 30 -keyout ca.key -out ca.crt -subj /CN=ca
 for name in server agent; do
-    new -keyout $name.key -out $name.csr -subj "/OU=agent/CN=i-1"; printf 'subjectAltName=IP:127.0.0.1\n' >extensions
+    new -keyout $name.key -out $name.csr -subj "/OU=agent/CN=i-1"; printf 'subjectAltName=IP:127.0.0.1,DNS:coordinator.test\n' >extensions
     openssl x509 -req -in $name.csr -CA ca.crt -CAkey ca.key -days "$2" -extfile extensions -out $name.crt
 done"""
 

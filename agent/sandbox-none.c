@@ -1,0 +1,13 @@
+/* A build in which every program may make any system call: option `sandbox`. */
+#include "sandbox.h"
+
+const struct sandbox_row *sandbox_rows(size_t *ret_count)
+{
+    *ret_count = 0;
+    return NULL;
+}
+
+int sandbox_enter(unsigned int parts, struct error *error)
+{
+    return 0;
+}

@@ -1,0 +1,39 @@
+/* Which system calls a program may make from now on: see docs/decisions/0006-system-calls.md. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/error.h"
+
+/* Who makes a call; below these the bits of enum fault_mechanism. A program's list is every row that has one
+ * of its bits. */
+enum sandbox_part {
+    SANDBOX_SWEEP = 1 << 8,
+    SANDBOX_PROBER = 1 << 9,
+    SANDBOX_COURIER = 1 << 10,
+};
+
+/**
+ * struct sandbox_row - one system call, and who may make it
+ * @call: its number, as of SCMP_SYS(), negative where this architecture has no such call
+ * @parts: bits of enum sandbox_part and enum fault_mechanism
+ * @limit: on its arguments; a row without a limit outweighs one with
+ * @spare: why it is here though no test can make it happen; NULL = tests do (tests/crash/test_sandbox.py)
+ */
+struct sandbox_row {
+    int call;
+    unsigned int parts;
+    const struct sandbox_limit *limit;
+    const char *spare;
+};
+
+/** sandbox_rows() - all of them, for the test that looks for what is not needed */
+const struct sandbox_row *sandbox_rows(size_t *ret_count);
+
+/**
+ * sandbox_enter() - from now on this process and its children are killed at any call that is not listed
+ * @parts: bits of enum sandbox_part and enum fault_mechanism
+ * Sets no_new_privs. Allocates. Return: 0, -errno where the kernel has no such filters
+ */
+int sandbox_enter(unsigned int parts, struct error *error);
