@@ -20,11 +20,11 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def share(pid, seconds=2.0):
-    """CPU share of @pid by the kernel's books, not by its own."""
-    at, used = time.monotonic(), cpu_seconds(pid)
+def shares(*pids, seconds=2.0):
+    """CPU shares by the kernel's books, not by their own."""
+    at, used = time.monotonic(), [cpu_seconds(pid) for pid in pids]
     time.sleep(seconds)  # a share is used time by time that has passed
-    return (cpu_seconds(pid) - used) / (time.monotonic() - at)
+    return [(cpu_seconds(pid) - before) / (time.monotonic() - at) for pid, before in zip(pids, used)]
 
 
 @pytest.fixture
@@ -49,17 +49,18 @@ def test_holds_its_share_beside_a_busy_rival(net, start, rival):
     driver, plan, pid = burn(start, load_percent=40, mode="contend")
     assert plan["summary"] == ["keep 1 CPU busy for 40 % of the time, against whatever else runs there"]
     assert plan["is_victim"]
-    taken = share(pid)
+    taken, left = shares(pid, rival.pid)
     effect = driver.ask("measure")
-    print(f"40 % wanted beside a rival: {taken:.1%} taken, {effect['achieved_percent']:.1f} % told")
-    assert 0.3 < taken < 0.5 and "error" not in driver.ask("exercise")
+    print(f"40 % wanted beside a rival: {taken:.1%} taken, {left:.1%} left to it, {effect['achieved_percent']:.1f} % told")
+    # Others may be busy here as well: then nobody gets more than his turn, and a rival who wants all shows how much that is.
+    assert 0.7 * min(0.4, left) < taken < 0.5 and "error" not in driver.ask("exercise")
     driver.end()
     assert not burners(driver.order)
 
 
 def test_background_yields_to_a_rival(net, start, rival):
     driver, _, pid = burn(start, load_percent=80)
-    taken = share(pid)
+    taken, = shares(pid)
     assert taken < 0.2, "a service that wants the CPU gets it"
     effect = driver.ask("exercise")
     assert "error" not in effect and effect["achieved_percent"] < 20 and effect["idle_percent"] < 20
