@@ -1,103 +1,22 @@
 /*
- * The gate's tables, sets and rules, written into one transaction. Order in each chain: loopback, the
- * lifeline and what is protected are accepted; only then is anything noted, marked or dropped.
+ * The gate's rules. Order in each chain: loopback, the lifeline and what is protected are accepted; only then
+ * is anything noted, marked or dropped.
  */
-#include <arpa/inet.h>
-#include <linux/if_arp.h>
+#include "gate-rules.h"
+
 #include <linux/if_ether.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "gate.h"
-
-#define PRIORITY     (-10) /* before the filters of others, after their destination NAT */
-#define TCP_FLAGS    13
-#define TCP_SYN      0x02
-#define TCP_ACK      0x10
-#define SET_NAME_MAX 16
-#define NET          NFT_PAYLOAD_NETWORK_HEADER
-#define TRANSPORT    NFT_PAYLOAD_TRANSPORT_HEADER
 
 const char *const gate_chains[GATE_CHAINS] = {
     [GATE_OUTPUT] = "output", [GATE_INPUT] = "input", [GATE_EGRESS] = "egress", [GATE_INGRESS] = "ingress"};
 
-/* Where the addresses of a family stand in its header (RFC 791, RFC 8200). */
-static const struct family {
-    sa_family_t family;
-    uint8_t nfproto, length, source, destination;
-    uint16_t ethertype;
-    char suffix;
-} families[] = {
+const struct gate_family gate_families[GATE_FAMILIES] = {
     {AF_INET, NFPROTO_IPV4, 4, 12, 16, ETH_P_IP, '4'},
     {AF_INET6, NFPROTO_IPV6, 16, 8, 24, ETH_P_IPV6, '6'},
 };
 
-/* Sets of peers, one of each for a family. */
-enum peers {
-    PEERS_ANY,
-    PEERS_PROTECTED,
-    PEERS_METADATA,
-    PEERS_RESOLVERS,
-    PEERS_TIME,
-    PEERS_MANAGEMENT,
-    PEERS_TARGETS,
-    PEERS_SETS,
-};
-
-static const char *const peers_names[PEERS_SETS] = {
-    [PEERS_PROTECTED] = "protected", [PEERS_METADATA] = "metadata",     [PEERS_RESOLVERS] = "resolvers",
-    [PEERS_TIME] = "time",           [PEERS_MANAGEMENT] = "management", [PEERS_TARGETS] = "targets",
-};
-
-enum guard {
-    GUARD_NONE,
-    GUARD_COURIER,  /* of this user only */
-    GUARD_NOT_OPEN, /* TCP that doesn't open a connection: no bare SYN */
-};
-
-enum action {
-    ACTION_ACCEPT,
-    ACTION_DROP,    /* and count */
-    ACTION_SILENCE, /* mark it for the drop at egress, if there is one; else the same as ACTION_DROP */
-    ACTION_MARK,    /* for the shaping at egress */
-    ACTION_SHAPE,   /* and count */
-    ACTION_NOTE,    /* that it wanted to reach this address and port */
-};
-
-#define IPV4    1
-#define IPV6    2
-#define OUTPUT  (1 << GATE_OUTPUT)
-#define INPUT   (1 << GATE_INPUT)
-#define EGRESS  (1 << GATE_EGRESS)
-#define INGRESS (1 << GATE_INGRESS)
-
-/**
- * struct rule - one rule in each of @chains for each of @families; whatever is 0 matches every packet
- * @peers: a set that the other side is in; without such a set there is no rule
- * @peer: or this one address
- * @icmp: first and last type
- * @if_protocols: gate_protocol bits, of which the spec must name one
- * @has_ports: only the ports of the spec
- */
-struct rule {
-    unsigned int chains, families;
-    enum peers peers;
-    uint8_t protocol;
-    bool is_loopback, is_marked, has_ports;
-    uint16_t peer_port, own_port;
-    enum guard guard_out, guard_in;
-    unsigned int if_protocols;
-    enum action action;
-    uint8_t icmp[2];
-    const uint8_t *peer;
-};
-
-#define INBOUND   (INPUT | INGRESS)
-#define BOTH_WAYS OUTPUT | INBOUND, IPV4 | IPV6
-
 /* The lifeline, but for the coordinators and SSH, whose ports are the policy's: loopback, DHCP (RFC 2131,
  * RFC 8415), multicast listeners (RFC 2710, RFC 3810), neighbours and routers (RFC 4861). */
-static const struct rule lifeline_rules[] = {
+const struct rule gate_lifeline_rules[] = {
     {BOTH_WAYS, .is_loopback = true},
     {BOTH_WAYS, PEERS_PROTECTED},
     {BOTH_WAYS, PEERS_METADATA},
@@ -115,7 +34,7 @@ static const struct rule lifeline_rules[] = {
 #define TARGETS(protocol)                                                                                    \
     PEERS_TARGETS, IPPROTO_##protocol, .has_ports = true, .if_protocols = GATE_##protocol
 #define OTHERS PEERS_TARGETS, .if_protocols = GATE_OTHER
-static const struct rule drop_rules[] = {
+const struct rule gate_drop_rules[] = {
     {OUTPUT, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_SILENCE},
     {INPUT, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_DROP},
     {OUTPUT, IPV4 | IPV6, TARGETS(TCP), .action = ACTION_NOTE},
@@ -124,7 +43,7 @@ static const struct rule drop_rules[] = {
     {EGRESS, IPV4 | IPV6, PEERS_TARGETS, IPPROTO_UDP, .is_marked = true, .action = ACTION_DROP},
     {},
 };
-static const struct rule shape_rules[] = {
+const struct rule gate_shape_rules[] = {
     {OUTPUT, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_MARK},
     {OUTPUT, IPV4 | IPV6, TARGETS(TCP), .action = ACTION_MARK},
     {OUTPUT, IPV4 | IPV6, OTHERS, .action = ACTION_MARK},
@@ -134,246 +53,3 @@ static const struct rule shape_rules[] = {
     {INGRESS, IPV4 | IPV6, OTHERS, .action = ACTION_SHAPE},
     {},
 };
-
-/* @has: which sets were made, by family: no rule may ask for another */
-struct writer {
-    struct nft_batch *batch;
-    struct gate *gate;
-    const struct gate_spec *spec;
-    enum gate_chain chain;
-    bool has[PEERS_SETS][ARRAY_SIZE(families)];
-};
-
-static bool is_inbound(const struct writer *writer)
-{
-    return INBOUND & 1 << writer->chain;
-}
-
-static uint32_t mark_of(const struct gate_spec *spec)
-{
-    return spec->shape ? GATE_MARK_SHAPE : GATE_MARK_DROP;
-}
-
-static const char *set_name(const char *set, const struct family *family, char ret[SET_NAME_MAX])
-{
-    snprintf(ret, SET_NAME_MAX, "%s%c", set, family->suffix);
-    return ret;
-}
-
-/* At a device the family is told by the frame's type. */
-static void match_family(struct writer *writer, const struct family *family)
-{
-    const uint16_t type = htons(family->ethertype);
-
-    if ((EGRESS | INGRESS) & 1 << writer->chain)
-        nft_match_meta(writer->batch, NFT_META_PROTOCOL, &type, sizeof(type));
-    else
-        nft_match_meta(writer->batch, NFT_META_NFPROTO, &family->nfproto, 1);
-}
-
-static void match_loopback(struct writer *writer)
-{
-    const uint16_t loopback = ARPHRD_LOOPBACK;
-
-    nft_match_meta(writer->batch, is_inbound(writer) ? NFT_META_IIFTYPE : NFT_META_OIFTYPE, &loopback,
-                   sizeof(loopback));
-}
-
-static void match_peer(struct writer *writer, const struct rule *rule, const struct family *family)
-{
-    uint32_t offset = is_inbound(writer) ? family->source : family->destination;
-    char name[SET_NAME_MAX];
-
-    if (rule->peer)
-        nft_match_payload(writer->batch, NET, offset, rule->peer, family->length);
-    if (rule->peers != PEERS_ANY)
-        nft_match_set(writer->batch, NET, offset, family->length,
-                      set_name(peers_names[rule->peers], family, name));
-}
-
-/* The source port is at 0, the destination port at 2: there are those of the spec, both ways. */
-static void match_ports(struct writer *writer, const struct rule *rule)
-{
-    uint32_t peer = is_inbound(writer) ? 0 : 2;
-    uint16_t peer_port = htons(rule->peer_port), own_port = htons(rule->own_port);
-
-    if (rule->peer_port)
-        nft_match_payload(writer->batch, TRANSPORT, peer, &peer_port, sizeof(peer_port));
-    if (rule->own_port)
-        nft_match_payload(writer->batch, TRANSPORT, 2 - peer, &own_port, sizeof(own_port));
-    if (rule->has_ports && writer->spec->ports->count)
-        nft_match_set(writer->batch, TRANSPORT, 2, 2, "ports");
-}
-
-static void match_guard(struct writer *writer, const struct rule *rule)
-{
-    const uint32_t uid = writer->spec->lifeline->courier_uid;
-    enum guard guard = is_inbound(writer) ? rule->guard_in : rule->guard_out;
-
-    if (guard == GUARD_COURIER)
-        nft_match_meta(writer->batch, NFT_META_SKUID, &uid, sizeof(uid));
-    else if (guard == GUARD_NOT_OPEN)
-        nft_match_not_bits(writer->batch, TRANSPORT, TCP_FLAGS, TCP_SYN | TCP_ACK, TCP_SYN);
-}
-
-static void write_action(struct writer *writer, enum action action, const struct family *family)
-{
-    const struct gate_spec *spec = writer->spec;
-    bool is_marking = action == ACTION_MARK || (action == ACTION_SILENCE && writer->gate->has_egress);
-    char name[SET_NAME_MAX];
-
-    if (action == ACTION_NOTE) {
-        nft_note_seen(writer->batch, family->destination, family->length, set_name("waiting", family, name));
-        return;
-    }
-    if (is_marking)
-        nft_set_mark(writer->batch, mark_of(spec));
-    else if (action != ACTION_ACCEPT)
-        nft_count(writer->batch);
-    if (action == ACTION_SHAPE)
-        nft_forward(writer->batch, is_inbound(writer) ? spec->shaper_in : spec->shaper_out);
-    else
-        nft_verdict(writer->batch, is_marking || action == ACTION_ACCEPT ? NF_ACCEPT : NF_DROP);
-}
-
-static void write_rule(struct writer *writer, const struct rule *rule, const struct family *family)
-{
-    nft_rule_begin(writer->batch, gate_chains[writer->chain]);
-    writer->gate->n_rules[writer->chain]++;
-    match_family(writer, family);
-    if (rule->is_loopback)
-        match_loopback(writer);
-    if (rule->protocol)
-        nft_match_meta(writer->batch, NFT_META_L4PROTO, &rule->protocol, 1);
-    if (rule->is_marked)
-        nft_match_mark(writer->batch, mark_of(writer->spec));
-    match_peer(writer, rule, family);
-    match_ports(writer, rule);
-    if (rule->icmp[1])
-        nft_match_range(writer->batch, TRANSPORT, 0, rule->icmp[0], rule->icmp[1]);
-    match_guard(writer, rule);
-    write_action(writer, rule->action, family);
-    nft_rule_end(writer->batch);
-}
-
-/* A rule applies to what the spec is about, and to peers that there are. */
-static void write_for_families(struct writer *writer, const struct rule *rule)
-{
-    if (!(rule->chains & 1 << writer->chain) ||
-        (rule->if_protocols && !(rule->if_protocols & writer->spec->protocols)))
-        return;
-    for (size_t i = 0; i < ARRAY_SIZE(families); i++)
-        if (rule->families & 1 << i && (rule->peers == PEERS_ANY || writer->has[rule->peers][i]))
-            write_rule(writer, rule, &families[i]);
-}
-
-static void write_rules(struct writer *writer, const struct rule *rules)
-{
-    for (; rules->chains; rules++)
-        write_for_families(writer, rules);
-}
-
-static void write_chain(struct writer *writer, enum gate_chain chain, uint32_t hook,
-                        const char *const *devices)
-{
-    const struct lifeline *lifeline = writer->spec->lifeline;
-    const struct rule ssh = {BOTH_WAYS, PEERS_MANAGEMENT, IPPROTO_TCP, .own_port = lifeline->ssh_port,
-                             .guard_out = GUARD_NOT_OPEN};
-
-    writer->chain = chain;
-    nft_add_chain(writer->batch, gate_chains[chain], hook, PRIORITY + !!writer->spec->shape, devices);
-    for (size_t i = 0; i < lifeline->n_coordinators; i++) {
-        const struct endpoint *endpoint = &lifeline->coordinators[i];
-
-        write_for_families(writer,
-                           &(struct rule){.chains = OUTPUT | INBOUND,
-                                          .families = endpoint->address.family == AF_INET ? IPV4 : IPV6,
-                                          .peer = endpoint->address.address,
-                                          .protocol = IPPROTO_TCP,
-                                          .peer_port = endpoint->port,
-                                          .guard_out = GUARD_COURIER,
-                                          .guard_in = GUARD_NOT_OPEN});
-    }
-    if (lifeline->ssh_port)
-        write_for_families(writer, &ssh);
-    write_rules(writer, lifeline_rules);
-    write_rules(writer, writer->spec->shape ? shape_rules : drop_rules);
-}
-
-/* Only the targets end at the deadline: with them every drop. */
-static void add_peers(struct writer *writer, enum peers first)
-{
-    const struct gate_spec *spec = writer->spec;
-    const struct lifeline *lifeline = spec->lifeline;
-    const struct parameter_cidrs sources[PEERS_SETS] = {
-        [PEERS_PROTECTED] = spec->protected ? *spec->protected : (struct parameter_cidrs){0},
-        [PEERS_METADATA] = {ARRAY_SIZE(gate_metadata), (struct cidr *)gate_metadata},
-        [PEERS_RESOLVERS] = {lifeline->n_resolvers, (struct cidr *)lifeline->resolvers},
-        [PEERS_TIME] = {lifeline->n_time_servers, (struct cidr *)lifeline->time_servers},
-        [PEERS_MANAGEMENT] = {lifeline->n_management, (struct cidr *)lifeline->management},
-        [PEERS_TARGETS] = *spec->targets,
-    };
-    char name[SET_NAME_MAX];
-
-    for (enum peers peers = first; peers < PEERS_SETS; peers++)
-        for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-            size_t count = nft_add_cidr_set(writer->batch, set_name(peers_names[peers], &families[i], name),
-                                            families[i].family, sources[peers].cidrs, sources[peers].count,
-                                            peers == PEERS_TARGETS ? spec->deadline_boot_nsec : 0);
-
-            writer->has[peers][i] = count > 0;
-            if (peers == PEERS_TARGETS)
-                writer->gate->n_intervals[i] = count;
-        }
-}
-
-static void add_ports(struct writer *writer)
-{
-    const struct parameter_ports *ports = writer->spec->ports;
-
-    if (ports->count)
-        nft_add_port_set(writer->batch, "ports", ports->ranges, ports->count);
-}
-
-static void write_inet(struct writer *writer)
-{
-    const struct gate_spec *spec = writer->spec;
-    char name[SET_NAME_MAX];
-
-    nft_add_table(writer->batch, NFPROTO_INET, spec->name);
-    add_ports(writer);
-    for (size_t i = 0; i < ARRAY_SIZE(families) && spec->is_out && spec->protocols & GATE_TCP && !spec->shape;
-         i++)
-        nft_add_seen_set(writer->batch, set_name("waiting", &families[i], name), families[i].family,
-                         GATE_SEEN_MAX, spec->deadline_boot_nsec);
-    add_peers(writer, PEERS_ANY + 1);
-    if (spec->is_out)
-        write_chain(writer, GATE_OUTPUT, NF_INET_LOCAL_OUT, NULL);
-    if (spec->is_in && !spec->shape)
-        write_chain(writer, GATE_INPUT, NF_INET_LOCAL_IN, NULL);
-}
-
-/* What leaves has passed the lifeline in output; what comes in has not been asked yet. */
-static void write_netdev(struct writer *writer, const char *const *devices)
-{
-    nft_add_table(writer->batch, NFPROTO_NETDEV, writer->spec->name);
-    add_peers(writer, writer->gate->has_ingress ? PEERS_ANY + 1 : PEERS_TARGETS);
-    if (writer->gate->has_egress)
-        write_chain(writer, GATE_EGRESS, NF_NETDEV_EGRESS, devices);
-    if (writer->gate->has_ingress) {
-        add_ports(writer);
-        write_chain(writer, GATE_INGRESS, NF_NETDEV_INGRESS, devices);
-    }
-}
-
-void gate_write(struct gate *gate, const struct gate_spec *spec, const char *const *devices,
-                struct nft_batch *batch)
-{
-    struct writer writer = {.batch = batch, .gate = gate, .spec = spec};
-
-    nft_batch_begin(batch, NULL, 0);
-    write_inet(&writer);
-    if (gate->has_egress || gate->has_ingress)
-        write_netdev(&writer, devices);
-    nft_batch_end(batch);
-}

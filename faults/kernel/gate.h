@@ -103,7 +103,7 @@ void gate_close(struct gate *gate);
 /** gate_is_exempt() - would the gate let packets to @address pass, whatever their ports? */
 bool gate_is_exempt(const struct gate_spec *spec, const struct cidr *address);
 
-/* gate-rules.c */
+/* gate-rules.c, gate-write.c */
 extern const char *const gate_chains[GATE_CHAINS];
 extern const struct cidr gate_metadata[2]; /* an instance's metadata service */
 void gate_write(struct gate *gate, const struct gate_spec *spec, const char *const *devices,
