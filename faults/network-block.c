@@ -18,8 +18,8 @@ static int block_inject(struct fault_run *run, struct error *error)
     return network_inject(run, &spec, NULL, error);
 }
 
-/* Not FAULT_SELF_EXERCISED: nobody here can make packets come in. Outbound, network_exercise() is as strict.
- */
+/* Not FAULT_SELF_EXERCISED: nobody here can make packets come in, or packets of another's cgroup. Else,
+ * outbound, network_exercise() is as strict. */
 const struct fault fault_network_block = {
     .name = "network.block",
     .summary = "packets to and from some addresses vanish",

@@ -64,6 +64,9 @@ static int shape_check(const void *raw, const struct mandate *mandate, struct er
         return error_set(error, EINVAL, "reorder_ppm: only what is delayed can be overtaken: give delay_ms");
     if (parameters->rate_kbit && parameters->rate_kbit < RATE_MIN_KBIT)
         return error_set(error, EINVAL, "rate_kbit: at least %d", RATE_MIN_KBIT);
+    if (parameters->targets.cgroup && network_spec(&parameters->targets).is_in)
+        return error_set(error, EINVAL,
+                         "cgroup: what comes in is shaped before its service is known: give direction: out");
     return 0;
 }
 

@@ -32,6 +32,7 @@ struct gate_spec network_spec(const struct network_targets *targets)
                                                          : any,
         .is_out = targets->direction != DIRECTION_IN,
         .is_in = targets->direction != DIRECTION_OUT,
+        .cgroup = targets->cgroup,
     };
 }
 
@@ -70,12 +71,21 @@ static int plan_limits(const struct gate_spec *spec, json_t *limits)
         "TCP segments that the kernel sends as one (offload) are delayed or lost as one",
         "loading the kernel module ifb may leave its unused devices ifb0 and ifb1",
     };
+    static const char *const of_cgroup[] = {
+        "a restart of the service that makes its cgroup anew ends the effect: the new cgroup is not reached",
+        "sockets that another process opened for the service (socket activation) are not reached",
+        "packets without a full socket (answers to a new connection's SYN, TIME_WAIT, resets) are not "
+        "reached",
+        "only the service itself can show the effect: it stays armed until packets of its own are met",
+    };
     int r = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(always); i++)
         r |= json_array_append_new(limits, json_string(always[i]));
     for (size_t i = 0; spec->shape && i < ARRAY_SIZE(of_shape); i++)
         r |= json_array_append_new(limits, json_string(of_shape[i]));
+    for (size_t i = 0; spec->cgroup && i < ARRAY_SIZE(of_cgroup); i++)
+        r |= json_array_append_new(limits, json_string(of_cgroup[i]));
     if (!spec->shape && spec->is_out && spec->protocols & GATE_UDP)
         r |= json_array_append_new(
             limits,
@@ -92,12 +102,18 @@ int network_plan(const struct gate_spec *spec, const char *what, struct fault_pl
                                                             : "UDP";
     const char *direction = spec->is_out && spec->is_in ? "to and from" : spec->is_out ? "to" : "from";
     char cidrs[SUMMARY_CIDRS * (CIDR_TEXT_MAX + 2) + 32], ports[512] = "";
+    struct cgroup cgroup;
+    int r = gate_find_cgroup(spec, &cgroup, error);
+
+    if (r < 0)
+        return r;
 
     list_cidrs(spec->targets, cidrs, sizeof(cidrs));
     list_ports(spec->ports, ports, sizeof(ports));
     if (json_array_append_new(plan->summary,
-                              json_sprintf("%s: %s %s %s %s%s", what, spec->shape ? "shape" : "drop",
-                                           protocols, direction, cidrs, ports)) < 0 ||
+                              json_sprintf("%s: %s %s %s %s%s%s%s", what, spec->shape ? "shape" : "drop",
+                                           protocols, direction, cidrs, ports,
+                                           spec->cgroup ? ", only of the cgroup " : "", cgroup.path)) < 0 ||
         plan_limits(spec, plan->limits) < 0)
         return error_oom(error);
     return 0;

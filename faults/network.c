@@ -28,7 +28,7 @@ struct network {
     struct gate_spec spec;
     struct shaper_spec shape;
     const char *view;
-    bool is_out_exercised;
+    bool is_of_cgroup, is_out_exercised;
     size_t n_probes;
     struct probe probes[PROBES_MAX];
 };
@@ -167,6 +167,13 @@ static json_t *list_waiting(const struct network *network, struct error *error)
     return list;
 }
 
+/* After a restart of the service it may be gone, or another of the same name. */
+static void measure_cgroup(const struct cgroup *cgroup, json_t *effect)
+{
+    json_object_set_new(effect, "cgroup", json_string(cgroup->path));
+    json_object_set_new(effect, "cgroup_is_gone", json_boolean(!cgroup_is_there(cgroup)));
+}
+
 int network_measure(struct fault_run *run, json_t *effect, struct error *error)
 {
     struct network *network = run->state;
@@ -179,6 +186,9 @@ int network_measure(struct fault_run *run, json_t *effect, struct error *error)
         r = shapers_measure(&network->spec, run->order, effect, error);
     if (r < 0)
         return r;
+    if (network->is_of_cgroup)
+        measure_cgroup(&network->gate.cgroup, effect);
+    network->is_out_exercised |= network->is_of_cgroup && packets.out > 0;
     if (network->view)
         json_object_set_new(effect, "view", json_string(network->view));
     if (network->spec.is_in) {
@@ -195,16 +205,25 @@ int network_measure(struct fault_run *run, json_t *effect, struct error *error)
     return waiting ? json_object_set_new(effect, "waiting", waiting) : -EIO;
 }
 
-/* Nothing of our own can come in from outside: that direction is exercised when traffic came. */
+/* Nothing of our own can come in from outside, or be of another's cgroup: that is exercised when traffic
+ * came.
+ */
 int network_exercise(struct fault_run *run, json_t *effect, struct error *error)
 {
     struct network *network = run->state;
-    int r = network->spec.is_out ? exercise_out(network, error) : 0;
+    bool is_probed = network->spec.is_out && !network->is_of_cgroup;
+    struct gate_packets packets;
+    int r = is_probed ? exercise_out(network, error) : 0;
 
     if (r == 0)
         r = network_measure(run, effect, error);
-    if (r == 0 && !network->spec.is_out && json_integer_value(json_object_get(effect, "in_packets")) == 0)
-        r = error_set(error, EAGAIN, "nothing has come in yet");
+    if (r < 0 || is_probed)
+        return r;
+    r = gate_packets(&network->gate, &packets, error);
+    if (r == 0 && packets.in + packets.out == 0)
+        r = error_set(error, EAGAIN,
+                      network->is_of_cgroup ? "no packet of the service was met yet"
+                                            : "nothing has come in yet");
     return r;
 }
 
@@ -226,7 +245,8 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
     network->spec.deadline_boot_nsec = run->deadline_boot_nsec;
     network->spec.protected = run->host->protected_cidrs;
     network->spec.lifeline = run->host->lifeline;
-    choose_probes(network);
+    if (!spec->cgroup)
+        choose_probes(network);
     r = shapers_open(&network->spec, run, error);
     if (r == 0)
         r = gate_add_undos(run->record, run->record_fd, name, error);
@@ -238,6 +258,8 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
     }
     network->spec.name = network->gate.name;
     network->spec.targets = NULL; /* the caller's; not needed any more */
+    network->is_of_cgroup = spec->cgroup;
+    network->spec.cgroup = NULL;
     run->state = TAKE_PTR(network);
     return 0;
 }

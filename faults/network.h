@@ -12,10 +12,15 @@ struct network_targets {
     struct parameter_cidrs cidrs;
     struct parameter_ports ports;
     int protocol, direction;
+    const char *cgroup;
 };
 extern const char *const network_protocols[], *const network_directions[];
 
 /* clang-format off */
+#define NETWORK_CGROUP(type)                                                                                 \
+    {"cgroup", PARAMETER_STRING, NULL, 1, 255, NULL, true, NULL,                                             \
+     "only packets of this service's sockets: end of its cgroup's path, like nginx.service",                 \
+     offsetof(type, cgroup)}
 #define NETWORK_TARGETS                                                                                      \
     {"cidrs", PARAMETER_CIDRS, NULL, 1, 100000, NULL, false, NULL,                                           \
      "address blocks of the other side, IPv4 and IPv6", offsetof(struct network_targets, cidrs)},            \
@@ -25,7 +30,8 @@ extern const char *const network_protocols[], *const network_directions[];
     {"protocol", PARAMETER_CHOICE, NULL, 0, 0, "any", false, network_protocols, "which packets",             \
      offsetof(struct network_targets, protocol)},                                                            \
     {"direction", PARAMETER_CHOICE, NULL, 0, 0, "both", false, network_directions,                           \
-     "as seen from this host", offsetof(struct network_targets, direction)}
+     "as seen from this host", offsetof(struct network_targets, direction)},                                 \
+    NETWORK_CGROUP(struct network_targets)
 /* clang-format on */
 
 /** network_spec() - what the parameters mean for a gate */

@@ -9,12 +9,13 @@
 #include "network.h"
 
 struct zone_parameters {
-    const char *zone;
+    const char *zone, *cgroup;
 };
 
 static const struct fault_parameter zone_table[] = {
     {"zone", PARAMETER_ZONE, NULL, 0, 0, NULL, false, NULL, "zone id, as the mandate's zone map names it",
      offsetof(struct zone_parameters, zone)},
+    NETWORK_CGROUP(struct zone_parameters),
     {},
 };
 
@@ -45,6 +46,7 @@ static int zone_spec(const struct zone_parameters *parameters, const struct mand
         .protocols = GATE_TCP | GATE_UDP | GATE_OTHER,
         .is_out = true,
         .is_in = true,
+        .cgroup = parameters->cgroup,
     };
     return 0;
 }
@@ -77,10 +79,11 @@ static int zone_inject(struct fault_run *run, struct error *error)
     return r < 0 ? r : network_inject(run, &spec, view, error);
 }
 
+/* As for network.block: of one service alone, nobody here can make a packet. */
 const struct fault fault_zone_block = {
     .name = "zone.block",
     .summary = "a zone dies: its hosts lose everything, the others lose the zone",
-    .flags = FAULT_REVERSIBLE | FAULT_SELF_EXERCISED,
+    .flags = FAULT_REVERSIBLE,
     .parameters = zone_table,
     .parameters_size = sizeof(struct zone_parameters),
     .plan = zone_plan,

@@ -89,6 +89,15 @@ static void match_ports(struct writer *writer, const struct rule *rule)
         nft_match_set(writer->batch, TRANSPORT, 2, 2, "ports");
 }
 
+/* What bears a mark has been asked for its cgroup in output: at a device no rule can ask. */
+static void match_cgroup(struct writer *writer, const struct rule *rule)
+{
+    const struct cgroup *cgroup = &writer->gate->cgroup;
+
+    if (cgroup->level && rule->peers == PEERS_TARGETS && !rule->is_marked)
+        nft_match_cgroup(writer->batch, cgroup->id, cgroup->level);
+}
+
 static void match_guard(struct writer *writer, const struct rule *rule)
 {
     const uint32_t uid = writer->spec->lifeline->courier_uid;
@@ -133,6 +142,7 @@ static void write_rule(struct writer *writer, const struct rule *rule, const str
         nft_match_mark(writer->batch, mark_of(writer->spec));
     match_peer(writer, rule, family);
     match_ports(writer, rule);
+    match_cgroup(writer, rule);
     if (rule->icmp[1])
         nft_match_range(writer->batch, TRANSPORT, 0, rule->icmp[0], rule->icmp[1]);
     match_guard(writer, rule);

@@ -49,6 +49,17 @@ int gate_supported(const void *parameters, struct error *error)
     return 0;
 }
 
+int gate_find_cgroup(const struct gate_spec *spec, struct cgroup *ret, struct error *error)
+{
+    *ret = (struct cgroup){0};
+    if (!spec->cgroup)
+        return 0;
+    if (!kernel_is_at_least(5, 13))
+        return error_set(error, EOPNOTSUPP,
+                         "cgroup: needs kernel 5.13 or newer, to tell packets by their socket's cgroup");
+    return cgroup_find(spec->cgroup, ret, error);
+}
+
 int gate_add_undos(struct record *record, int fd, const char *name, struct error *error)
 {
     char argument[UNDO_NAME_MAX + 8];
@@ -98,8 +109,8 @@ int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *err
         gate_has_egress() && n_devices && spec->is_out && (spec->shape || spec->protocols & GATE_UDP);
     gate->has_ingress = n_devices && spec->is_in && spec->shape;
     prepare_removal(gate);
-    r = gate->fd;
-    if (r >= 0) {
+    r = gate->fd < 0 ? gate->fd : gate_find_cgroup(spec, &gate->cgroup, error);
+    if (r == 0) {
         gate_write(gate, spec, devices, &batch);
         r = nft_commit(gate->fd, &batch, error);
     }

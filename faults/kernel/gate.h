@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "cgroup.h"
 #include "faults/fault.h"
 #include "nft.h"
 
@@ -31,6 +32,8 @@ enum gate_protocol {
  * @protected: as well as the lifeline, passes
  * @ports: destination ports, of packets in either direction; none = all
  * @protocols: gate_protocol bits; GATE_OTHER only without ports
+ * @cgroup: only packets of sockets of the cgroup whose path ends so; NULL = whoever's. Not of what comes in
+ * to be shaped, for which no socket has been looked up yet.
  * @shape: what happens to the packets, NULL = they are dropped
  * @shaper_out, @shaper_in: with @shape: index of the device that they go through
  */
@@ -41,6 +44,7 @@ struct gate_spec {
     const struct parameter_ports *ports;
     unsigned int protocols;
     bool is_out, is_in;
+    const char *cgroup;
     const struct shaper_spec *shape;
     int shaper_out, shaper_in;
     const struct lifeline *lifeline;
@@ -57,6 +61,7 @@ enum gate_chain {
 /**
  * struct gate - a gate that stands
  * @fd: the socket that owns the tables
+ * @cgroup: the one of the spec, as it was when the gate was made
  * @n_rules, @n_intervals: what was made, to be compared with what is read back
  * @removal: prepared, so that taking the gate away allocates nothing
  */
@@ -64,6 +69,7 @@ struct gate {
     int fd;
     char name[UNDO_NAME_MAX];
     bool has_egress, has_ingress;
+    struct cgroup cgroup;
     size_t n_rules[GATE_CHAINS];
     size_t n_intervals[2]; /* IPv4, IPv6 */
     struct nft_batch removal;
@@ -75,6 +81,9 @@ bool gate_has_egress(void);
 /** gate_supported() - is there an nf_tables with owned tables (kernel >= 5.12)? -EOPNOTSUPP with words.
  * @parameters: of no interest */
 int gate_supported(const void *parameters, struct error *error);
+/** gate_find_cgroup() - the one of @spec, and whether this kernel (>= 5.13) can match it; level 0 = of none
+ */
+int gate_find_cgroup(const struct gate_spec *spec, struct cgroup *ret, struct error *error);
 /** gate_add_undos() - note both tables in @record and its file @fd, before gate_open() */
 int gate_add_undos(struct record *record, int fd, const char *name, struct error *error);
 

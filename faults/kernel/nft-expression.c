@@ -122,6 +122,14 @@ void nft_match_range(struct nft_batch *batch, uint32_t base, uint32_t offset, ui
     compare(batch, NFT_CMP_LTE, &to, sizeof(to));
 }
 
+/* The ancestor at that level, by its id in the host's byte order (net/netfilter/nft_socket.c). */
+void nft_match_cgroup(struct nft_batch *batch, uint64_t id, unsigned int level)
+{
+    EXPRESSION(batch, "socket", {NFTA_SOCKET_KEY, NFT_SOCKET_CGROUPV2}, {NFTA_SOCKET_DREG, NFT_REG_1},
+               {NFTA_SOCKET_LEVEL, level});
+    compare(batch, NFT_CMP_EQ, &id, sizeof(id));
+}
+
 void nft_match_set(struct nft_batch *batch, uint32_t base, uint32_t offset, size_t length, const char *set)
 {
     load_payload(batch, base, offset, length, NFT_REG_1);

@@ -91,6 +91,9 @@ void nft_match_payload(struct nft_batch *batch, uint32_t base, uint32_t offset, 
 /** nft_match_not_bits() - of the byte there, what @mask leaves is not @value */
 void nft_match_not_bits(struct nft_batch *batch, uint32_t base, uint32_t offset, uint8_t mask, uint8_t value);
 void nft_match_range(struct nft_batch *batch, uint32_t base, uint32_t offset, uint8_t from, uint8_t to);
+/** nft_match_cgroup() - of a socket whose cgroup is this or below it; only in the inet output and input hooks
+ */
+void nft_match_cgroup(struct nft_batch *batch, uint64_t id, unsigned int level);
 void nft_match_set(struct nft_batch *batch, uint32_t base, uint32_t offset, size_t length, const char *set);
 void nft_note_seen(struct nft_batch *batch, uint32_t address_offset, size_t address_length, const char *set);
 void nft_set_mark(struct nft_batch *batch, uint32_t bit);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "cgroup.h"
 #include "common/record.h"
 
 #define TEXT_MAX_BYTES 4096
@@ -102,22 +103,16 @@ static bool is_protected(const struct finder *finder, const struct process *proc
     return false;
 }
 
-/* `0::/a/b` ends in `b` and in `/a/b`, but `ab` does not end in `b`. */
+/* In any hierarchy: the lines are like `0::/a/b`. */
 static bool cgroup_matches(pid_t pid, const char *suffix)
 {
     char text[TEXT_MAX_BYTES], *rest = text, *line;
-    size_t length = strlen(suffix);
 
     if (read_proc(pid, "cgroup", text) < 0)
         return false;
-    while ((line = strsep(&rest, "\n"))) {
-        size_t at = strlen(line);
-
-        if (at <= length || strcmp(line + at - length, suffix) != 0)
-            continue;
-        if (suffix[0] == '/' || line[at - length - 1] == '/')
+    while ((line = strsep(&rest, "\n")))
+        if (cgroup_path_ends(line, suffix))
             return true;
-    }
     return false;
 }
 

@@ -125,7 +125,8 @@ class Driver:
         self.folder.mkdir(exist_ok=True)
         (folder / "job.json").write_text(json.dumps(job))
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", net.here, BUILD / "tests/netns/fault-driver", folder / "job.json", self.folder],
+            ["nsenter", f"--net=/run/netns/{net.here}", BUILD / "tests/netns/fault-driver", folder / "job.json",
+             self.folder],  # not `ip netns exec`, which hides the cgroups
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self.lines = b""
 
