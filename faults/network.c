@@ -283,8 +283,9 @@ int network_revert(struct fault_run *run, struct error *error)
 
 int network_verify_reverted(const struct fault_run *run, struct error *error)
 {
+    const struct network *network = run->state;
     char name[UNDO_NAME_MAX];
-    int r = gate_is_gone(undo_object_name(run->order, name), error);
+    int r = gate_is_gone(network ? &network->gate : NULL, undo_object_name(run->order, name), error);
 
     return r < 0 ? r : shapers_are_gone(run->order, error);
 }

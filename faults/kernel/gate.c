@@ -232,10 +232,10 @@ int gate_remove(const struct gate *gate, struct error *error)
     return nft_commit(gate->fd, &gate->removal, error);
 }
 
-int gate_is_gone(const char *name, struct error *error)
+int gate_is_gone(const struct gate *gate, const char *name, struct error *error)
 {
-    _cleanup_close_ int fd = nft_open(error);
-    int r = fd < 0 ? fd : 0;
+    _cleanup_close_ int own_fd = gate ? -1 : nft_open(error);
+    int fd = gate ? gate->fd : own_fd, r = fd < 0 ? fd : 0;
 
     for (size_t i = 0; i < NFT_FAMILIES && r == 0; i++) {
         r = nft_read_table(fd, nft_families[i].number, name, NULL, error);

@@ -106,8 +106,13 @@ struct gate_seen {
 int gate_waiting(const struct gate *gate, struct gate_seen ret[2 * GATE_SEEN_MAX], struct error *error);
 /** gate_remove() - both tables in one transaction; allocates nothing */
 int gate_remove(const struct gate *gate, struct error *error);
-/** gate_is_gone() - Return: 0, -EEXIST when a table called @name stands, or -errno */
-int gate_is_gone(const char *name, struct error *error);
+/**
+ * gate_is_gone() - look for both tables
+ * @gate: whose socket is used for the look, NULL = a new one. Closing one waits until the kernel has freed
+ * what was removed before (an RCU grace period, 10 ms and more: nft_rcv_nl_event() in nf_tables_api.c)
+ * Return: 0, -EEXIST when a table called @name stands, or -errno
+ */
+int gate_is_gone(const struct gate *gate, const char *name, struct error *error);
 void gate_close(struct gate *gate);
 /** gate_is_exempt() - would the gate let packets to @address pass, whatever their ports? */
 bool gate_is_exempt(const struct gate_spec *spec, const struct cidr *address);
