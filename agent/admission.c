@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define EARLY_TOLERANCE_USEC (5 * USEC_PER_SEC) /* clocks differ; the deadline never moves for it */
-
 void decision_clear(struct decision *decision)
 {
     if (decision->order)
@@ -62,7 +60,7 @@ static int check_signatures(struct decision *decision, struct error *error)
     if (!decision->signed_by)
         return 0;
     return roots_require(decision->rests_on->roots, decision->signed_by, ROOTS_APPROVE,
-                         decision->class->signatures, decision->rests_on->now_usec, error);
+                         decision->class->signatures, decision->rests_on->latest_usec, error);
 }
 
 static int check_duration(struct decision *decision, struct error *error)
@@ -176,26 +174,6 @@ static int check_open(const struct admission *admission, struct error *error)
     return 0;
 }
 
-static int check_window(const struct admission *admission, const struct order *order,
-                        const struct mandate *mandate, struct error *error)
-{
-    int64_t now_usec = admission->now_usec;
-    char text[TIME_TEXT_MAX];
-
-    if (now_usec < mandate->not_before_usec)
-        return error_set(error, EACCES, "mandate: not_before: not valid before %s",
-                         time_format(mandate->not_before_usec, text));
-    if (now_usec + EARLY_TOLERANCE_USEC < order->step_started_usec)
-        return error_set(error, EACCES, "order: step_started_at: too early, starts at %s",
-                         time_format(order->step_started_usec, text));
-    if (now_usec > order->start_before_usec)
-        return error_set(error, EACCES, "order: start_before: expired at %s",
-                         time_format(order->start_before_usec, text));
-    if (now_usec + MANDATE_DURATION_MIN_MSEC * USEC_PER_MSEC > order->end_usec)
-        return error_set(error, EACCES, "order: end_at: over at %s", time_format(order->end_usec, text));
-    return 0;
-}
-
 static int check_order(struct decision *decision, struct error *error)
 {
     const struct admission *admission = decision->rests_on;
@@ -204,7 +182,7 @@ static int check_order(struct decision *decision, struct error *error)
     int r = order_check(order, decision->mandate, policy->host, policy->labels, error);
 
     if (r == 0)
-        r = check_window(admission, order, decision->mandate, error);
+        r = admission_check_window(admission, order, decision->mandate, error);
     if (r == 0 && replay_has(admission->replay, order->run, order->step))
         r = error_set(error, EEXIST, "order: replayed: step %s of run %s was here already", order->step,
                       order->run);
@@ -216,19 +194,18 @@ int admission_order(const struct admission *admission, int fd, struct decision *
 {
     static const enum envelope_kind kinds[] = {ENVELOPE_ORDER, ENVELOPE_MANDATE};
     const struct envelope *order, *mandate;
-    int64_t longest_usec;
     int r = bundle_from_memfd(&ret->bundle, fd, kinds, ARRAY_SIZE(kinds), error);
 
     if (r < 0)
         return r;
     order = ret->bundle.documents[0];
     mandate = ret->bundle.documents[1];
-    r = roots_require(admission->roots, order, ROOTS_ORDER, 1, admission->now_usec, error);
+    r = roots_require(admission->roots, order, ROOTS_ORDER, 1, admission->latest_usec, error);
     if (r == 0)
         r = order_parse(&ret->order, order->payload, order->payload_length, error);
     /* How many people it takes is known when the fault is; nobody's mandate is parsed for nobody. */
     if (r == 0)
-        r = roots_require(admission->roots, mandate, ROOTS_APPROVE, 1, admission->now_usec, error);
+        r = roots_require(admission->roots, mandate, ROOTS_APPROVE, 1, admission->latest_usec, error);
     if (r == 0)
         r = mandate_parse(&ret->mandate, mandate->payload, mandate->payload_length, error);
     if (r == 0)
@@ -242,12 +219,9 @@ int admission_order(const struct admission *admission, int fd, struct decision *
     if (r == 0)
         r = decide(ret, error);
     ret->rests_on = NULL;
-    if (r < 0)
-        return r;
-    /* Early by a clock's difference is not longer by it. */
-    longest_usec = admission->now_usec + mandate_step_length_usec(ret->mandate, ret->step_name);
-    ret->end_usec = ret->order->end_usec < longest_usec ? ret->order->end_usec : longest_usec;
-    return 0;
+    if (r == 0)
+        admission_set_times(admission, ret);
+    return r;
 }
 
 int admission_ask(const struct admission *admission, int fd, struct bundle *ret_bundle, struct ask **ret,
@@ -263,7 +237,7 @@ int admission_ask(const struct admission *admission, int fd, struct bundle *ret_
         return r;
     envelope = ret_bundle->documents[0];
     mandate = ret_bundle->documents[1];
-    r = roots_require(admission->roots, envelope, ROOTS_ORDER, 1, admission->now_usec, error);
+    r = roots_require(admission->roots, envelope, ROOTS_ORDER, 1, admission->latest_usec, error);
     if (r == 0)
         r = ask_parse(&ask, envelope->payload, envelope->payload_length, error);
     if (r < 0)
@@ -339,7 +313,7 @@ static int check_mandate(const struct admission *admission, const struct ask *as
     int r = 0;
 
     if (ask->is_start)
-        r = roots_require(admission->roots, envelope, ROOTS_APPROVE, 1, admission->now_usec, error);
+        r = roots_require(admission->roots, envelope, ROOTS_APPROVE, 1, admission->latest_usec, error);
     if (r == 0)
         r = mandate_parse(ret, envelope->payload, envelope->payload_length, error);
     if (r == 0 && ask->is_start &&

@@ -11,9 +11,12 @@
 #include "policy.h"
 #include "replay.h"
 
+#define EARLY_TOLERANCE_USEC (5 * USEC_PER_SEC) /* clocks differ; the deadline never moves for it */
+
 /**
  * struct admission - all that a decision rests on; everything borrowed
  * @closed: why no order at all is taken just now, NULL = orders are taken
+ * @latest_usec: @now_usec, or more if the clock was set back: for windows that close
  * @count_active: faults of a class under way
  */
 struct admission {
@@ -22,7 +25,7 @@ struct admission {
     const struct replay *replay;
     const struct fault_host *host;
     const char *closed;
-    int64_t now_usec;
+    int64_t now_usec, latest_usec, now_boot_nsec;
     bool is_clock_synchronised;
     size_t (*count_active)(const void *context, const char *class);
     const void *context;
@@ -33,7 +36,8 @@ struct admission {
  * @bundle, @order, @mandate: owned where @order is set; an ask has no order, and its mandate is borrowed
  * @signed_by: the mandate's envelope, whose signatures have to be enough; NULL: a draft
  * @step, @fault: NULL for the step "observe"
- * @end_usec: of an order: when it has to be over
+ * @start_boot_nsec, @end_usec, @end_boot_nsec: of an order: when it is too late to start, and when it has to
+ * be over
  */
 struct decision {
     const struct admission *rests_on; /* while it is made */
@@ -47,7 +51,7 @@ struct decision {
     const struct policy_class *class;
     const void *parameters;
     bool is_late_joiner;
-    int64_t end_usec;
+    int64_t start_boot_nsec, end_usec, end_boot_nsec;
 };
 
 void decision_clear(struct decision *decision);
@@ -67,3 +71,10 @@ json_t *admission_answer(const struct admission *admission, const struct ask *as
                          const struct envelope *mandate);
 /** admission_answer_no() - the same for an ask that can't be answered step by step */
 json_t *admission_answer_no(const struct error *why);
+
+/* ---- admission-window.c */
+
+int admission_check_window(const struct admission *admission, const struct order *order,
+                           const struct mandate *mandate, struct error *error);
+/** admission_set_times() - of an order that may start */
+void admission_set_times(const struct admission *admission, struct decision *decision);

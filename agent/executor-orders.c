@@ -39,8 +39,24 @@ const char *executor_why_closed(const struct executor *executor)
     return executor->halts.has_file ? "halted: the file /run/grivet/halt is there" : NULL;
 }
 
+bool executor_is_clock_right(const struct executor *executor)
+{
+    return !executor->policy->requires_synchronised_clock || time_is_synchronised();
+}
+
+int64_t executor_latest_usec(struct executor *executor, int64_t now_usec, int64_t now_boot_nsec)
+{
+    int64_t boot_usec = now_boot_nsec / NSEC_PER_USEC;
+
+    if (!executor->boot_at_usec && executor_is_clock_right(executor))
+        executor->boot_at_usec = now_usec - boot_usec;
+    return executor->boot_at_usec + boot_usec > now_usec ? executor->boot_at_usec + boot_usec : now_usec;
+}
+
 struct admission executor_make_admission(struct executor *executor)
 {
+    int64_t now_boot_nsec = time_boot_nsec(), now_usec = time_now_usec();
+
     lifeline_make(&executor->lifeline, executor->policy, executor->courier_uid, &executor->contact.reported,
                   ""); /* anew: resolvers change */
     return (struct admission){.policy = executor->policy,
@@ -48,7 +64,9 @@ struct admission executor_make_admission(struct executor *executor)
                               .replay = executor->replay,
                               .host = &executor->host,
                               .closed = executor_why_closed(executor),
-                              .now_usec = time_now_usec(),
+                              .now_usec = now_usec,
+                              .latest_usec = executor_latest_usec(executor, now_usec, now_boot_nsec),
+                              .now_boot_nsec = now_boot_nsec,
                               .is_clock_synchronised = time_is_synchronised(),
                               .count_active = count_active,
                               .context = executor};
@@ -85,12 +103,11 @@ static int remember(struct executor *executor, const struct decision *decision, 
 static int start_fault(struct executor *executor, const struct decision *decision, struct error *error)
 {
     const struct order *order = decision->order;
-    int64_t left_usec = decision->end_usec - time_now_usec();
     const struct job job = {.order = order->id,
                             .run = order->run,
                             .step = order->step,
                             .deadline_real_usec = decision->end_usec,
-                            .deadline_boot_nsec = time_boot_nsec() + left_usec * NSEC_PER_USEC,
+                            .deadline_boot_nsec = decision->end_boot_nsec,
                             .fault = decision->fault,
                             .parameters = decision->step->parameters,
                             .mandate = decision->mandate,
@@ -178,13 +195,15 @@ bool executor_sync_orders(struct executor *executor)
 static int check_waited(const struct executor *executor, const struct waiting *waiting, struct error *error)
 {
     const char *closed = executor_why_closed(executor);
-    int64_t now_usec = time_now_usec();
+    const struct decision *decision = &waiting->decision;
+    int64_t now_usec = time_now_usec(), now_boot_nsec = time_boot_nsec();
 
     if (waiting->is_halted || executor_is_halted(executor, waiting->decision.order))
         return error_set(error, ECANCELED, "host: a halt came before it was started");
     if (closed)
         return error_set(error, ECANCELED, "host: %s", closed);
-    if (now_usec > waiting->decision.order->start_before_usec || now_usec >= waiting->decision.end_usec)
+    if (now_usec > decision->order->start_before_usec || now_usec >= decision->end_usec ||
+        now_boot_nsec > decision->start_boot_nsec || now_boot_nsec >= decision->end_boot_nsec)
         return error_set(error, EACCES, "order: start_before, end_at: over while the disk took its time");
     return 0;
 }

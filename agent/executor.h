@@ -107,6 +107,7 @@ struct executor {
     struct fault_host host;
     char broken[ERROR_TEXT_MAX]; /* why no order can be taken until root has seen to it; empty = nothing */
     bool is_stopping;
+    int64_t boot_at_usec; /* REALTIME at BOOTTIME 0, as it was when the clock was first right; 0 = not yet */
 
     struct supervisor *supervisor;
     int listen_fd;
@@ -179,6 +180,10 @@ void executor_start_orders(struct executor *executor);
 /** executor_halt_orders() - those of @run (NULL = all) that wait for the disk don't start any more */
 void executor_halt_orders(struct executor *executor, const char *run);
 void executor_close_orders(struct executor *executor);
+/** executor_is_clock_right() - as far as root's policy wants to know */
+bool executor_is_clock_right(const struct executor *executor);
+/** executor_latest_usec() - REALTIME, or what it would be if it had not been set back while we live */
+int64_t executor_latest_usec(struct executor *executor, int64_t now_usec, int64_t now_boot_nsec);
 /** executor_make_admission() - what a decision rests on now; borrows from @executor */
 struct admission executor_make_admission(struct executor *executor);
 /** executor_is_within_rate() - a peer may make us do something once a second, and @burst times at once.

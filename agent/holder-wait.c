@@ -8,6 +8,7 @@
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "holder.h"
 
@@ -63,18 +64,20 @@ static void end(struct holder *holder, int64_t at_boot_nsec, bool is_halted)
 }
 
 /* A deadline is over when it was due, which is before we woke up: that delay belongs to the error that we
- * report.
+ * report. Except for a clock that was set to later than that: until then, it was not due.
  */
 static void check_deadline(struct holder *holder)
 {
     int64_t late_nsec, boot_nsec = holder->job->deadline_boot_nsec;
+    uint64_t count;
+    bool was_set = read(holder->deadline.real_fd, &count, sizeof(count)) < 0 && errno == ECANCELED;
 
     if (!deadline_is_past(boot_nsec, holder->job->deadline_real_usec)) {
         deadline_set(&holder->deadline, boot_nsec, holder->job->deadline_real_usec, NULL);
         return;
     }
     if (time_boot_nsec() < boot_nsec) {
-        late_nsec = (time_now_usec() - holder->job->deadline_real_usec) * NSEC_PER_USEC;
+        late_nsec = was_set ? 0 : (time_now_usec() - holder->job->deadline_real_usec) * NSEC_PER_USEC;
         boot_nsec = time_boot_nsec() - late_nsec;
     }
     end(holder, boot_nsec, false);

@@ -111,10 +111,11 @@ static int read_files(struct executor *executor, struct error *error)
 static int open_replay(struct executor *executor, struct error *ret_error)
 {
     const struct public_key key = secret_key_public(executor->key);
-    bool may_forget = !executor->policy->requires_synchronised_clock || time_is_synchronised();
+    bool may_forget = executor_is_clock_right(executor);
     struct error error = {0};
     int64_t now_usec = time_now_usec();
 
+    executor_latest_usec(executor, now_usec, time_boot_nsec()); /* from now on it is watched */
     if (replay_open(&executor->replay, REPLAY_PATH, &key, now_usec, may_forget, &error) == 0)
         return 0;
     executor_say(LOG_LEVEL_ERROR, "replay memory lost, quarantine for %lld s: %s",

@@ -90,7 +90,8 @@ static int take_line(void *context, const char *line, size_t length, struct erro
     return 0;
 }
 
-/* Writes the memory anew without what is over. */
+/* Writes the memory anew without what is over. Should the clock have been wrong after all, then until what
+ * was forgotten is over again the memory counts as lost. */
 static int forget(struct replay *replay, const char *path, int64_t now_usec, struct error *error)
 {
     size_t kept = 0;
@@ -99,6 +100,8 @@ static int forget(struct replay *replay, const char *path, int64_t now_usec, str
     for (size_t i = 0; i < replay->count; i++)
         if (replay->entries[i].until_usec >= now_usec)
             replay->entries[kept++] = replay->entries[i];
+        else if (replay->entries[i].until_usec >= replay->quarantine_usec)
+            replay->quarantine_usec = replay->entries[i].until_usec + 1;
     if (kept == replay->count)
         return 0;
     replay->count = kept;

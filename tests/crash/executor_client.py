@@ -161,10 +161,10 @@ class Papers:
             Key, ["alice", "bob", "coordinator", "halt", "mallory", name])
         self.alice_again = Key("alice-2")
 
-    def roots(self):
+    def roots(self, expires_s=86400):
         keys = [(self.alice, "alice", ["approve"]), (self.alice_again, "alice", ["approve"]),
                 (self.bob, "bob", ["approve"]), (self.order, "coordinator", ["order"]), (self.halt, "halt", ["halt"])]
-        return json.dumps({"schema": "grivet.roots/1", "version": 1, "expires_at": when(86400), "keys": [
+        return json.dumps({"schema": "grivet.roots/1", "version": 1, "expires_at": when(expires_s), "keys": [
             {"public": key.public_text, "person": person, "roles": roles} for key, person, roles in keys]})
 
     def install(self, host, lost=60, policy=""):

@@ -82,10 +82,13 @@ START_TEST(forgets_only_by_a_right_clock)
     remember(replay, RUN(2), 1000);
     replay = reopen(replay, 500, false);
     ck_assert(replay_has(replay, RUN(1), "cut"));
+    ck_assert_int_eq(replay_quarantine_usec(replay), 0);
     replay = reopen(replay, 500, true);
     ck_assert(!replay_has(replay, RUN(1), "cut"));
+    ck_assert_int_eq(replay_quarantine_usec(replay), 111); /* should the clock have been wrong */
     replay = reopen(replay, 0, true);
     ck_assert(!replay_has(replay, RUN(1), "cut"));
+    ck_assert_int_eq(replay_quarantine_usec(replay), 111);
     ck_assert(replay_has(replay, RUN(2), "cut"));
     replay_free(replay);
 }
