@@ -67,6 +67,24 @@ while time.monotonic() < end:
     s.sendto(b"x" * 1000, ("10.2.0.2", 9))
     time.sleep(0.001)
 """
+# One question after the other, and in /run/asker how many ms the last answer took.
+ASKER = """
+import os, socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("10.2.0.2", 7))
+s.settimeout(1)
+while True:
+    sent = time.monotonic()
+    s.send(b"?")
+    try:
+        s.recv(100)
+    except TimeoutError:  # what was under way when the fault ended is lost
+        continue
+    with open("/run/asker.new", "w") as file:
+        file.write(str((time.monotonic() - sent) * 1000))
+    os.rename("/run/asker.new", "/run/asker")
+    time.sleep(0.05)
+"""
 TREE = "tc qdisc; tc class show dev w0; ip -o link | cut -d: -f2; nft list ruleset"
 
 
@@ -83,7 +101,7 @@ class Kinds(Installed):
             nft add table inet admin
             nft add chain inet admin out '{{ type filter hook output priority 0; }}'
             nft add rule inet admin out ip daddr 192.0.2.77 counter drop""")
-        for name, text in (("echo", ECHO), ("ask", ASK), ("sink", SINK), ("flood", FLOOD)):
+        for name, text in (("echo", ECHO), ("ask", ASK), ("sink", SINK), ("flood", FLOOD), ("asker", ASKER)):
             self.write(f"/run/{name}.py", text)
         self.run(["systemd-run", "--quiet", "--unit=echo", "ip", "netns", "exec", "far", "python3", "/run/echo.py"])
 
@@ -196,6 +214,27 @@ def test_delay_and_rate_together(machine):
     taken = sorted(ms for _, ms in machine.answers(20, 0.2))
     assert len(taken) == 20 and 79 < taken[10] < 90
     machine.halt()
+
+
+def test_delay_of_one_service(machine):
+    """By the cgroup of its unit: others that ask the same address are as quick as ever."""
+    def taken():
+        return float(machine.sh("cat /run/asker"))
+
+    machine.run(["systemd-run", "--quiet", "--unit=asker", "python3", "/run/asker.py"])
+    try:
+        machine.wait_for(lambda: machine.sh("ls /run/asker 2>/dev/null || :") and taken() < 50, what="an answer in time")
+        effect = machine.shape(delay_ms=100, cgroup="asker.service")
+        assert effect["cgroup"] == "/system.slice/asker.service" and effect["directions"] == {"out": "exercised"}
+        machine.wait_for(lambda: taken() > 99, what="a late answer")
+        late, others = taken(), max(ms for _, ms in machine.answers(20))
+        print(f"100 ms ordered for one service: {late:.1f} ms, others at most {others:.1f} ms")
+        assert 99 < late < 130 and others < 50
+        effect = machine.halt()["effect"]
+        assert effect["out_packets"] > 0 and not effect["cgroup_is_gone"]
+        machine.wait_for(lambda: taken() < 50, what="an answer in time again")
+    finally:
+        machine.run(["systemctl", "stop", "asker"])
 
 
 def test_flush_and_lost_device_in_mid_fault(machine):
