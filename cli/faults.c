@@ -15,6 +15,7 @@ static const char *const type_names[] = {
     [PARAMETER_PORTS] = "list of ports",
     [PARAMETER_ZONE] = "zone id",
     [PARAMETER_REGEX] = "regular expression",
+    [PARAMETER_USER] = "user",
 };
 
 static json_t *describe_type(const struct fault_parameter *parameter)

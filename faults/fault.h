@@ -28,6 +28,7 @@ enum parameter_type {
     PARAMETER_PORTS,   /* struct parameter_ports: integers or "from-to", merged; min..max entries */
     PARAMETER_ZONE,    /* const char *: must be in the mandate's zone map */
     PARAMETER_REGEX,   /* const char *: a POSIX extended regular expression that compiles, min..max bytes */
+    PARAMETER_USER,    /* struct parameter_user: a name, or a number */
 };
 
 struct parameter_cidrs {
@@ -40,6 +41,12 @@ struct port_range {
 struct parameter_ports {
     size_t count;
     struct port_range *ranges;
+};
+/** struct parameter_user - @name: to be looked up on the host; NULL = @id is it */
+struct parameter_user {
+    bool is_given;
+    const char *name;
+    uid_t id;
 };
 
 /**

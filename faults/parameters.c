@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define USER_NAME_MAX 32 /* of useradd(8) */
+
 /* What decoding one parameter needs to know. */
 struct decoder {
     const struct document *document;
@@ -23,8 +25,6 @@ const struct fault *fault_find(const char *name)
             return *fault;
     return NULL;
 }
-
-/* The digits at the end: a UUIDv7 begins with its time, so that orders of one moment would look alike. */
 
 static int find_choice(const struct fault_parameter *row, const char *text)
 {
@@ -125,6 +125,31 @@ static int finish_regex(const struct decoder *decoder, struct error *error)
     return 0;
 }
 
+/* A name that /etc/passwd could have, and that is no number. */
+static bool is_user_name(const char *text)
+{
+    size_t length = strlen(text);
+
+    return length && length <= USER_NAME_MAX && strcspn(text, ":/ \t\n") == length &&
+           strspn(text, "0123456789") < length;
+}
+
+/* Whether there is such a name only its host can tell. (uid_t)-1 is nobody's: it means "leave it" in calls.
+ */
+static int finish_user(const struct decoder *decoder, struct error *error)
+{
+    struct parameter_user *ret = decoder->target;
+    const struct node *node = decoder->node;
+    bool is_number = node->type == DOCUMENT_INTEGER && node->integer >= 0 && node->integer < (uid_t)-1;
+    bool is_name = node->type == DOCUMENT_STRING && is_user_name(node->string);
+
+    if (!is_number && !is_name)
+        return node_error(decoder->document, node, error,
+                          "expected a user's name, or a number from 0 to 4294967294");
+    *ret = (struct parameter_user){true, is_name ? node->string : NULL, is_number ? (uid_t)node->integer : 0};
+    return 0;
+}
+
 /* What rows of other tables can say is checked by their means; @finish then makes the value, where that is
  * another. */
 static const struct {
@@ -138,6 +163,7 @@ static const struct {
     [PARAMETER_PORTS] = {FIELD_LIST, finish_ports},
     [PARAMETER_ZONE] = {FIELD_STRING, finish_zone},
     [PARAMETER_REGEX] = {FIELD_STRING, finish_regex},
+    [PARAMETER_USER] = {FIELD_NODE, finish_user},
 };
 
 static int decode_parameter(const struct decoder *decoder, struct error *error)

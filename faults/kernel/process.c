@@ -14,6 +14,7 @@
 
 #include "cgroup.h"
 #include "common/record.h"
+#include "listener.h"
 
 #define TEXT_MAX_BYTES 4096
 #define ANCESTORS_MAX  64
@@ -25,6 +26,7 @@ static const char *const always_protected[] = {"init",  "sshd*",   "systemd*", "
 struct finder {
     const struct process_query *query;
     struct process_list *list;
+    struct listeners listeners;
     size_t size;
     size_t n_ancestors;
     pid_t ancestors[ANCESTORS_MAX];
@@ -103,7 +105,7 @@ static bool is_protected(const struct finder *finder, const struct process *proc
     return false;
 }
 
-/* In any hierarchy: the lines are like `0::/a/b`. */
+/* In any hierarchy: the lines are like `0::/a/b`. What @suffix ends in is a whole part of the path. */
 static bool cgroup_matches(pid_t pid, const char *suffix)
 {
     char text[TEXT_MAX_BYTES], *rest = text, *line;
@@ -125,6 +127,29 @@ static bool cmdline_matches(pid_t pid, const regex_t *regex)
         if (!text[i])
             text[i] = ' ';
     return length > 0 && regexec(regex, text, 0, NULL, 0) == 0;
+}
+
+/* "Uid:" has the real and the effective one; the owner of the folder would be root where no core may be
+ * dumped. */
+static bool user_matches(pid_t pid, uid_t user)
+{
+    char text[TEXT_MAX_BYTES];
+    const char *line;
+    uid_t effective;
+
+    return read_proc(pid, "status", text) > 0 && (line = strstr(text, "\nUid:")) &&
+           sscanf(line, "\nUid: %*u %u", &effective) == 1 && effective == user;
+}
+
+/* What anybody may ask of a process. */
+static bool finder_matches(const struct finder *finder, pid_t pid)
+{
+    const struct process_query *query = finder->query;
+
+    return (!query->cgroup || cgroup_matches(pid, query->cgroup)) &&
+           (!query->unit || cgroup_matches(pid, query->unit)) &&
+           (!query->user || user_matches(pid, *query->user)) &&
+           (!query->cmdline || cmdline_matches(pid, query->cmdline));
 }
 
 static int finder_add(struct finder *finder, const struct process *process)
@@ -153,15 +178,17 @@ static int finder_look(struct finder *finder, pid_t pid)
 
     if (pid == 1 || !process.start_ticks || r == -ENOENT || r == -ESRCH)
         return 0;
-    if ((query->cgroup && !cgroup_matches(pid, query->cgroup)) ||
-        (query->cmdline && !cmdline_matches(pid, query->cmdline)))
+    if (!finder_matches(finder, pid) || (r == 0 && query->exe && fnmatch(query->exe, process.exe, 0) != 0))
         return 0;
+    if (r == 0 && query->port) {
+        r = listeners_are_of(&finder->listeners, pid);
+        if (r == 0)
+            return 0;
+    }
     if (r < 0) {
         finder->list->n_unreadable += r == -EACCES || r == -EPERM;
         return 0;
     }
-    if (query->exe && fnmatch(query->exe, process.exe, 0) != 0)
-        return 0;
     if (is_protected(finder, &process)) {
         finder->list->n_protected++;
         return 0;
@@ -175,25 +202,36 @@ void process_list_clear(struct process_list *list)
     *list = (struct process_list){0};
 }
 
-int process_find(const struct process_query *query, struct process_list *ret, struct error *error)
+static int finder_walk(struct finder *finder, struct error *error)
 {
-    _cleanup_(process_list_clear) struct process_list list = {0};
-    struct finder finder = {.query = query, .list = &list};
+    DIR *folder = opendir("/proc");
     struct dirent *entry;
-    DIR *folder;
     int r = 0;
 
-    for (pid_t pid = getpid(); pid > 0 && finder.n_ancestors < ANCESTORS_MAX; pid = parent_of(pid))
-        finder.ancestors[finder.n_ancestors++] = pid;
-    folder = opendir("/proc");
     if (!folder)
         return error_errno(error, errno, "can't list /proc");
     while (r == 0 && (entry = readdir(folder)))
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-            r = finder_look(&finder, strtol(entry->d_name, NULL, 10));
+            r = finder_look(finder, strtol(entry->d_name, NULL, 10));
     closedir(folder);
+    return r < 0 ? error_oom(error) : 0;
+}
+
+int process_find(const struct process_query *query, struct process_list *ret, struct error *error)
+{
+    _cleanup_(process_list_clear) struct process_list list = {0};
+    struct finder finder = {.query = query, .list = &list};
+    int r = 0;
+
+    for (pid_t pid = getpid(); pid > 0 && finder.n_ancestors < ANCESTORS_MAX; pid = parent_of(pid))
+        finder.ancestors[finder.n_ancestors++] = pid;
+    if (query->port)
+        r = listeners_find(&finder.listeners, query->port, error);
+    if (r == 0)
+        r = finder_walk(&finder, error);
+    listeners_clear(&finder.listeners);
     if (r < 0)
-        return error_oom(error);
+        return r;
     *ret = list;
     list = (struct process_list){0};
     return 0;

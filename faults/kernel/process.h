@@ -20,11 +20,14 @@ struct process {
 /**
  * struct process_query - whom to find; all that is given must match
  * @exe: glob over the whole path; @cmdline: over the arguments with blanks between; @cgroup: end of the path
+ * @unit: last part of that path; @user: effective; @port: a socket that listens there is open
  * @protected: NULL-ended names, never found; nor are pid 1, kernel threads, our ancestors, and what manages a
  * host
  */
 struct process_query {
-    const char *exe, *cgroup;
+    const char *exe, *cgroup, *unit;
+    const uid_t *user;
+    uint16_t port; /* 0 = any, or none */
     const regex_t *cmdline;
     const char *const *protected;
 };

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import signal
+import socket
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 
 from lab.host import wait_until
 from netns.fault_rig import own_parameters, spawn, net, start  # noqa: F401
+from netns.services import services  # noqa: F401
 
 
 @pytest.mark.parametrize("pick, count, killed", [("one", None, 1), ("n", 2, 2), ("all", None, 3)])
@@ -68,3 +71,79 @@ def test_a_signal_that_ends_nobody_is_not_exercised(net, start):
 def test_nothing_matches(net, start):
     driver = start("process.kill", {"exe": "/nowhere/*"})
     assert "no process matches" in driver.read("error")
+
+
+def serve(net, port, kind=socket.SOCK_STREAM, family=socket.AF_INET):
+    """A process that inherits a socket of that port, and one more that it is not asked about."""
+    with net.listen(net.here, port, family, kind) as made, net.listen(net.here, port + 1, family, kind) as other:
+        return subprocess.Popen(["/usr/bin/sleep", "60"], pass_fds=[made.fileno(), other.fileno()])
+
+
+def is_killed(process):
+    return process.wait(3) == -signal.SIGKILL
+
+
+@pytest.fixture
+def processes():
+    made = []
+    yield made
+    for process in made:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_kills_who_listens(net, start, processes, kind, family):
+    """Neither the one on the port beside it, nor one that is connected to that port, nor one from another network."""
+    beside, listener = serve(net, 7002, kind, family), serve(net, 7000, kind, family)
+    processes += [beside, listener]
+    address = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+    with net.open(net.here, family, kind) as client, net.listen(net.there, 7000, family, kind) as there:
+        client.connect((address, 7000))
+        processes += [subprocess.Popen(["/usr/bin/sleep", "60"], pass_fds=[one.fileno()]) for one in (client, there)]
+    driver = start("process.kill", {"listens_on": 7000, "exe": "*/sleep", "pick": "all"})
+    plan = driver.arm()
+    assert plan["summary"][0] == "send SIGKILL to 1 of 1 matching processes"
+    assert "listens_on: sockets in a container's own network are not seen" in plan["limits"]
+    assert is_killed(listener) and [one.poll() for one in processes] == [None, -signal.SIGKILL, None, None]
+
+
+def test_nobody_listens(net, start):
+    assert "no process matches" in start("process.kill", {"listens_on": 7000}).read("error")
+
+
+@pytest.mark.parametrize("user", [64005, "daemon"])
+def test_kills_processes_of_a_user(net, start, processes, user):
+    own = own_parameters("process.kill")
+    argv0 = own["cmdline"].strip("^")
+    for uid in (user, 64006):
+        processes.append(subprocess.Popen([argv0.strip() + " ", "60"], executable="/usr/bin/sleep", user=uid))
+    driver = start("process.kill", {"user": user, **own, "pick": "all"})
+    driver.arm()
+    assert is_killed(processes[0]) and processes[1].poll() is None
+
+
+def test_unknown_user(net, start):
+    assert start("process.kill", {"user": "nobody-of-ours"}).read("error") == \
+        "user: /etc/passwd has no 'nobody-of-ours': give the number"
+
+
+@pytest.mark.parametrize("percent, killed", [(1, 1), (25, 1), (26, 2), (50, 2), (100, 4)])
+def test_kills_a_share_rounded_up(net, start, processes, percent, killed):
+    processes += spawn(4)
+    driver = start("process.kill", {**own_parameters("process.kill"), "pick": "percent", "percent": percent})
+    assert driver.arm()["summary"][0] == f"send SIGKILL to {killed} of 4 matching processes"
+    effect = wait_until(lambda: (e := driver.ask("exercise")) and "error" not in e and e, 3)
+    assert len(effect["processes"]) == killed
+    assert len([one for one in processes if one.poll() is not None]) == killed
+
+
+def test_kills_processes_of_a_unit(net, start, services, processes):
+    """The last part of the cgroup's path is the unit's name: no part of it, and no cgroup below."""
+    name = f"{services.top.name}.service"
+    unit, below, other = (services(path) for path in (f"a.slice/{name}", f"a.slice/{name}/below", f"a.slice/x{name}"))
+    driver = start("process.kill", {"unit": name, "pick": "all"})
+    plan = driver.arm()
+    assert any(words.startswith("unit: processes in cgroups of their own below") for words in plan["limits"])
+    assert is_killed(unit.process) and below.process.poll() is None and other.process.poll() is None
