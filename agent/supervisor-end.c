@@ -149,8 +149,8 @@ static void slot_take_result(struct slot *slot, const struct record *result)
 {
     if (slot->channel >= 0)
         slot_hear(slot, NULL);
-    if (slot->has_ended)
-        return;
+    if (slot->has_ended || !(slot->fault->flags & FAULT_REVERSIBLE))
+        return; /* what can't be reverted fails when its holder's death is seen */
     if (result->revert_error_nsec < 0)
         say_interrupted(slot, "the executor was gone, and the sweep undid it");
     say_reverted(slot, result->reverted_usec, result->revert_error_nsec, "sweep");
