@@ -1,6 +1,6 @@
 """Runs the suites, holds what passed against tests/counts and what was skipped against tests/skips, and sums up.
 
-Usage: suites.py [--quick | --count]. Called by ./verify when everything is built.
+Usage: suites.py [--quick | --full | --count]. Called by ./verify when everything is built.
 """
 
 import json
@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 COUNTS, SKIPS = ROOT / "tests/counts", ROOT / "tests/skips"
 TIMEOUT_S = {"unit": 300, "netns": 600, "crash": 900, "lab": 600, "system": 900}
 QUICK = ("unit", "netns")
+FULL_CRASH_S = 4 * 3600  # every point of tests/crash/test_points.py
 
 
 class Result:
@@ -106,6 +107,9 @@ def hold_against_files(result, counts, skips):
 
 def main(arguments):
     counts, skips, results = read_table(COUNTS), read_table(SKIPS), []
+    if "--full" in arguments:
+        os.environ["GRIVET_FULL"] = "1"
+        TIMEOUT_S["crash"] = FULL_CRASH_S
     for suite in QUICK if "--quick" in arguments else TIMEOUT_S:
         if suite != "unit" and not list((ROOT / "tests" / suite).glob("test_*.py")) and suite not in counts:
             continue

@@ -1,0 +1,239 @@
+"""One lab host for many points: a fault each, one of its processes killed or made to fail at a system call (tracer.py),
+and afterwards nothing of ours may be left, nor may anybody have said so too early."""
+
+import collections
+import contextlib
+import datetime
+import os
+import signal
+import socket
+import time
+
+from executor_client import Channel
+from executor_rig import ExecutorRig
+from lab.host import LabError, set_namespace, wait_until
+from rig import GATE_MS, GRACE_MS, boot_ns
+from tracer import Tracer
+
+DURATION_MS = 600
+VICTIM = "points-victim"
+FAULTS = {
+    "network.block": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"]},
+    "zone.block": {"zone": "apse2-az2"},
+    "network.shape": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "rate_kbit": 64},
+    "cpu.burn": {"load_percent": 20, "cpus": 1, "mode": "contend"},
+    "process.kill": {"exe": "*/sleep", "cmdline": f"^{VICTIM}"},
+}
+IRREVERSIBLE = ("process.kill",)
+ENDS = ("fault.reverted", "fault.failed", "fault.ended")
+NSEC_PER_MSEC = 1_000_000
+
+Point = collections.namedtuple("Point", "who fault call nth action")
+Point.__str__ = lambda point: "/".join(map(str, point))
+
+
+def usec(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1e6
+
+
+class Left(AssertionError):
+    """Something is left, or somebody said what is not so."""
+
+
+class PointRig(ExecutorRig):
+    def __init__(self, lab):
+        super().__init__(lab)
+        self.host.stop("meter", grace=0)
+        self.pids = {}
+        self.seen = 0
+        self.last_left_usec = 0
+
+    # ---- what is left
+
+    def proc(self):
+        """The names of the host's processes."""
+        for pid in filter(str.isdigit, os.listdir(self.host.path("/proc"))):
+            with contextlib.suppress(OSError):
+                stat = self.host.path(f"/proc/{pid}/stat").read_text()
+                if stat.rpartition(")")[2].split()[0] not in "ZX":
+                    yield stat.partition("(")[2].rpartition(")")[0]
+
+    def interfaces(self):
+        with open("/proc/self/ns/net") as ours, open(f"/proc/{self.host.init_pid}/ns/net") as theirs:
+            set_namespace(theirs.fileno())
+            try:
+                return [name for _, name in socket.if_nameindex()]
+            finally:
+                set_namespace(ours.fileno())
+
+    def effects(self):
+        """What a fault is made of that is there now."""
+        at = time.time() * 1e6
+        found = [*self.tables(), *(name for name in self.interfaces() if "grivet" in name),
+                 *(name for name in self.proc() if name.startswith("burn-"))]
+        if found:
+            self.last_left_usec = at
+        return found
+
+    def left(self):
+        return self.effects() + [name for name in self.proc() if name == "grivet-holder"]
+
+    def wait_gone(self, until_ns):
+        while found := self.left():
+            if boot_ns() > until_ns:
+                raise Left(f"left: {found}")
+            time.sleep(0.01)
+
+    def wait_records(self):
+        try:
+            wait_until(lambda: not self.records(), 5)
+        except LabError:
+            raise Left(f"records left: {self.records()}") from None
+
+    # ---- the processes
+
+    def find(self, service):
+        """The process id of a service, or None while it is not there."""
+        inside = self.host.pid(service)
+        if inside not in self.pids:
+            self.pids[inside] = self.host.outside_pid(service)
+        return self.pids[inside]
+
+    def send_signal(self, pid, number):
+        with contextlib.suppress(ProcessLookupError):
+            if pid:
+                os.kill(pid, number)
+
+    def wait_ready(self):
+        """Executor and sweep are there and hear us."""
+        for service in ("grivetd", "grivet-sweep"):
+            self.host.wait_active(service)
+            wait_until(lambda name=service: self.find(name), 5, f"{service}'s process")
+
+        def find():
+            try:
+                self.courier.events(self.seen)
+                return True
+            except (LabError, OSError):
+                with contextlib.suppress(OSError):
+                    self.courier = Channel(self.host)
+                return False
+        wait_until(find, 10, "an executor that answers")
+
+    def send(self, fault, duration_ms=DURATION_MS):
+        """Sends the order and returns when it ends."""
+        self.fault = fault, FAULTS[fault]
+        if fault == "process.kill":
+            self.host.service(f"victim-{boot_ns()}", ["bash", "-c", f"exec -a {VICTIM} sleep 20"], restart=False)
+        self.last_left_usec = 0
+        self.send_order(duration_ms)
+        return boot_ns() + duration_ms * NSEC_PER_MSEC
+
+    # ---- what was said
+
+    def our_events(self):
+        try:
+            return [event for event in self.courier.events(self.seen) if event.get("order") == self.order]
+        except (LabError, OSError):
+            with contextlib.suppress(OSError):
+                self.courier = Channel(self.host)
+            return None
+
+    def check_said(self):
+        """An order that was accepted has one end, and that came after the last that we saw of it."""
+        def find():
+            events = self.our_events()
+            if events is None:
+                return None
+            kinds = [event["kind"] for event in events]
+            if "order.accepted" in kinds and not any(map(self.is_end, events)):
+                return None
+            return events or [None]
+        try:
+            events = [event for event in wait_until(find, 5, "the order's end") if event]
+        except LabError:
+            raise Left(f"no end is told: {[(e['kind'], e['body']) for e in self.our_events() or ()]}") from None
+        ends = [event for event in events if self.is_end(event)]
+        if len(ends) > 1:
+            raise Left(f"several ends: {[(e['kind'], e['body']) for e in ends]}")
+        if self.fault[0] in IRREVERSIBLE and "fault.reverted" in [event["kind"] for event in ends]:
+            raise Left("said to be reverted, which it can't be")
+        for event in ends:
+            said = event["body"].get("reverted_at")
+            if said and usec(said) < self.last_left_usec:
+                raise Left(f"said to be reverted {(self.last_left_usec - usec(said)) / 1000:.1f} ms too early")
+        return [event["kind"] for event in events]
+
+    def is_end(self, event):
+        return event["kind"] in ENDS and (event["body"].get("is_reverted", True) or self.fault[0] in IRREVERSIBLE)
+
+    def forget_events(self):
+        events = self.courier.events(self.seen)
+        self.seen = events[-1]["sequence"] if events else self.seen
+
+    # ---- points
+
+    def trace(self, who, point):
+        if who == "sweep":
+            return Tracer(self.find("grivet-sweep"), point=point)
+        return Tracer(self.find("grivetd"), is_child=who == "holder", point=point)
+
+    def gate_ns(self, point, deadline_ns, hit_ns):
+        """Until when all has to be gone."""
+        if point.who == "sweep":
+            end_ns = max(deadline_ns + GRACE_MS * NSEC_PER_MSEC, hit_ns or 0)
+        elif hit_ns and point.action == "KILL":
+            end_ns = hit_ns
+        else:
+            end_ns = max(deadline_ns, hit_ns or 0)
+        return end_ns + GATE_MS * NSEC_PER_MSEC
+
+    def stop_others(self, deadline_ns):
+        """So that the sweep is the only one to end it."""
+        def find():
+            events = self.our_events() or ()
+            return boot_ns() > deadline_ns or any(event["kind"] == "fault.armed" for event in events)
+        wait_until(find, 5, "the fault to be armed")
+        stopped = [self.find("grivetd"), self.holder_pid()]
+        for pid in stopped:
+            self.send_signal(pid, signal.SIGSTOP)
+        return stopped[:1]
+
+    def run(self, point):
+        """Returns (whether the point was reached, the calls in their order); raises Left."""
+        self.wait_ready()
+        tracer = self.trace(point.who, point[2:] if point.call else None)
+        stopped, hit = [], None
+        try:
+            deadline_ns = self.send(point.fault)
+            if point.who == "sweep":
+                stopped = self.stop_others(deadline_ns)
+            over_ns = deadline_ns + (GRACE_MS * NSEC_PER_MSEC if point.who == "sweep" else 0)
+            while not hit and boot_ns() < over_ns:
+                hit = tracer.hear(max(0, min(0.05, (over_ns - boot_ns()) / 1e9)), "hit")
+                self.effects()
+            while self.left() and boot_ns() < (gate := self.gate_ns(point, deadline_ns, hit)):
+                hit = tracer.hear(0.01, "hit")
+            self.wait_gone(self.gate_ns(point, deadline_ns, hit))
+            for pid in stopped:
+                self.send_signal(pid, signal.SIGCONT)
+            self.wait_records()
+            if not point.call:
+                time.sleep(0.1)  # the last calls, after the record's removal
+        finally:
+            for pid in stopped:
+                self.send_signal(pid, signal.SIGCONT)
+            hit, calls = tracer.finish()
+        self.wait_ready()
+        self.kinds = self.check_said()
+        self.forget_events()
+        return hit is not None, calls
+
+    def check_whole(self):
+        """The long look that is not taken after each point."""
+        swept = self.host.run(["grivet-sweep"], check=False)
+        if swept.returncode or swept.stderr:
+            raise Left(f"the sweep finds something in the end: {swept.stderr}")
+        if self.traffic_control() != self.before:
+            raise Left("queues or filters are not as they were")
+        self.host.run(["ping", "-c1", "-W2", "10.9.2.1"])

@@ -1,0 +1,204 @@
+"""Follows one process by ptrace, counts its system calls by kind, and at one of them kills it or lets it fail.
+
+A point is (call, nth, action): at the start of the nth system call of that kind the process is killed (action "KILL"), or
+the call is not made and returns an error (action "EIO" and so on). close() is made nevertheless, as the kernel does.
+"""
+
+import ctypes
+import errno
+import functools
+import json
+import os
+import platform
+import re
+import select
+import signal
+import subprocess
+import time
+
+CONT, DETACH, SYSCALL, GETEVENTMSG = 7, 17, 24, 0x4201
+GETREGSET, SETREGSET, SEIZE, INTERRUPT, LISTEN, SYSCALL_INFO = 0x4204, 0x4205, 0x4206, 0x4207, 0x4208, 0x420e
+TRACE_SYSGOOD, TRACE_FORK, TRACE_VFORK, TRACE_CLONE = 1, 2, 4, 8
+EVENT_STOP = 128
+ENTRY, EXIT = 1, 2
+WALL = 0x40000000
+SYSCALL_STOP = signal.SIGTRAP | 0x80
+PRSTATUS, ARM_SYSTEM_CALL = 1, 0x404
+# Words of the registers, and which holds a result; where the number is that decides which call is made.
+WORDS, RESULT = {"x86_64": (27, 10), "aarch64": (34, 0)}[platform.machine()]
+ORIG_RAX = 15
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+
+@functools.cache
+def call_names():
+    """{number: name} as this machine's headers have it."""
+    text = subprocess.run(["gcc", "-E", "-dM", "-include", "sys/syscall.h", "-x", "c", "/dev/null"], check=True,
+                          capture_output=True, text=True).stdout
+    return {int(number): name for name, number in re.findall(r"#define __NR_(\w+) (\d+)$", text, re.M)}
+
+
+def ptrace(request, pid, address=0, data=0):
+    """A process may be gone at any moment: then waitpid() tells."""
+    return libc.ptrace(request, pid, address, data)
+
+
+def registers(request, pid, kind, words):
+    vector = (ctypes.c_size_t * 2)(ctypes.addressof(words), ctypes.sizeof(words))
+    ptrace(request, pid, kind, ctypes.addressof(vector))
+
+
+def set_register(pid, index, value):
+    words = (ctypes.c_ulong * WORDS)()
+    registers(GETREGSET, pid, PRSTATUS, words)
+    words[index] = value % (1 << 64)
+    registers(SETREGSET, pid, PRSTATUS, words)
+
+
+def skip_call(pid):
+    if platform.machine() == "x86_64":
+        set_register(pid, ORIG_RAX, -1)
+    else:
+        registers(SETREGSET, pid, ARM_SYSTEM_CALL, ctypes.c_int(-1))
+
+
+class Done(Exception):
+    pass
+
+
+class Follower:
+    """Runs in a process of its own, which is the tracer as the kernel sees it."""
+
+    def __init__(self, pid, is_child, point, tell):
+        self.first, self.point, self.tell = pid, point, tell
+        self.target = None if is_child else pid
+        self.names = call_names()
+        self.calls, self.counts = [], {}
+        self.is_failing = False
+        options = TRACE_SYSGOOD | (TRACE_FORK | TRACE_VFORK | TRACE_CLONE if is_child else 0)
+        if ptrace(SEIZE, pid, 0, options) < 0:
+            raise OSError(ctypes.get_errno(), f"can't trace {pid}")
+        if not is_child:
+            ptrace(INTERRUPT, pid)
+            os.waitpid(pid, WALL)
+            ptrace(SYSCALL, pid)
+
+    def on_entry(self, pid, number):
+        name = self.names.get(number, str(number))
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self.calls.append(name)
+        if self.point and (name, self.counts[name]) == self.point[:2]:
+            self.tell(hit=time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+            if self.point[2] == "KILL":
+                os.kill(pid, signal.SIGKILL)
+                return
+            self.is_failing = True
+            if name != "close":
+                skip_call(pid)
+
+    def on_exit(self, pid):
+        if self.is_failing:
+            set_register(pid, RESULT, -getattr(errno, self.point[2]))
+            ptrace(DETACH, pid)
+            raise Done
+
+    def on_call(self, pid):
+        info = (ctypes.c_uint64 * 11)()  # struct ptrace_syscall_info: its kind, then at 24 bytes the number
+        ptrace(SYSCALL_INFO, pid, ctypes.sizeof(info), ctypes.addressof(info))
+        if info[0] & 0xff == ENTRY:
+            self.on_entry(pid, info[3])
+        elif info[0] & 0xff == EXIT:
+            self.on_exit(pid)
+        ptrace(SYSCALL, pid)
+
+    def on_target(self, pid, number, event):
+        if number == SYSCALL_STOP:
+            self.on_call(pid)
+        elif event == EVENT_STOP and number != signal.SIGTRAP:
+            ptrace(LISTEN, pid)
+        else:
+            ptrace(SYSCALL, pid, 0, 0 if event else number)
+
+    def on_stop(self, pid, number, event):
+        if self.target is None and pid != self.first:
+            self.target = pid  # the first child that is born
+        if pid == self.target:
+            self.on_target(pid, number, event)
+        elif pid == self.first:
+            ptrace(CONT, pid, 0, 0 if event else number)
+        else:
+            ptrace(DETACH, pid)  # a child of the child
+
+    def follow(self):
+        while True:
+            pid, status = os.waitpid(-1, WALL)
+            if os.WIFSTOPPED(status):
+                self.on_stop(pid, os.WSTOPSIG(status), status >> 16)
+            elif pid in (self.target, self.first):
+                return
+
+
+class Tracer:
+    """Follows process `pid`, or the first child that it makes from now on."""
+
+    def __init__(self, pid, is_child=False, point=None):
+        call_names()  # found once, here
+        reader, writer = os.pipe()
+        self.reader, self.buffer = reader, b""
+        self.said = {"hit": None, "calls": None}
+        self.process = os.fork()
+        if self.process == 0:
+            os.close(reader)
+            self.live(pid, is_child, point, writer)
+        os.close(writer)
+        self.hear(5, "is_attached")
+
+    @staticmethod
+    def live(pid, is_child, point, writer):
+        def stop(*_):
+            raise Done
+
+        def tell(**words):
+            os.write(writer, json.dumps(words).encode() + b"\n")
+
+        try:
+            libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+            signal.signal(signal.SIGTERM, stop)
+            follower = Follower(pid, is_child, point, tell)
+            tell(is_attached=True)
+            try:
+                follower.follow()
+            except (Done, ChildProcessError):
+                pass
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            tell(calls=follower.calls)
+        finally:
+            os._exit(0)  # the kernel lets all go that were followed
+
+    def hear(self, timeout, word):
+        """Reads on until `word` was said, or until time is up; returns what was said by it."""
+        until = time.monotonic() + timeout
+        while self.said.get(word) is None:
+            left = until - time.monotonic()
+            if left < 0 or not select.select([self.reader], [], [], left)[0]:
+                return None
+            data = os.read(self.reader, 1 << 16)
+            if not data:
+                return None
+            *lines, self.buffer = (self.buffer + data).split(b"\n")
+            for line in lines:
+                self.said.update(json.loads(line))
+        return self.said[word]
+
+    def finish(self):
+        """Ends the following; returns when the point was hit (None: never) and the calls in their order."""
+        try:
+            os.kill(self.process, signal.SIGTERM)
+            calls = self.hear(5, "calls")
+        finally:
+            os.kill(self.process, signal.SIGKILL)
+            os.waitpid(self.process, 0)
+            os.close(self.reader)
+        return self.said["hit"], calls or []
