@@ -8,7 +8,7 @@ GOALS = {"armed": 1, "exercised": 3}
 
 def measure():
     with agent() as crowd:
-        facts = crowd.many(COUNT, 1, 0.2)
+        facts = crowd.many(COUNT, 1, 0.3)
     for what in ("armed", "exercised"):
         taken = [(fact[what] - fact["sent"]) * 1000 for fact in facts]
         yield {"what": f"order received -> {what}, p50 of {COUNT}", "unit": "ms", "ours": percentile(taken, 50),

@@ -13,7 +13,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/crash")]
-BENCHES = ("orders", "rollback", "killed", "cidrs", "packets", "cpu", "processes")
+BENCHES = ("orders", "rollback", "killed", "cidrs", "shape", "packets", "cpu", "processes")
 
 
 def show(row):
