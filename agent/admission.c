@@ -89,6 +89,19 @@ static int check_parameters(struct decision *decision, struct error *error)
     return r;
 }
 
+static int check_isolation(struct decision *decision, struct error *error)
+{
+    const struct fault *fault = decision->fault;
+
+    if (fault && fault->isolates && fault->isolates(decision->parameters) &&
+        !decision->class->allows_isolation)
+        return error_set(
+            error, EACCES,
+            "policy: classes.%s.allows_isolation: step %s would cut the lifeline (isolate: full)",
+            decision->class->name, decision->step_name);
+    return 0;
+}
+
 /* All steps of a mandate start together: to an ask, those of the class that stand before count as under way.
  */
 static size_t count_earlier(const struct decision *decision)
@@ -146,8 +159,8 @@ static int check_runs(struct decision *decision, struct error *error)
 static int decide(struct decision *decision, struct error *error)
 {
     static int (*const checks[])(struct decision * decision, struct error * error) = {
-        check_environment, check_fault,       check_class,     check_signatures, check_duration,
-        check_parameters,  check_concurrency, check_cool_down, check_runs,
+        check_environment, check_fault,     check_class,       check_signatures, check_duration,
+        check_parameters,  check_isolation, check_concurrency, check_cool_down,  check_runs,
     };
     int r = 0;
 

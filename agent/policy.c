@@ -14,14 +14,14 @@
 #define HTTPS_PORT       8443
 
 /* What a host does that was told nothing: network faults up to 5 minutes with two signatures; nothing
- * irreversible. */
+ * irreversible, and the lifeline stays. */
 static const struct policy_class class_defaults[] = {
-    {"network", true, 2, 300, 1, 0},
-    {"process", false, 2, 60, 1, 0},
-    {POLICY_CLASS_OBSERVE, true, 1, 3600, 4, 0},
+    {"network", true, 2, 300, 1, 0, false},
+    {"process", false, 2, 60, 1, 0, false},
+    {POLICY_CLASS_OBSERVE, true, 1, 3600, 4, 0, false},
 };
 /* A class without defaults of its own. */
-static const struct policy_class class_unknown = {NULL, false, 2, 60, 1, 0};
+static const struct policy_class class_unknown = {NULL, false, 2, 60, 1, 0, false};
 
 /* The document as it is decoded: first into values and nodes, then the nodes into the policy. */
 struct decoding {
@@ -69,6 +69,7 @@ static const struct field class_fields[] = {
     {"longest_duration_s", FIELD_INTEGER, AT_CLASS(longest_duration_s), false, 1, LONGEST_MAX_S},
     {"concurrency", FIELD_INTEGER, AT_CLASS(concurrency), false, 1, CONCURRENCY_MAX},
     {"cool_down_s", FIELD_INTEGER, AT_CLASS(cool_down_s), false, 0, COOL_DOWN_MAX_S},
+    {"allows_isolation", FIELD_BOOLEAN, AT_CLASS(allows_isolation)},
     {},
 };
 

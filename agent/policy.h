@@ -16,6 +16,7 @@ struct policy_class {
     bool is_allowed;
     int64_t signatures; /* different people */
     int64_t longest_duration_s, concurrency, cool_down_s;
+    bool allows_isolation; /* may a fault cut the lifeline? */
 };
 
 /**

@@ -135,6 +135,7 @@ struct fault_run {
  * @supported: on this kernel? else why not (-EOPNOTSUPP with words); @parameters NULL = with all that the
  * fault can do; NULL = on every one
  * @check: pure, beyond the table; NULL = nothing more
+ * @isolates: does it cut the lifeline? Then the policy has to allow that besides; NULL = never
  * @plan: read-only
  * @inject: make the effect; on failure nothing is left
  * @verify: read the kernel back; 0 = armed
@@ -155,6 +156,7 @@ struct fault {
     const char *(*slice)(const void *parameters);
     int (*supported)(const void *parameters, struct error *error);
     int (*check)(const void *parameters, const struct mandate *mandate, struct error *error);
+    bool (*isolates)(const void *parameters);
     int (*plan)(const void *parameters, const struct mandate *mandate, const struct fault_host *host,
                 struct fault_plan *plan, struct error *error);
     int (*inject)(struct fault_run *run, struct error *error);

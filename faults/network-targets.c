@@ -1,4 +1,5 @@
 /* Which packets a network fault is about: as a gate takes them, and in words, with what it can't reach. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "kernel/shaper.h"
@@ -19,6 +20,15 @@ enum direction {
     DIRECTION_OUT,
 };
 const char *const network_directions[] = {"both", "in", "out", NULL};
+
+const char *const network_isolations[] = {"none", "full", NULL};
+
+int network_check_isolation(int is_isolated, const char *cgroup, struct error *error)
+{
+    return is_isolated && cgroup
+               ? error_set(error, EINVAL, "isolate: full is of the whole host: leave cgroup out, or it")
+               : 0;
+}
 
 struct gate_spec network_spec(const struct network_targets *targets)
 {
@@ -57,6 +67,24 @@ static void list_ports(const struct parameter_ports *ports, char *ret, size_t si
         used += snprintf(ret + used, size - used, range->from == range->to ? "%s%u" : "%s%u-%u",
                          i ? ", " : " ", range->from, range->to);
     }
+}
+
+/* First of all, and in capitals: whoever signs this has no way back before the deadline. */
+static int plan_isolation(const struct gate_spec *spec, struct fault_plan *plan)
+{
+    int r = 0;
+
+    if (spec->is_isolated) {
+        r |= json_array_append_new(
+            plan->summary, json_string("ISOLATION: THE LIFELINE IS CUT TOO. No halt from the coordinator, no "
+                                       "SSH, no DNS, NTP, DHCP or metadata; only root on the host can end it "
+                                       "before its deadline"));
+        r |= json_array_append_new(
+            plan->limits,
+            json_string("isolated, a host hears no coordinator: after the policy's lost_contact_after_s "
+                        "every fault on it ends, this one too"));
+    }
+    return r;
 }
 
 static int plan_limits(const struct gate_spec *spec, json_t *limits)
@@ -110,7 +138,8 @@ int network_plan(const struct gate_spec *spec, const char *what, struct fault_pl
 
     list_cidrs(spec->targets, cidrs, sizeof(cidrs));
     list_ports(spec->ports, ports, sizeof(ports));
-    if (json_array_append_new(plan->summary,
+    if (plan_isolation(spec, plan) < 0 ||
+        json_array_append_new(plan->summary,
                               json_sprintf("%s: %s %s %s %s%s%s%s", what, spec->shape ? "shape" : "drop",
                                            protocols, direction, cidrs, ports,
                                            spec->cgroup ? ", only of the cgroup " : "", cgroup.path)) < 0 ||

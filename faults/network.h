@@ -16,7 +16,13 @@ struct network_targets {
 };
 extern const char *const network_protocols[], *const network_directions[];
 
+extern const char *const network_isolations[]; /* "none", "full" */
+
 /* clang-format off */
+#define NETWORK_ISOLATE(type)                                                                                \
+    {"isolate", PARAMETER_CHOICE, NULL, 0, 0, "none", false, network_isolations,                             \
+     "full: the lifeline is cut too, and nobody can halt it from outside; the host's policy has to allow it", \
+     offsetof(type, is_isolated)}
 #define NETWORK_CGROUP(type)                                                                                 \
     {"cgroup", PARAMETER_STRING, NULL, 1, 255, NULL, true, NULL,                                             \
      "only packets of this service's sockets: end of its cgroup's path, like nginx.service",                 \
@@ -36,6 +42,9 @@ extern const char *const network_protocols[], *const network_directions[];
 
 /** network_spec() - what the parameters mean for a gate */
 struct gate_spec network_spec(const struct network_targets *targets);
+
+/** network_check_isolation() - of a whole host, not of one service */
+int network_check_isolation(int is_isolated, const char *cgroup, struct error *error);
 
 /** network_plan() - @spec: what is dropped or shaped, as for network_inject(); @what: the summary's first
  * words, "lose the zone apse2-az1" */

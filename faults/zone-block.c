@@ -10,12 +10,14 @@
 
 struct zone_parameters {
     const char *zone, *cgroup;
+    int is_isolated;
 };
 
 static const struct fault_parameter zone_table[] = {
     {"zone", PARAMETER_ZONE, NULL, 0, 0, NULL, false, NULL, "zone id, as the mandate's zone map names it",
      offsetof(struct zone_parameters, zone)},
     NETWORK_CGROUP(struct zone_parameters),
+    NETWORK_ISOLATE(struct zone_parameters),
     {},
 };
 
@@ -47,8 +49,21 @@ static int zone_spec(const struct zone_parameters *parameters, const struct mand
         .is_out = true,
         .is_in = true,
         .cgroup = parameters->cgroup,
+        .is_isolated = parameters->is_isolated,
     };
     return 0;
+}
+
+static int zone_check(const void *parameters, const struct mandate *mandate, struct error *error)
+{
+    const struct zone_parameters *own = parameters;
+
+    return network_check_isolation(own->is_isolated, own->cgroup, error);
+}
+
+static bool zone_isolates(const void *parameters)
+{
+    return ((const struct zone_parameters *)parameters)->is_isolated;
 }
 
 static int zone_plan(const void *parameters, const struct mandate *mandate, const struct fault_host *host,
@@ -64,7 +79,9 @@ static int zone_plan(const void *parameters, const struct mandate *mandate, cons
         return r;
     plan->is_victim = is_inside(own, host);
     snprintf(what, sizeof(what),
-             plan->is_victim ? "die with the zone %.64s, but for the lifeline" : "lose the zone %.64s",
+             !plan->is_victim   ? "lose the zone %.64s"
+             : own->is_isolated ? "die with the zone %.64s"
+                                : "die with the zone %.64s, but for the lifeline",
              own->zone);
     return network_plan(&spec, what, plan, error);
 }
@@ -86,6 +103,8 @@ const struct fault fault_zone_block = {
     .flags = FAULT_REVERSIBLE,
     .parameters = zone_table,
     .parameters_size = sizeof(struct zone_parameters),
+    .check = zone_check,
+    .isolates = zone_isolates,
     .plan = zone_plan,
     .inject = zone_inject,
     .supported = gate_supported,

@@ -14,11 +14,16 @@ const struct gate_family gate_families[GATE_FAMILIES] = {
     {AF_INET6, NFPROTO_IPV6, 16, 8, 24, ETH_P_IPV6, '6'},
 };
 
-/* The lifeline, but for the coordinators and SSH, whose ports are the policy's: loopback, DHCP (RFC 2131,
- * RFC 8415), multicast listeners (RFC 2710, RFC 3810), neighbours and routers (RFC 4861). */
-const struct rule gate_lifeline_rules[] = {
+/* What passes even where the lifeline is cut. */
+const struct rule gate_isolation_rules[] = {
     {BOTH_WAYS, .is_loopback = true},
     {BOTH_WAYS, PEERS_PROTECTED},
+    {},
+};
+
+/* The lifeline, but for the coordinators and SSH, whose ports are the policy's: DHCP (RFC 2131,
+ * RFC 8415), multicast listeners (RFC 2710, RFC 3810), neighbours and routers (RFC 4861). */
+const struct rule gate_lifeline_rules[] = {
     {BOTH_WAYS, PEERS_METADATA},
     {BOTH_WAYS, PEERS_RESOLVERS, IPPROTO_UDP, .peer_port = 53},
     {BOTH_WAYS, PEERS_RESOLVERS, IPPROTO_TCP, .peer_port = 53, .guard_in = GUARD_NOT_OPEN},

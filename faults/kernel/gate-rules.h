@@ -72,4 +72,4 @@ struct rule {
 #define BOTH_WAYS OUTPUT | INBOUND, IPV4 | IPV6
 
 /* Ended by a row without chains. */
-extern const struct rule gate_lifeline_rules[], gate_drop_rules[], gate_shape_rules[];
+extern const struct rule gate_isolation_rules[], gate_lifeline_rules[], gate_drop_rules[], gate_shape_rules[];

@@ -167,15 +167,12 @@ static void write_rules(struct writer *writer, const struct rule *rules)
         write_for_families(writer, rules);
 }
 
-static void write_chain(struct writer *writer, enum gate_chain chain, uint32_t hook,
-                        const char *const *devices)
+static void write_lifeline(struct writer *writer)
 {
     const struct lifeline *lifeline = writer->spec->lifeline;
     const struct rule ssh = {BOTH_WAYS, PEERS_MANAGEMENT, IPPROTO_TCP, .own_port = lifeline->ssh_port,
                              .guard_out = GUARD_NOT_OPEN};
 
-    writer->chain = chain;
-    nft_add_chain(writer->batch, gate_chains[chain], hook, PRIORITY + !!writer->spec->shape, devices);
     for (size_t i = 0; i < lifeline->n_coordinators; i++) {
         const struct endpoint *endpoint = &lifeline->coordinators[i];
 
@@ -191,6 +188,16 @@ static void write_chain(struct writer *writer, enum gate_chain chain, uint32_t h
     if (lifeline->ssh_port)
         write_for_families(writer, &ssh);
     write_rules(writer, gate_lifeline_rules);
+}
+
+static void write_chain(struct writer *writer, enum gate_chain chain, uint32_t hook,
+                        const char *const *devices)
+{
+    writer->chain = chain;
+    nft_add_chain(writer->batch, gate_chains[chain], hook, PRIORITY + !!writer->spec->shape, devices);
+    write_rules(writer, gate_isolation_rules);
+    if (!writer->spec->is_isolated)
+        write_lifeline(writer);
     write_rules(writer, writer->spec->shape ? gate_shape_rules : gate_drop_rules);
 }
 

@@ -255,7 +255,7 @@ void gate_close(struct gate *gate)
 
 bool gate_is_exempt(const struct gate_spec *spec, const struct cidr *address)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(gate_metadata); i++)
+    for (size_t i = 0; !spec->is_isolated && i < ARRAY_SIZE(gate_metadata); i++)
         if (cidr_contains(&gate_metadata[i], address))
             return true;
     for (size_t i = 0; spec->protected && i < spec->protected->count; i++)

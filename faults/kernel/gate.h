@@ -34,6 +34,7 @@ enum gate_protocol {
  * @protocols: gate_protocol bits; GATE_OTHER only without ports
  * @cgroup: only packets of sockets of the cgroup whose path ends so; NULL = whoever's. Not of what comes in
  * to be shaped, for which no socket has been looked up yet.
+ * @is_isolated: of the lifeline only loopback passes
  * @shape: what happens to the packets, NULL = they are dropped
  * @shaper_out, @shaper_in: with @shape: index of the device that they go through
  */
@@ -43,7 +44,7 @@ struct gate_spec {
     const struct parameter_cidrs *targets, *protected;
     const struct parameter_ports *ports;
     unsigned int protocols;
-    bool is_out, is_in;
+    bool is_out, is_in, is_isolated;
     const char *cgroup;
     const struct shaper_spec *shape;
     int shaper_out, shaper_in;

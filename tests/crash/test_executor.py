@@ -64,6 +64,8 @@ def refusals(papers):
     yield "unknown fault", "fault 'disk.melt' is unknown", step(fault="disk.melt")
     yield "class not allowed", "classes.process: not allowed", step(
         fault="process.kill", parameters={"exe": "/usr/bin/sleep"})
+    yield "isolation not allowed", "classes.network.allows_isolation: step lose would cut the lifeline", step(
+        parameters={"zone": "z1", "isolate": "full"})
     yield "unknown zone", "zone", step(parameters={"zone": "z9"})
     yield "unknown parameter", "parameters", step(parameters={"zone": "z1", "colour": 1})
     yield "unknown step", "no step of the mandate", order(step="other")

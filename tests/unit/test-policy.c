@@ -52,6 +52,7 @@ START_TEST(defaults_are_safe)
     ck_assert(class->is_allowed);
     ck_assert_int_eq(class->signatures, 2);
     ck_assert_int_eq(class->longest_duration_s, 300);
+    ck_assert(!class->allows_isolation);
     ck_assert(!policy_class_find(policy, "process")->is_allowed);
     ck_assert_ptr_null(policy_class_find(policy, "disk"));
     ck_assert_ptr_null(policy->protected_processes[0]);
@@ -65,7 +66,8 @@ START_TEST(everything_given)
         parse("host: i-1\nenvironment: lab\ncoordinators: ['https://10.0.0.2:8443', 'https://[fd00::2]:9', "
               "'https://c.example']\n"
               "labels: {zone: apse2-az1, group: web}\nrequire_synchronised_clock: false\n"
-              "classes: {process: {is_allowed: true, signatures: 1}, disk: {is_allowed: true}}\n"
+              "classes: {process: {is_allowed: true, signatures: 1}, disk: {is_allowed: true}, "
+              "network: {is_allowed: true, allows_isolation: true}}\n"
               "protected: {processes: [sshd, init], cidrs: [10.9.0.0/16]}\n"
               "lifeline: {ssh_port: 2222, management: ['::/0'], resolvers: [10.0.0.53]}\n");
 
@@ -79,6 +81,8 @@ START_TEST(everything_given)
     ck_assert_uint_eq(policy->named_ports[0], 8443);
     ck_assert_int_eq(policy_class_find(policy, "process")->signatures, 1);
     ck_assert_int_eq(policy_class_find(policy, "disk")->signatures, 2);
+    ck_assert(policy_class_find(policy, "network")->allows_isolation);
+    ck_assert(!policy_class_find(policy, "disk")->allows_isolation);
     ck_assert_str_eq(policy->protected_processes[1], "init");
     ck_assert_uint_eq(policy->protected_cidrs.count, 1);
     ck_assert_int_eq(policy->lifeline.ssh_port, 2222);
