@@ -70,7 +70,19 @@ START_TEST(accepts)
 }
 END_TEST
 
-START_TEST(refuses_with_the_place)
+static void assert_refused(const char *const bad[][3], size_t count)
+{
+    struct error error;
+
+    for (size_t i = 0; i < count; i++) {
+        error = (struct error){0};
+        ck_assert_msg(decode(bad[i][0], bad[i][1], &error) == -EINVAL, "accepted: %s", bad[i][1]);
+        assert_error(error, bad[i][2]);
+        assert_error(error, "job:1:");
+    }
+}
+
+START_TEST(refuses_packets_with_the_place)
 {
     static const char *const bad[][3] = {
         {"network.block", "{}", "network.block needs 'cidrs'"},
@@ -101,6 +113,15 @@ START_TEST(refuses_with_the_place)
          "isolate: unknown parameter of network.shape"},
         {"zone.block", "{\"zone\": \"az9\"}", "zone: unknown zone 'az9'"},
         {"zone.block", "{\"zone\": 1}", "zone: expected a string, got an integer"},
+    };
+
+    assert_refused(bad, ARRAY_SIZE(bad));
+}
+END_TEST
+
+START_TEST(refuses_processes_with_the_place)
+{
+    static const char *const bad[][3] = {
         {"process.kill", "{}", "process.kill needs exe, cmdline, cgroup, unit, user or listens_on"},
         {"process.kill", "{\"exe\": \"nginx\"}", "begin it with / or *"},
         {"process.kill", "{\"exe\": \"\"}", "exe: 0 bytes long; expected 1 to 255"},
@@ -129,21 +150,15 @@ START_TEST(refuses_with_the_place)
         {"process.kill", "{\"exe\": \"/a\", \"pick\": \"n\", \"count\": 1001}",
          "count: 1001 is out of range; expected 0 to 1000"},
     };
-    struct error error;
 
-    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-        error = (struct error){0};
-        ck_assert_msg(decode(bad[i][0], bad[i][1], &error) == -EINVAL, "accepted: %s", bad[i][1]);
-        assert_error(error, bad[i][2]);
-        assert_error(error, "job:1:");
-    }
+    assert_refused(bad, ARRAY_SIZE(bad));
 }
 END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {finds_what_is_registered, names_objects_by_the_order, accepts,
-                                  refuses_with_the_place, NULL};
+    const TTest *const tests[] = {finds_what_is_registered,       names_objects_by_the_order,       accepts,
+                                  refuses_packets_with_the_place, refuses_processes_with_the_place, NULL};
 
     return unit_run("parameters", tests);
 }
