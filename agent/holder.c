@@ -267,11 +267,30 @@ static int holder_watch(struct holder *holder, struct error *error)
     return r < 0 ? r : 0;
 }
 
+static int keep_spare_fds(struct holder *holder, struct error *error)
+{
+    for (size_t i = 0; i < HOLDER_SPARE_FDS; i++) {
+        holder->spare_fds[i] = fcntl(holder->halt_fd, F_DUPFD_CLOEXEC, 0);
+        if (holder->spare_fds[i] < 0)
+            return error_errno(error, errno, "no descriptor can be kept for the undo");
+    }
+    return 0;
+}
+
+static void give_spare_fds(struct holder *holder)
+{
+    for (size_t i = 0; i < HOLDER_SPARE_FDS; i++) {
+        cleanup_close(&holder->spare_fds[i]);
+        holder->spare_fds[i] = -1;
+    }
+}
+
 /* By the fault's own hands, by name if those fail; what counts is what the kernel shows afterwards. */
 static int holder_revert(struct holder *holder, struct error *error)
 {
     const struct fault *fault = holder->fault;
 
+    give_spare_fds(holder);
     if (holder->is_injected && fault->revert && fault->revert(&holder->run, error) < 0)
         undo_all(&holder->record, NULL);
     return fault->verify_reverted ? fault->verify_reverted(&holder->run, error) : 0;
@@ -296,8 +315,8 @@ static int holder_end_irreversible(struct holder *holder)
 }
 
 static int (*const beginning[])(struct holder *holder, struct error *error) = {
-    holder_take_job,     holder_confine, holder_wait_open, holder_plan,
-    holder_wait_message, holder_inject,  holder_exercise,
+    holder_take_job, holder_confine,      holder_wait_open, keep_spare_fds,
+    holder_plan,     holder_wait_message, holder_inject,    holder_exercise,
 };
 
 static int holder_live(struct holder *holder, struct error *error)
@@ -326,7 +345,7 @@ static int holder_fail(struct holder *holder, const struct error *error)
 int holder_main(void)
 {
     _cleanup_(holder_clear) struct holder holder = {
-        .signal_fd = -1, .halt_fd = -1, .deadline = {-1, -1}, .run.record_fd = -1};
+        .signal_fd = -1, .halt_fd = -1, .spare_fds = {-1, -1, -1}, .deadline = {-1, -1}, .run.record_fd = -1};
     struct error error = {0};
 
     return holder_live(&holder, &error) < 0 ? holder_fail(&holder, &error) : 0;

@@ -5,9 +5,12 @@
 #include "deadline.h"
 #include "job.h"
 
+#define HOLDER_SPARE_FDS 3 /* an undo opens no more at a time */
+
 /**
  * struct holder - everything that a holder has
  * @run: what the fault sees; @record: its undo steps, on disk before what they name is made
+ * @spare_fds: closed before the undo, which opens sockets and must not be refused them
  * @is_injected: there is something to undo; @is_exercised: its effect was measured
  * @is_halted: root ended it, by the halt file or a signal
  * @is_over: deadline, halt, or a parent that is gone; @over_boot_nsec: the moment to count the revert error
@@ -21,7 +24,7 @@ struct holder {
     struct record record;
     struct fault_run run;
     json_t *effect;
-    int signal_fd, halt_fd;
+    int signal_fd, halt_fd, spare_fds[HOLDER_SPARE_FDS];
     struct deadline deadline;
     bool is_injected, is_exercised, is_interfered, is_halted, is_over;
     int64_t over_boot_nsec;

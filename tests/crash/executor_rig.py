@@ -16,8 +16,10 @@ SERVICES = {"executor": "grivetd", "sweep": "grivet-sweep"}
 class ExecutorRig(Rig):
     """Without a sweep nothing of it runs, not even after the executor's end, and an executor that ends stays away."""
 
-    def __init__(self, lab, has_sweep=True, **policy):
+    def __init__(self, lab, has_sweep=True, prepare=None, **policy):
         super().__init__(lab)
+        if prepare:
+            prepare(self.host)
         self.has_sweep = has_sweep
         self.fault = "zone.block", {"zone": "apse2-az2"}
         self.papers = Papers("victim")
