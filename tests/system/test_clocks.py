@@ -1,0 +1,89 @@
+"""The machine's own clocks are set, or stop with it, in mid fault: whichever says first that the fault is over ends it."""
+
+import pytest
+
+from installed import Installed
+
+SECOND = 1_000_000_000
+EARLY = 20_000_000  # timed elements of nftables are that exact
+YEAR_S = 365 * 86400
+# Suspends to memory until the hardware clock rings, and says for how long MONOTONIC stood still.
+SUSPEND = """
+import time
+stood = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+before = stood()
+rtc = "/sys/class/rtc/rtc0/"
+open(rtc + "wakealarm", "w").write("0")
+open(rtc + "wakealarm", "w").write(str(int(open(rtc + "since_epoch").read()) + {seconds}))
+open("/sys/power/state", "w").write("mem")
+print(stood() - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    with Installed(tmp_path_factory.mktemp("clocks")) as made:
+        made.boot()
+        made.wire()
+        made.install()
+        made.configure()
+        made.start()
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def clean(machine):
+    """Every test finds and leaves a right clock and no fault."""
+    machine.connect()
+    machine.offset_s = 0
+    yield
+    set_clock(machine, -machine.offset_s)
+    assert machine.is_active("grivetd") and machine.is_active("grivet-sweep")
+    assert not machine.left() and not machine.is_cut()
+
+
+def set_clock(machine, seconds):
+    """Returns when it was done, in ns of CLOCK_BOOTTIME, not too late."""
+    at = machine.now()
+    machine.run(["date", "--set", f"{seconds} seconds"])
+    machine.offset_s += seconds
+    return at
+
+
+def test_a_year_ahead(machine):
+    machine.block(60)
+    at = set_clock(machine, YEAR_S)
+    assert machine.opened_at() < at + SECOND
+    (told,) = machine.told()
+    # For the sweep the grace is over as well: the holder was first, or the sweep that killed it.
+    assert told["ended_by"] in ("deadline", "kernel", "sweep") and 0 <= told["revert_error_ms"] < 1000
+
+
+def test_a_year_back(machine):
+    machine.block(6)
+    set_clock(machine, -YEAR_S)
+    assert machine.is_cut()
+    (told,) = machine.told()
+    assert told["ended_by"] == "deadline" and 0 <= told["revert_error_ms"] < 1000
+    assert -EARLY < machine.opened_at() - machine.deadline < SECOND
+
+
+def test_a_year_ahead_while_executor_and_holder_hang(machine):
+    """The sweep sees it too."""
+    machine.block(60)
+    machine.signal("STOP", "grivetd", "holder")
+    at = set_clock(machine, YEAR_S)
+    assert machine.opened_at() < at + SECOND
+    machine.wait_for(lambda: not machine.left(), what="what the sweep does")
+    machine.signal("CONT", "grivetd")
+    assert [body["ended_by"] for body in machine.told()] == ["sweep"]
+
+
+def test_suspend_over_the_deadline(machine):
+    machine.block(4)
+    stood = int(machine.run(["python3", "-c", SUSPEND.format(seconds=12)]).stdout)
+    woke = machine.now()
+    assert stood > 5 * SECOND and woke > machine.deadline + 2 * SECOND, "it did not sleep long enough"
+    assert machine.opened_at() < woke + SECOND
+    machine.wait_for(lambda: not machine.left(), what="the end of all that was left")
+    assert len(machine.told()) == 1
