@@ -28,7 +28,7 @@ static size_t count_active(const void *context, const char *class)
     return count;
 }
 
-const char *executor_why_closed(const struct executor *executor)
+static const char *why_closed(const struct executor *executor)
 {
     if (*executor->broken)
         return executor->broken;
@@ -63,7 +63,7 @@ struct admission executor_make_admission(struct executor *executor)
                               .roots = executor->roots,
                               .replay = executor->replay,
                               .host = &executor->host,
-                              .closed = executor_why_closed(executor),
+                              .closed = why_closed(executor),
                               .now_usec = now_usec,
                               .latest_usec = executor_latest_usec(executor, now_usec, now_boot_nsec),
                               .now_boot_nsec = now_boot_nsec,
@@ -194,7 +194,7 @@ bool executor_sync_orders(struct executor *executor)
 /* The disk may have taken long, or have failed: is it still what was decided? */
 static int check_waited(const struct executor *executor, const struct waiting *waiting, struct error *error)
 {
-    const char *closed = executor_why_closed(executor);
+    const char *closed = why_closed(executor);
     const struct decision *decision = &waiting->decision;
     int64_t now_usec = time_now_usec(), now_boot_nsec = time_boot_nsec();
 

@@ -171,8 +171,6 @@ void executor_tell_courier(struct executor *executor);
 
 /* ---- executor-orders.c */
 
-/** executor_why_closed() - why no order is taken just now, NULL = orders are taken */
-const char *executor_why_closed(const struct executor *executor);
 /** executor_sync_orders() - a group begins: is an order in it? */
 bool executor_sync_orders(struct executor *executor);
 /** executor_start_orders() - the group is over: start or refuse its orders */

@@ -17,6 +17,7 @@
  * irreversible, and the lifeline stays. */
 static const struct policy_class class_defaults[] = {
     {"network", true, 2, 300, 1, 0, false},
+    {"cpu", true, 2, 300, 1, 0, false},
     {"process", false, 2, 60, 1, 0, false},
     {POLICY_CLASS_OBSERVE, true, 1, 3600, 4, 0, false},
 };

@@ -60,10 +60,14 @@ static enum level check_kernel(char words[WORDS_MAX])
 
 static enum level check_clock(char words[WORDS_MAX])
 {
-    return time_is_synchronised()
-               ? say(words, LEVEL_OK, "synchronised")
-               : say(words, LEVEL_FAIL,
-                     "not synchronised: orders will be refused; start chrony or systemd-timesyncd");
+    _cleanup_(policy_freep) struct policy *policy = NULL;
+
+    if (time_is_synchronised())
+        return say(words, LEVEL_OK, "synchronised");
+    if (policy_load(&policy, POLICY_PATH, NULL) == 0 && !policy->requires_synchronised_clock)
+        return say(words, LEVEL_WARN, "not synchronised, and the policy does not want it to be");
+    return say(words, LEVEL_FAIL,
+               "not synchronised: orders will be refused; start chrony or systemd-timesyncd");
 }
 
 static enum level check_cgroups(char words[WORDS_MAX])
@@ -166,7 +170,7 @@ static enum level check_fault(const struct fault *fault, char words[WORDS_MAX])
     struct error error = {.text = "not supported"};
 
     if (fault->supported && fault->supported(NULL, &error) < 0)
-        return say(words, LEVEL_FAIL, "%s", error.text);
+        return say(words, LEVEL_WARN, "%s", error.text);
     return say(words, LEVEL_OK, "can be done here");
 }
 

@@ -90,6 +90,13 @@ static void format_effect(FILE *out, const json_t *effect, const json_t *report)
         json_is_true(json_object_get(process, "is_gone"));
     if (json_is_array(processes))
         fprintf(out, "%zu of %zu processes gone", gone, json_array_size(processes));
+    else if (json_object_get(effect, "achieved_percent"))
+        fprintf(out, "%lld CPUs busy for %.1f %%", json_number(effect, "cpus"),
+                json_number_value(json_object_get(effect, "achieved_percent")));
+    else if (json_object_get(effect, "out_lost") || json_object_get(effect, "in_lost"))
+        fprintf(out, "shaped %lld out, %lld in, of which %lld lost", json_number(effect, "out_packets"),
+                json_number(effect, "in_packets"),
+                json_number(effect, "out_lost") + json_number(effect, "in_lost"));
     else if (json_object_get(effect, "out_packets") || json_object_get(effect, "in_packets"))
         fprintf(out, "dropped %lld out, %lld in", json_number(effect, "out_packets"),
                 json_number(effect, "in_packets"));
@@ -147,6 +154,7 @@ static const struct column fault_columns[] = {{"HOST", "host"},
                                               {"STATE", "state"},
                                               {"REVERTED", "reverted_at", format_time},
                                               {"ROLLBACK ERROR", "revert_error_ms", format_msec},
+                                              {"ENDED BY", "ended_by"},
                                               {"EFFECT", "effect", format_effect},
                                               {"VERDICT", "verdict"},
                                               {"WHY", "why"},

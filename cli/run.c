@@ -41,6 +41,7 @@ static void clear(struct watch *watch)
 
 static void print_lines(struct watch *watch, const json_t *lines)
 {
+    FILE *out = watch->call->is_json ? stderr : stdout; /* which is for the report alone then */
     const json_t *line;
     size_t index;
 
@@ -49,10 +50,10 @@ static void print_lines(struct watch *watch, const json_t *lines)
     json_array_foreach((json_t *)lines, index, line)
     {
         watch->after = json_number(line, "n");
-        format_time(stdout, json_object_get(line, "at"), NULL);
-        printf("  %s\n", json_text(line, "text"));
+        format_time(out, json_object_get(line, "at"), NULL);
+        fprintf(out, "  %s\n", json_text(line, "text"));
     }
-    fflush(stdout);
+    fflush(out);
 }
 
 static int get(struct watch *watch, const char *what, json_t **ret, struct error *error)
@@ -224,7 +225,7 @@ int command_run(const struct call *call, struct error *error)
     if (r < 0)
         return r;
     if (call_option(call, "detach"))
-        return printf("%s\n", run) < 0 ? EXIT_ERROR : EXIT_MET;
+        return printf(call->is_json ? "{\"run\": \"%s\"}\n" : "%s\n", run) < 0 ? EXIT_ERROR : EXIT_MET;
     fprintf(stderr, "run %s\n", run);
     watch = (struct watch){.call = call,
                            .progress = progress,

@@ -26,8 +26,12 @@ static const char *const column_names[COLUMNS] = {"# pxname",   "svname",     "s
 void haproxy_budget(struct balancer_budget *budget, int64_t interval_msec, int64_t timeout_msec, int64_t rise,
                     int64_t fall)
 {
-    budget->out_least_msec = (fall - 1) * interval_msec + timeout_msec;
-    budget->out_most_msec = fall * interval_msec + timeout_msec;
+    /* A check that times out keeps the ones that would have started meanwhile from doing so (process_chk() in
+     * HAProxy's check.c moves on by whole intervals). */
+    int64_t failing_msec = interval_msec * (1 + timeout_msec / interval_msec);
+
+    budget->out_least_msec = (fall - 1) * failing_msec + timeout_msec;
+    budget->out_most_msec = budget->out_least_msec + interval_msec;
     budget->in_least_msec = (rise - 1) * interval_msec;
     budget->in_most_msec = rise * interval_msec + timeout_msec;
 }

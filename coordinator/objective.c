@@ -298,6 +298,8 @@ json_t *objective_judge(const struct run *run, const struct node *node, struct j
 /* Timed elements may end a little before the deadline; more than this is an outage that was shorter than
  * signed. */
 #define FAULT_EARLY_MSEC 1000
+/* Whoever was to end it did not, and another hand had to: how long it really lasted is not known. */
+#define FAULT_LATE_MSEC 1000
 
 /* By the host's own words, or by when it was by the coordinator's clock. */
 static bool ended_early(const struct run *run, const struct run_fault *fault)
@@ -324,4 +326,6 @@ void fault_judge(const struct run *run, const struct run_fault *fault, struct ju
         judge(ret, VERDICT_UNKNOWN, "there is no proof of its end");
     else if (ended_early(run, fault))
         judge(ret, VERDICT_UNKNOWN, "it ended early");
+    else if (fault->revert_error_msec > FAULT_LATE_MSEC)
+        judge(ret, VERDICT_UNKNOWN, "its end was proved only %.1f s late", fault->revert_error_msec / 1000);
 }

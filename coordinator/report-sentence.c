@@ -4,6 +4,13 @@
 
 #include "run-state.h"
 
+/* A proof that came late is no longer fault. */
+static int64_t ended_usec(const struct run_fault *fault)
+{
+    return fault->reverted_usec && fault->reverted_usec < fault->deadline_usec ? fault->reverted_usec
+                                                                               : fault->deadline_usec;
+}
+
 /* For how long: the longest fault, by its own host's clock; what was never shown to end counts to its
  * deadline. */
 static void add_what(FILE *out, const struct run *run)
@@ -15,8 +22,7 @@ static void add_what(FILE *out, const struct run *run)
 
     EACH_FAULT (run, fault) {
         if (fault->armed_usec)
-            longest_usec =
-                later(longest_usec, (fault->reverted_usec ?: fault->deadline_usec) - fault->armed_usec);
+            longest_usec = later(longest_usec, ended_usec(fault) - fault->armed_usec);
         n += fault->step == step && fault->armed_usec;
     }
     if (!strcmp(step->fault, "process.kill"))

@@ -1,7 +1,6 @@
 /*
  * A fault is a descriptor: one const struct in one file of this folder, named in faults/meson.build, which
- * makes the registry. From its table of parameters come decoding with located errors, `grivet faults` and the
- * manual.
+ * makes the registry. From its table of parameters come decoding with located errors and `grivet faults`.
  *
  * A fault runs in a holder, a process of its own whose death gives back what the fault is made of. A fault
  * says *what*; how the kernel does it, and how that is undone, is in kernel/.
@@ -72,7 +71,7 @@ struct fault_parameter {
  * struct lifeline - what no network fault may cut, besides loopback, ARP, ND and DHCP
  * @courier_uid: outbound only this user reaches the coordinators
  * @coordinators: address and port; @resolvers, @time_servers: addresses, ports 53 and 123
- * @management: who may reach this host by SSH (@ssh_port); @metadata: 169.254.169.254 and fd00:ec2::254
+ * @management: who may reach this host by SSH (@ssh_port)
  */
 struct lifeline {
     uid_t courier_uid;

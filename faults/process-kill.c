@@ -158,11 +158,15 @@ static int plan_limits(const struct kill_parameters *parameters, json_t *limits)
 static int plan_words(const struct kill_parameters *parameters, const struct process_list *list,
                       struct fault_plan *plan)
 {
-    int r =
-        plan_limits(parameters, plan->limits) |
-        json_array_append_new(plan->summary, json_sprintf("send SIG%s to %zu of %zu matching processes",
-                                                          signals[parameters->signal],
-                                                          how_many(parameters, list->count), list->count));
+    int r = plan_limits(parameters, plan->limits);
+
+    r |= json_array_append_new(
+        plan->summary,
+        list->n_unreadable
+            ? json_sprintf("send SIG%s to processes that match; how many can't be told before it starts",
+                           signals[parameters->signal])
+            : json_sprintf("send SIG%s to %zu of %zu matching processes", signals[parameters->signal],
+                           how_many(parameters, list->count), list->count));
 
     for (size_t i = 0; i < list->count && i < SUMMARY_LIST; i++)
         r |= json_array_append_new(

@@ -95,6 +95,8 @@ def complain(result, text):
 
 
 def hold_against_files(result, counts, skips):
+    if result.suite not in counts:
+        complain(result, "is not in tests/counts: nobody would notice what is missing (./verify --count)")
     expected = int(counts.get(result.suite, 0))
     if result.passed < expected and not result.failed:
         complain(result, f"{result.passed} passed, but tests/counts says {expected}")

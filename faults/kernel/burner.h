@@ -33,7 +33,7 @@ struct burner {
 
 /**
  * burner_start() - fork one; it dies with the caller's thread (PR_SET_PDEATHSIG), at its deadline, or by
- * burner_stop()
+ * burner_kill()
  * The caller has one thread; what it has open is closed in the child.
  */
 int burner_start(const struct burner_order *order, struct burner *ret, struct error *error);

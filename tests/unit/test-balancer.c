@@ -124,7 +124,7 @@ START_TEST(test_asks_and_listens)
     ck_assert_str_eq(facts[1].balancer, "shop");
     ck_assert_int_ge(facts[2].at_usec - facts[0].at_usec, 900000);
     balancers_budgets(balancers, &budget, 1);
-    ck_assert_int_eq(budget.out_most_msec, 2000);
+    ck_assert_int_eq(budget.out_most_msec, 3000);
     balancers_watch(balancers, false);
 
     fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

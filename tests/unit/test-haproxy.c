@@ -82,6 +82,9 @@ START_TEST(test_budget)
     ck_assert_int_eq(budget.out_most_msec, 1800);
     ck_assert_int_eq(budget.in_least_msec, 500);
     ck_assert_int_eq(budget.in_most_msec, 1300);
+    haproxy_budget(&budget, 500, 500, 2, 2); /* eight outages of the lab were seen after 1.5 to 1.9 s */
+    ck_assert_int_eq(budget.out_least_msec, 1500);
+    ck_assert_int_eq(budget.out_most_msec, 2000);
 }
 END_TEST
 

@@ -7,6 +7,7 @@
 
 #include "agent/policy.h"
 #include "common/io.h"
+#include "faults/fault.h"
 
 #define HEAD "host: i-1\nenvironment: lab\ncoordinators: ['https://10.0.0.2:8443']\n"
 
@@ -55,6 +56,11 @@ START_TEST(defaults_are_safe)
     ck_assert(!class->allows_isolation);
     ck_assert(!policy_class_find(policy, "process")->is_allowed);
     ck_assert_ptr_null(policy_class_find(policy, "disk"));
+    for (size_t i = 0; fault_registry[i]; i++) {
+        class = policy_class_find(policy, fault_registry[i]->class);
+        ck_assert_msg(class != NULL, "%s has no default", fault_registry[i]->class);
+        ck_assert_int_eq(class->is_allowed, !!(fault_registry[i]->flags & FAULT_REVERSIBLE));
+    }
     ck_assert_ptr_null(policy->protected_processes[0]);
     assert_managed_from_anywhere(policy);
 }

@@ -196,6 +196,8 @@ START_TEST(test_fault_verdicts)
                 "it ended early");
     check_fault("fault.reverted", "{\"revert_error_ms\": -1500, \"ended_by\": \"sweep\"}", "unknown",
                 "it ended early");
+    check_fault("fault.reverted", "{\"revert_error_ms\": 2020.5, \"ended_by\": \"kernel\"}", "unknown",
+                "its end was proved only 2.0 s late");
     check_fault("fault.failed", "{\"reason\": \"EPERM\", \"is_reverted\": true}", "missed", "EPERM");
     check_fault("contact.lost", "{}", "unknown", "there is no proof of its end");
     run = fixture_run("[]", 100);
