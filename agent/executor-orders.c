@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
 #include "executor.h"
 
 #define REFUSALS_BURST 60
@@ -41,7 +42,7 @@ static const char *why_closed(const struct executor *executor)
 
 bool executor_is_clock_right(const struct executor *executor)
 {
-    return !executor->policy->requires_synchronised_clock || time_is_synchronised();
+    return !executor->policy->requires_synchronised_clock || clock_is_synchronised();
 }
 
 int64_t executor_latest_usec(struct executor *executor, int64_t now_usec, int64_t now_boot_nsec)
@@ -67,7 +68,7 @@ struct admission executor_make_admission(struct executor *executor)
                               .now_usec = now_usec,
                               .latest_usec = executor_latest_usec(executor, now_usec, now_boot_nsec),
                               .now_boot_nsec = now_boot_nsec,
-                              .is_clock_synchronised = time_is_synchronised(),
+                              .is_clock_synchronised = executor_is_clock_right(executor),
                               .count_active = count_active,
                               .context = executor};
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "clock.h"
 #include "common/io.h"
 #include "executor.h"
 #include "holder.h"

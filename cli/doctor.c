@@ -62,7 +62,7 @@ static enum level check_clock(char words[WORDS_MAX])
 {
     _cleanup_(policy_freep) struct policy *policy = NULL;
 
-    if (time_is_synchronised())
+    if (time_is_synchronised() > 0)
         return say(words, LEVEL_OK, "synchronised");
     if (policy_load(&policy, POLICY_PATH, NULL) == 0 && !policy->requires_synchronised_clock)
         return say(words, LEVEL_WARN, "not synchronised, and the policy does not want it to be");

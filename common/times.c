@@ -47,11 +47,14 @@ const char *time_boot_id(char ret[BOOT_ID_MAX])
     return ret;
 }
 
-bool time_is_synchronised(void)
+int time_is_synchronised(void)
 {
     struct timex timex = {0};
+    int state = adjtimex(&timex);
 
-    return adjtimex(&timex) != TIME_ERROR && !(timex.status & STA_UNSYNC);
+    if (state < 0)
+        return -errno;
+    return state != TIME_ERROR && !(timex.status & STA_UNSYNC);
 }
 
 const char *time_format(int64_t usec, char ret[TIME_TEXT_MAX])

@@ -21,8 +21,9 @@ int64_t time_boot_nsec(void);
  * replace it) */
 const char *time_boot_id(char ret[BOOT_ID_MAX]);
 
-/** time_is_synchronised() - does adjtimex(2) say that something keeps REALTIME right? */
-bool time_is_synchronised(void);
+/** time_is_synchronised() - does adjtimex(2) say that something keeps REALTIME right? Return: 1, 0 or -errno
+ */
+int time_is_synchronised(void);
 
 #define TIME_TEXT_MAX 28
 /** time_format() - RFC 3339 in UTC with microseconds: 2026-01-31T12:00:00.000000Z */

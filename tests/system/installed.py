@@ -20,6 +20,7 @@ from machine import Machine  # noqa: E402
 
 FAR = "10.1.0.1"  # in the zone that is lost; nobody answers there, but packets leave
 POLICY = """  process: {is_allowed: true, signatures: 2, longest_duration_s: 60, concurrency: 1, cool_down_s: 0}
+  cpu: {is_allowed: true, signatures: 2, longest_duration_s: 60, concurrency: 1, cool_down_s: 0}
 """
 # Sends packets to FAR and looks at the other end of the cable: writes down each change of whether they arrive, and when
 # (CLOCK_BOOTTIME) the first one was sent that fared otherwise than the one before.
@@ -121,21 +122,28 @@ class Installed(Machine):
 
     # ---- the fault
 
-    def block(self, length_s):
-        """Cuts this machine off from FAR and waits until that is proved."""
+    def mandate(self, fault, parameters, length_s):
+        """The mandate, and its start by this machine's clock."""
         now = datetime.datetime.fromtimestamp(self.ask("clock")["real_ns"] / 1e9, datetime.timezone.utc)
-        mandate = self.papers.mandate(
-            step={"fault": "network.block", "parameters": {"cidrs": [f"{FAR}/32"]}, "duration_ms": length_s * 1000},
-            created_at=when(0, now), not_before=when(-60, now), not_after=when(600, now))
+        step = {"fault": fault, "parameters": parameters, "duration_ms": length_s * 1000}
+        return self.papers.mandate(step=step, created_at=when(0, now), not_before=when(-60, now), not_after=when(600, now)), now
+
+    def begin(self, fault, parameters, length_s):
+        """Orders a fault and waits until its effect is proved."""
+        mandate, now = self.mandate(fault, parameters, length_s)
         order = self.papers.order_payload(mandate, step_started_at=when(0, now), start_before=when(60, now),
                                           end_at=when(length_s, now))
         self.order = json.loads(order)["id"]
         self.courier.send(ORDER, data=self.papers.order_bundle(mandate, order))
         self.wait_for(lambda: self.seen("fault.exercised", "order.refused", "fault.failed"), what="the fault's effect")
         assert self.seen("fault.exercised"), self.courier.events()
+
+    def block(self, length_s):
+        """Cuts this machine off from FAR and waits until no packet arrives."""
+        self.begin("network.block", {"cidrs": [f"{FAR}/32"]}, length_s)
         record = dict(line.partition(" ")[::2] for line in self.sh(f"cat /run/grivet/active/{self.order}").splitlines())
         self.deadline = int(record["deadline_boot_nsec"])
-        self.wait_for(self.is_cut, 5, "the packets to be lost")
+        self.wait_for(self.is_cut, 30, "the packets to be lost")
         self.cut_at = self.meter()[-1][1]
 
     def told(self, timeout=90):
@@ -190,5 +198,5 @@ class Installed(Machine):
 
     def left(self):
         """What a fault leaves behind: tables of ours, undo records, holders (dead ones are their parent's business)."""
-        return self.sh("nft list tables | grep grivet || :; ls /run/grivet/active; "
+        return self.sh("nft list tables | grep grivet || :; ls /run/grivet/active; ip -br link | grep -o '^gr[^ ]*' || :; "
                        "pgrep -x --runstates R,S,D,T grivet-holder || :").split()

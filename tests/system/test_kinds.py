@@ -3,13 +3,12 @@
 Emulated, the guest's clock counts instructions, so that what is measured in it does not depend on how busy we are.
 """
 
-import datetime
 import json
 import math
 
 import pytest
 
-from installed import ORDER, Installed, when
+from installed import Installed
 
 FAR, HERE = "10.2.0.2", "10.2.0.1"
 # In the namespace `far`: answers each datagram with itself. Here: sends N datagrams, one each PERIOD, and says what came
@@ -107,15 +106,7 @@ class Kinds(Installed):
 
     def arm(self, fault, parameters, length_s):
         """Starts a fault and waits until its effect was measured; returns what was measured."""
-        now = datetime.datetime.fromtimestamp(self.ask("clock")["real_ns"] / 1e9, datetime.timezone.utc)
-        mandate = self.papers.mandate(step={"fault": fault, "parameters": parameters, "duration_ms": length_s * 1000},
-                                      created_at=when(0, now), not_before=when(-60, now), not_after=when(600, now))
-        order = self.papers.order_payload(mandate, step_started_at=when(0, now), start_before=when(60, now),
-                                          end_at=when(length_s, now))
-        self.order = json.loads(order)["id"]
-        self.courier.send(ORDER, data=self.papers.order_bundle(mandate, order))
-        self.wait_for(lambda: self.seen("fault.exercised", "order.refused", "fault.failed"), what=f"the effect of {fault}")
-        assert self.seen("fault.exercised"), self.courier.events()
+        self.begin(fault, parameters, length_s)
         return self.seen("fault.exercised")[0]["effect"]
 
     def shape(self, length_s=60, **parameters):
@@ -141,8 +132,6 @@ def machine(tmp_path_factory):
         made.boot()
         made.install()
         made.configure()
-        made.write("/etc/grivet/agent.yaml", made.sh("cat /etc/grivet/agent.yaml") +
-                   "  cpu: {is_allowed: true, signatures: 2, longest_duration_s: 60, concurrency: 1, cool_down_s: 0}\n")
         made.prepare()
         made.start()
         made.connect()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from installed import Installed
+from installed import FAR, Installed
 
 SECOND = 1_000_000_000
 GRACE = 2 * SECOND  # RECORD_GRACE_NSEC of common/record.h
@@ -32,9 +32,7 @@ def clean(machine):
 
 
 def test_units_are_well_formed(machine):
-    said = machine.run(["systemd-analyze", "verify", "--man=no", "grivetd.service", "grivet-sweep.service",
-                        "grivet-sweep-boot.service", "grivet-courier.service", "grivet-prober.service",
-                        "grivet-ready.service", "grivet-coordinator.service", "grivet.slice"])
+    said = machine.run(["sh", "-c", "systemd-analyze verify --man=no /usr/lib/systemd/system/grivet*"])
     assert not said.stdout + said.stderr
 
 
@@ -49,6 +47,26 @@ def test_fault_ends_at_its_deadline(machine):
     machine.block(3)
     assert [body["ended_by"] for body in machine.told()] == ["deadline"]
     assert -EARLY < machine.opened_at() - machine.deadline < SECOND
+
+
+# The executor's goal is 2.7; reading which process listens at a port (CAP_DAC_READ_SEARCH) is the rest.
+@pytest.mark.parametrize("unit, most", [("grivetd", 2.9), ("grivet-courier", 1.2), ("grivet-prober", 1.2)])
+def test_exposure(machine, unit, most):
+    said = machine.run(["systemd-analyze", "security", "--no-pager", f"--threshold={most * 10:.0f}", unit], check=False)
+    assert said.returncode == 0, said.stdout
+
+
+@pytest.mark.parametrize("fault, parameters", [("zone.block", {"zone": "z1"}), ("cpu.burn", {"load_percent": 50}),
+                                               ("network.shape", {"cidrs": [f"{FAR}/32"], "delay_ms": 50})])
+def test_fault_within_the_sandbox(machine, fault, parameters):
+    machine.begin(fault, parameters, 3)
+    assert [body["ended_by"] for body in machine.told()] == ["deadline"]
+
+
+def test_process_kill_within_the_sandbox(machine):
+    machine.run(["systemd-run", "--quiet", "--unit=victim", "--property=Type=exec", "--uid=nobody", "sleep", "1000"])
+    machine.begin("process.kill", {"exe": "*/sleep"}, 3)
+    machine.wait_for(lambda: not machine.is_active("victim"), what="the victim's end")
 
 
 def test_executor_killed(machine):
