@@ -145,15 +145,15 @@ static struct slot *slot_find(struct supervisor *supervisor, const char *order)
 
 /* Both of us may have ended it at the same moment: only an order that is under way has an end to tell, and
  * only one. The holder's own words, if there are any, are better. */
-static void slot_take_result(struct slot *slot, const struct record *result)
+static void slot_take_result(struct slot *slot, int64_t reverted_usec, int64_t revert_error_nsec)
 {
     if (slot->channel >= 0)
         slot_hear(slot, NULL);
     if (slot->has_ended || !(slot->fault->flags & FAULT_REVERSIBLE))
         return; /* what can't be reverted fails when its holder's death is seen */
-    if (result->revert_error_nsec < 0)
+    if (revert_error_nsec < 0)
         say_interrupted(slot, "the executor was gone, and the sweep undid it");
-    say_reverted(slot, result->reverted_usec, result->revert_error_nsec, "sweep");
+    say_reverted(slot, reverted_usec, revert_error_nsec, "sweep");
 }
 
 static void take_result(void *context, const char *name)
@@ -168,7 +168,7 @@ static void take_result(void *context, const char *name)
     if (record_read(&result, supervisor->results_fd, name, &error) < 0)
         executor_say(LOG_LEVEL_WARNING, "%s", error.text);
     else if (slot)
-        slot_take_result(slot, &result);
+        slot_take_result(slot, result.reverted_usec, result.revert_error_nsec);
     unlinkat(supervisor->results_fd, name, 0);
 }
 

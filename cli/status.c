@@ -23,6 +23,17 @@ static void countdown(const char *deadline, char ret[32])
     snprintf(ret, 32, left > 0 ? "ends in %lld s" : "is over", (long long)left);
 }
 
+/* What is over counts down no more. */
+static bool is_under_way(const char *state)
+{
+    static const char *const states[] = {"ordered", "accepted", "armed", "exercised"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(states); i++)
+        if (!strcmp(state, states[i]))
+            return true;
+    return false;
+}
+
 static void format_run(FILE *file, const json_t *run)
 {
     const json_t *item;
@@ -33,7 +44,7 @@ static void format_run(FILE *file, const json_t *run)
     fprintf(file, "%s: %s  %s\n", json_text(run, "experiment"), json_text(run, "state"), left);
     json_array_foreach(json_object_get(run, "hosts"), index, item)
     {
-        countdown(json_text(item, "deadline"), left);
+        countdown(is_under_way(json_text(item, "state")) ? json_text(item, "deadline") : "", left);
         fprintf(file, "  %-20s %-16s %-12s %s\n", json_text(item, "host"), json_text(item, "step"),
                 json_text(item, "state"), left);
     }

@@ -15,14 +15,19 @@
 static struct error error;
 static char folder[64], segment[128];
 
-static void setup(void)
+static void teardown(void)
 {
     char command[128];
 
-    snprintf(folder, sizeof(folder), "/tmp/grivet-unit-journal-%d", getpid());
-    snprintf(segment, sizeof(segment), "%s/" FIRST_SEGMENT, folder);
     snprintf(command, sizeof(command), "rm -rf %s", folder);
     ck_assert_int_eq(system(command), 0);
+}
+
+static void setup(void)
+{
+    snprintf(folder, sizeof(folder), "/tmp/grivet-unit-journal-%d", getpid());
+    snprintf(segment, sizeof(segment), "%s/" FIRST_SEGMENT, folder);
+    teardown();
 }
 
 static struct journal *reopen(struct journal *old)
@@ -92,7 +97,6 @@ START_TEST(chain_goes_on_after_a_restart)
     char before[HASH_TEXT_MAX];
     char *line;
 
-    setup();
     journal = reopen(NULL);
     ck_assert_int_eq(journal_last(journal, NULL), 0);
     add(journal, 3);
@@ -113,7 +117,6 @@ START_TEST(only_durable_events_are_told)
     struct journal *journal;
     char *text;
 
-    setup();
     journal = reopen(NULL);
     add(journal, 1);
     ck_assert_int_eq(append(journal, 10), 0);
@@ -130,7 +133,6 @@ START_TEST(fetch_gives_whole_lines)
     struct journal *journal;
     char *text;
 
-    setup();
     journal = reopen(NULL);
     add(journal, 4);
     text = fetch(journal, 0, 700);
@@ -151,7 +153,6 @@ START_TEST(unfinished_line_is_cut)
     struct journal *journal;
     struct stat status;
 
-    setup();
     journal = reopen(NULL);
     add(journal, 3);
     ck_assert_int_eq(stat(segment, &status), 0);
@@ -191,7 +192,7 @@ START_TEST(other_damage_is_refused)
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         struct journal *journal;
 
-        setup();
+        teardown();
         journal = reopen(NULL);
         add(journal, 3);
         journal_free(journal);
@@ -207,7 +208,6 @@ START_TEST(acknowledged_segments_go)
     struct journal *journal;
     char wrong[HASH_TEXT_MAX] = "00", hash[HASH_TEXT_MAX];
 
-    setup();
     journal = reopen(NULL);
     add(journal, 1);
     journal_last(journal, hash);
@@ -236,7 +236,6 @@ START_TEST(slow_disk_makes_a_long_segment)
     struct journal *journal;
     int fds[JOURNAL_SYNC_FDS], r = 0;
 
-    setup();
     journal = reopen(NULL);
     ck_assert_int_eq(append(journal, 100000), 0);
     ck_assert_uint_eq(journal_sync_begin(journal, fds), 2); /* the folder that names it, and the segment */
@@ -262,7 +261,6 @@ START_TEST(missing_segment_is_damage)
     struct journal *journal;
     char command[200];
 
-    setup();
     journal = reopen(NULL);
     add_large(journal, 24);
     journal_free(journal);
@@ -270,8 +268,6 @@ START_TEST(missing_segment_is_damage)
     ck_assert_int_eq(system(command), 0);
     ck_assert_int_eq(journal_open(&journal, folder, "i-1", NULL, NULL, &error), -EBADMSG);
     assert_error(error, "are missing");
-    snprintf(command, sizeof(command), "rm -rf %s", folder);
-    ck_assert_int_eq(system(command), 0);
 }
 END_TEST
 
@@ -281,5 +277,5 @@ int main(void)
         chain_goes_on_after_a_restart, only_durable_events_are_told,   fetch_gives_whole_lines,
         unfinished_line_is_cut,        other_damage_is_refused,        acknowledged_segments_go,
         missing_segment_is_damage,     slow_disk_makes_a_long_segment, NULL};
-    return unit_run("journal", tests);
+    return unit_run_within("journal", tests, setup, teardown);
 }
