@@ -53,16 +53,27 @@ int run_check_share(const struct run *run, struct error *error)
 
 enum outlook { OUTLOOK_NO = -1, OUTLOOK_OPEN, OUTLOOK_YES };
 
+/* A host whose lifeline is cut can't say that it is armed before that ends: only then does its silence tell.
+ */
+static int64_t silence_usec(const struct step *step)
+{
+    const char *isolate = node_string(step->parameters, "isolate");
+
+    return isolate && !strcmp(isolate, "full") ? step->duration_msec * USEC_PER_MSEC : 0;
+}
+
 /* Does every step get as many hosts as the mandate requires? @host_outlook: does this one take part? Nothing
- * is open when @is_late, and nothing else is decided before all have spoken. */
-static enum outlook outlook(const struct run *run, bool is_late,
+ * is open from @late_usec on, and nothing else is decided before all have spoken. */
+static enum outlook outlook(const struct run *run, int64_t now_usec, int64_t late_usec,
                             enum outlook (*host_outlook)(const struct run *run, const char *host,
                                                          const struct step *step))
 {
+    bool has_orders = run->state == RUN_STARTING;
     bool is_open = false;
 
     for (size_t i = 0; i < run->mandate->n_steps; i++) {
         const struct step *step = &run->mandate->steps[i];
+        bool is_late = now_usec >= late_usec + (has_orders ? silence_usec(step) : 0);
         size_t counts[3] = {}, *count = &counts[1], least;
 
         for (const struct node *node = step->hosts->first; node; node = node->next)
@@ -185,7 +196,7 @@ static void check_failed(struct run *run, int64_t now_usec)
 
 static void advance_checking(struct run *run, int64_t now_usec)
 {
-    enum outlook checked = outlook(run, now_usec >= run->since_usec + RUN_CHECK_USEC, acceptance);
+    enum outlook checked = outlook(run, now_usec, run->since_usec + RUN_CHECK_USEC, acceptance);
     struct error error;
 
     if (checked == OUTLOOK_OPEN)
@@ -249,7 +260,7 @@ static void start_failed(struct run *run, int64_t now_usec)
 static void advance_starting(struct run *run, int64_t now_usec)
 {
     int64_t late_usec = later(run->since_usec, run->loaded_usec) + RUN_CHECK_USEC;
-    enum outlook started = outlook(run, now_usec >= late_usec, arming);
+    enum outlook started = outlook(run, now_usec, late_usec, arming);
 
     if (started == OUTLOOK_NO)
         start_failed(run, now_usec);
