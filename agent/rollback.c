@@ -31,8 +31,10 @@ static int kill_holder(const struct record *record, struct error *error)
     _cleanup_close_ int pidfd = record_open_holder(record);
     struct pollfd death = {.fd = pidfd, .events = POLLIN};
 
-    if (pidfd < 0)
+    if (pidfd == -ESRCH)
         return 1;
+    if (pidfd < 0)
+        return error_errno(error, -pidfd, "can't tell whether holder %d lives", record->holder_pid);
     if (pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
         return error_errno(error, errno, "can't kill holder %d", record->holder_pid);
     if (poll(&death, 1, 0) == 1)

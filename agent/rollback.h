@@ -12,7 +12,8 @@
 /**
  * rollback_read() - the record of @order; one that is gone or can't be read is made up, because the order's
  * name is in the names of everything that we make
- * Return: 0 = it was read, -errno = it was made up; the fault in it is "unknown"
+ * Return: 0 = it was read, -errno = it was made up; the fault in it is "unknown". Of a hidden one
+ *   (record_is_hidden()) nobody knows what the fault holds: look again
  */
 int rollback_read(struct record *ret, int folder_fd, const char *order, struct error *error);
 

@@ -205,7 +205,7 @@ void slot_finish(struct slot *slot)
     r = rollback_read(&record, supervisor->records_fd, slot->order, &error);
     if (r < 0 && r != -ENOENT)
         executor_say(LOG_LEVEL_WARNING, "%s", error.text);
-    if (slot_undo(slot, &record, &was_clean, &error) == 1) {
+    if (!record_is_hidden(r) && slot_undo(slot, &record, &was_clean, &error) == 1) {
         say_end(slot, r == 0 && record.n_undos > 0, was_clean && !slot->has_said_stuck);
         record_remove(slot->order, supervisor->records_fd, NULL);
         slot_clear(slot);

@@ -220,6 +220,9 @@ static int give_record(const struct slot *slot, struct error *error)
     snprintf(record.order, sizeof(record.order), "%s", slot->order);
     snprintf(record.fault, sizeof(record.fault), "%s", slot->fault->name);
     time_boot_id(record.boot);
+    /* Without them the sweep would take it for one of an earlier boot, or for dead. */
+    if (!record.holder_start_ticks || !*record.boot)
+        return error_set(error, EIO, "host: can't tell since when a holder runs, and in which boot");
     r = record_write(&record, folder_fd, error);
     if (r < 0)
         return r;

@@ -24,6 +24,7 @@
 #define TRY_NSEC        (2 * NSEC_PER_SEC)
 #define TRY_AGAIN_MSEC  10
 #define LOOK_AGAIN_NSEC NSEC_PER_SEC
+#define PASSING_NSEC    (100 * NSEC_PER_MSEC)
 
 /**
  * struct sweep - one pass; nothing is remembered between two, so that nothing can go out of step with the
@@ -91,7 +92,8 @@ static void leave(struct sweep *sweep, const char *name, const struct error *err
     look_again(sweep, time_boot_nsec() + LOOK_AGAIN_NSEC, DEADLINE_NONE);
 }
 
-/* The last file of a process that dies may close a moment after its end shows, and no event tells when. */
+/* The last file of a process that dies may close a moment after its end shows, and no event tells when; nor
+ * when an error has passed. */
 static int undo(const struct record *record, struct error *error)
 {
     int64_t until = time_boot_nsec() + TRY_NSEC;
@@ -100,7 +102,7 @@ static int undo(const struct record *record, struct error *error)
 
     if (!has_sweep)
         return error_set(error, EPERM, "found, and left alone: this is a mutated build");
-    while ((r = rollback_try(record, &was_clean, error)) == 0 && time_boot_nsec() < until)
+    while ((r = rollback_try(record, &was_clean, error)) <= 0 && time_boot_nsec() < until)
         poll(NULL, 0, TRY_AGAIN_MSEC);
     return r > 0 ? 0 : -error->code;
 }
@@ -126,11 +128,14 @@ static int end_fault(const struct sweep *sweep, struct record *record, const cha
 }
 
 /* Records of an earlier boot have no time to wait for: their clock is gone. */
-static bool is_due(const struct record *record)
+static bool is_due(struct sweep *sweep, const struct record *record)
 {
     char boot[BOOT_ID_MAX];
+    bool is_known = *time_boot_id(boot);
 
-    return strcmp(record->boot, time_boot_id(boot)) != 0 ||
+    if (!is_known)
+        look_again(sweep, time_boot_nsec() + PASSING_NSEC, DEADLINE_NONE);
+    return (is_known && strcmp(record->boot, boot) != 0) ||
            deadline_is_past(record->deadline_boot_nsec + RECORD_GRACE_NSEC,
                             record->deadline_real_usec + GRACE_USEC);
 }
@@ -144,7 +149,12 @@ static void look_at_order(struct sweep *sweep, const char *order)
 
     if (r == -ENOENT)
         return; /* it has ended meanwhile */
-    if (r == 0 && !sweep->is_all && !is_due(&record)) {
+    if (record_is_hidden(r)) {
+        leave(sweep, order, &error);
+        look_again(sweep, time_boot_nsec() + PASSING_NSEC, DEADLINE_NONE);
+        return;
+    }
+    if (r == 0 && !sweep->is_all && !is_due(sweep, &record)) {
         look_again(sweep, record.deadline_boot_nsec + RECORD_GRACE_NSEC,
                    record.deadline_real_usec + GRACE_USEC);
         return;

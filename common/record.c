@@ -182,45 +182,80 @@ int record_add_undo(struct record *record, int fd, const char *kind, const char 
     return r < 0 ? error_errno(error, -r, "record %s: can't write", record->order) : 0;
 }
 
-uint64_t process_start_ticks(pid_t pid)
+bool record_is_hidden(int r)
 {
-    char path[32], text[1024];
-    _cleanup_close_ int fd = -1;
-    const char *field;
-    uint64_t ticks;
+    /* What record_read() says of a name that is not there, and of one that is no record. */
+    static const int known[] = {0, ENOENT, EINVAL, EFBIG, EISDIR, ELOOP, ENXIO};
 
-    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+        if (r == -known[i])
+            return false;
+    return true;
+}
+
+/* ---- processes */
+
+static int read_of_process(pid_t pid, const char *what, char *text, size_t size)
+{
+    char path[32];
+    _cleanup_close_ int fd = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", pid, what);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || read_whole(fd, text, sizeof(text)) < 0)
-        return 0;
+    return fd < 0 ? -errno : read_whole(fd, text, size);
+}
+
+static int read_start_ticks(pid_t pid, uint64_t *ret)
+{
+    char text[1024];
+    const char *field;
+    int r = read_of_process(pid, "stat", text, sizeof(text));
+
+    if (r < 0)
+        return r;
     /* The name in brackets may hold brackets and blanks: field 3 comes after the last bracket. */
     field = strrchr(text, ')');
     for (int number = 2; field && number < 22; number++) {
         field = strchr(field + 1, ' ');
     }
-    return field && sscanf(field, " %" SCNu64, &ticks) == 1 ? ticks : 0;
+    return field && sscanf(field, " %" SCNu64, ret) == 1 ? 0 : -EBADMSG;
 }
 
-static bool process_is_called(pid_t pid, const char *name)
+uint64_t process_start_ticks(pid_t pid)
 {
-    char path[32], text[32];
-    _cleanup_close_ int fd = -1;
-    size_t length = strlen(name);
+    uint64_t ticks;
 
-    snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd >= 0 && read_whole(fd, text, sizeof(text)) >= 0 && strncmp(text, name, length) == 0 &&
-           text[length] == '\n';
+    return read_start_ticks(pid, &ticks) == 0 ? ticks : 0;
+}
+
+/* Return: 0 = yes, -ESRCH = there is no such holder (any more), -errno = can't tell */
+static int check_holder(const struct record *record)
+{
+    static const char name[] = RECORD_HOLDER_NAME "\n";
+    char text[32];
+    uint64_t ticks;
+    int r = read_start_ticks(record->holder_pid, &ticks);
+
+    if (r == 0)
+        r = read_of_process(record->holder_pid, "comm", text, sizeof(text));
+    if (r < 0)
+        return r == -ENOENT ? -ESRCH : r;
+    return ticks == record->holder_start_ticks && strcmp(text, name) == 0 ? 0 : -ESRCH;
 }
 
 int record_open_holder(const struct record *record)
 {
-    _cleanup_close_ int fd = record->holder_pid > 1 ? pidfd_open(record->holder_pid, 0) : -1;
+    _cleanup_close_ int fd = -1;
     char boot[BOOT_ID_MAX];
+    int r;
 
-    if (fd < 0 || strcmp(record->boot, time_boot_id(boot)) != 0 ||
-        process_start_ticks(record->holder_pid) != record->holder_start_ticks ||
-        !process_is_called(record->holder_pid, RECORD_HOLDER_NAME))
-        return -1;
-    return TAKE_FD(fd);
+    if (!*time_boot_id(boot))
+        return -EIO;
+    if (record->holder_pid <= 1 || strcmp(record->boot, boot) != 0)
+        return -ESRCH;
+    fd = pidfd_open(record->holder_pid, 0);
+    if (fd < 0) /* EINVAL, ENOENT: the number is a thread's by now */
+        return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
+    r = check_holder(record);
+    return r < 0 ? r : TAKE_FD(fd);
 }

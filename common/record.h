@@ -58,6 +58,11 @@ struct record {
 int record_write(const struct record *record, int folder_fd, struct error *error);
 /** record_read() - refuses what is not whole, but for an undo step that is being appended */
 int record_read(struct record *ret, int folder_fd, const char *name, struct error *error);
+/**
+ * record_is_hidden() - could record_read() not even look, because of something that passes (no memory, no
+ * descriptor, a disk's error)? That says nothing about the record. @r: what it returned
+ */
+bool record_is_hidden(int r);
 int record_remove(const char *order, int folder_fd, struct error *error);
 /** record_add_undo() - call it before making what it names. @fd: the record's file, opened to append, -1 =
  * none
@@ -70,7 +75,8 @@ int record_add_undo(struct record *record, int fd, const char *kind, const char 
 /**
  * record_open_holder() - the holder that @record names, as a pidfd, so that what it names can't change any
  * more. A pid alone proves nothing: it may be of an earlier boot, or of somebody else by now. Holders can
- * write their own records, so what these name must also be one. Return: pidfd, or -1 when it is gone
+ * write their own records, so what these name must also be one.
+ * Return: pidfd, -ESRCH when it is gone, -errno when that can't be told
  */
 int record_open_holder(const struct record *record);
 

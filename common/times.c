@@ -40,7 +40,7 @@ const char *time_boot_id(char ret[BOOT_ID_MAX])
         snprintf(ret, BOOT_ID_MAX, "%s", replaced);
         return ret;
     }
-    /* Procfs answers this small file in one read; without it the id is empty, which fits no record. */
+    /* Procfs answers this small file in one read. */
     fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     length = fd < 0 ? 0 : read(fd, ret, BOOT_ID_MAX - 1);
     ret[length < 0 ? 0 : length] = '\0';

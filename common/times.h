@@ -18,7 +18,7 @@ int64_t time_boot_nsec(void);
 
 #define BOOT_ID_MAX 37
 /** time_boot_id() - the kernel's boot id, 36 characters and a NUL (shared by all namespaces; test builds may
- * replace it) */
+ * replace it). It is empty when the kernel could not be asked: then it says nothing about any other id */
 const char *time_boot_id(char ret[BOOT_ID_MAX]);
 
 /** time_is_synchronised() - does adjtimex(2) say that something keeps REALTIME right? Return: 1, 0 or -errno

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "common/io.h"
 #include "common/record.h"
@@ -180,10 +181,35 @@ START_TEST(start_of_a_process)
 }
 END_TEST
 
+/* Nobody is dead, and no record is broken, only because there is no descriptor left to look with. */
+START_TEST(without_descriptors)
+{
+    struct rlimit before, none = {0};
+    struct record record = make(), again;
+    struct error error;
+
+    setup();
+    ck_assert_int_eq(record_write(&record, folder_fd, &error), 0);
+    record.holder_pid = getpid();
+    ck_assert_int_eq(record_open_holder(&record), -ESRCH); /* its start is another */
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none.rlim_max = before.rlim_max;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    ck_assert(record_is_hidden(record_read(&again, folder_fd, record.order, &error)));
+    ck_assert_int_ne(record_open_holder(&record), -ESRCH);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    record_remove(record.order, folder_fd, &error);
+    ck_assert(!record_is_hidden(record_read(&again, folder_fd, record.order, &error)));
+    ck_assert(!record_is_hidden(record_read(&again, folder_fd, ".", &error)));
+    teardown();
+}
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {comes_back_as_it_was, full_records,       results_come_back,
-                                  hostile_records,      start_of_a_process, NULL};
+    const TTest *const tests[] = {
+        comes_back_as_it_was, full_records, results_come_back, hostile_records, start_of_a_process,
+        without_descriptors,  NULL};
 
     return unit_run("record", tests);
 }
