@@ -15,7 +15,8 @@ from lab.host import LabError, set_namespace, wait_until
 from rig import GATE_MS, GRACE_MS, boot_ns
 from tracer import Tracer
 
-DURATION_MS = 600
+DURATION_MS, LONG_MS = 800, 10000
+WHOLE_MS = (800, 2000, 6000)  # of a run that lists the points: it has to be whole, on a slow machine too
 VICTIM = "points-victim"
 FAULTS = {
     "network.block": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"]},
@@ -26,6 +27,8 @@ FAULTS = {
 }
 IRREVERSIBLE = ("process.kill",)
 ENDS = ("fault.reverted", "fault.failed", "fault.ended")
+# After an executor's death the init starts one pass of the sweep, then an executor that finds what the other left.
+AFTERWARDS = {"pass": 1, "next": 2}
 NSEC_PER_MSEC = 1_000_000
 
 Point = collections.namedtuple("Point", "who fault call nth action")
@@ -45,7 +48,8 @@ class PointRig(ExecutorRig):
         super().__init__(lab)
         self.host.stop("meter", grace=0)
         self.pids = {}
-        self.seen = 0
+        self.tracer, self.stopped, self.duration_ms = None, [], DURATION_MS
+        self.seen = self.restarts = 0
         self.last_left_usec = 0
 
     # ---- what is left
@@ -126,7 +130,8 @@ class PointRig(ExecutorRig):
         if fault == "process.kill":
             self.host.service(f"victim-{boot_ns()}", ["bash", "-c", f"exec -a {VICTIM} sleep 20"], restart=False)
         self.last_left_usec = 0
-        self.send_order(duration_ms)
+        with contextlib.suppress(BrokenPipeError):  # the point may lie before it
+            self.send_order(duration_ms)
         return boot_ns() + duration_ms * NSEC_PER_MSEC
 
     # ---- what was said
@@ -150,9 +155,16 @@ class PointRig(ExecutorRig):
                 return None
             return events or [None]
         try:
-            events = [event for event in wait_until(find, 5, "the order's end") if event]
-        except LabError:
-            raise Left(f"no end is told: {[(e['kind'], e['body']) for e in self.our_events() or ()]}") from None
+            events = wait_until(find, 2)
+        except LabError:  # one that can't write its journal any more says so, and waits for a restart
+            self.restarts += 1
+            self.host.kill("grivetd")
+            self.wait_ready()
+            try:
+                events = wait_until(find, 5)
+            except LabError:
+                raise Left(f"no end is told: {[(e['kind'], e['body']) for e in self.our_events() or ()]}") from None
+        events = [event for event in events if event]
         ends = [event for event in events if self.is_end(event)]
         if len(ends) > 1:
             raise Left(f"several ends: {[(e['kind'], e['body']) for e in ends]}")
@@ -162,7 +174,7 @@ class PointRig(ExecutorRig):
             said = event["body"].get("reverted_at")
             if said and usec(said) < self.last_left_usec:
                 raise Left(f"said to be reverted {(self.last_left_usec - usec(said)) / 1000:.1f} ms too early")
-        return [event["kind"] for event in events]
+        return {event["kind"]: event["body"] for event in events}
 
     def is_end(self, event):
         return event["kind"] in ENDS and (event["body"].get("is_reverted", True) or self.fault[0] in IRREVERSIBLE)
@@ -173,61 +185,87 @@ class PointRig(ExecutorRig):
 
     # ---- points
 
-    def trace(self, who, point):
-        if who == "sweep":
-            return Tracer(self.find("grivet-sweep"), point=point)
-        return Tracer(self.find("grivetd"), is_child=who == "holder", point=point)
-
-    def gate_ns(self, point, deadline_ns, hit_ns):
-        """Until when all has to be gone."""
-        if point.who == "sweep":
-            end_ns = max(deadline_ns + GRACE_MS * NSEC_PER_MSEC, hit_ns or 0)
-        elif hit_ns and point.action == "KILL":
-            end_ns = hit_ns
-        else:
-            end_ns = max(deadline_ns, hit_ns or 0)
-        return end_ns + GATE_MS * NSEC_PER_MSEC
-
-    def stop_others(self, deadline_ns):
-        """So that the sweep is the only one to end it."""
+    def wait_armed(self, deadline_ns):
         def find():
-            events = self.our_events() or ()
-            return boot_ns() > deadline_ns or any(event["kind"] == "fault.armed" for event in events)
-        wait_until(find, 5, "the fault to be armed")
-        stopped = [self.find("grivetd"), self.holder_pid()]
-        for pid in stopped:
+            kinds = [event["kind"] for event in self.our_events() or ()]
+            return boot_ns() > deadline_ns or "fault.armed" in kinds
+        wait_until(find, 10, "the fault to be armed")
+
+    def begin(self, point):
+        """Starts a fault and follows the process; returns when the fault is over if the point changes nothing."""
+        calls = point[2:] if point.call else None
+        executor, sweep = self.find("grivetd"), self.find("grivet-sweep")
+        if point.who in AFTERWARDS:
+            self.wait_armed(self.send(point.fault, LONG_MS))
+            self.tracer = Tracer(self.host.init_pid, AFTERWARDS[point.who], calls)
+            self.send_signal(executor, signal.SIGKILL)
+            return boot_ns()
+        self.tracer = Tracer(sweep if point.who == "sweep" else executor, point.who == "holder", calls)
+        deadline_ns = self.send(point.fault, self.duration_ms)
+        if point.who != "sweep":
+            return deadline_ns
+        self.wait_armed(deadline_ns)
+        self.stopped = [executor]  # the sweep is the only one that can end it
+        for pid in (executor, self.holder_pid()):
             self.send_signal(pid, signal.SIGSTOP)
-        return stopped[:1]
+        return deadline_ns + GRACE_MS * NSEC_PER_MSEC
+
+    @staticmethod
+    def gate_ns(point, over_ns, hit_ns):
+        """Until when all has to be gone: the death of who holds it ends a fault at once."""
+        is_early = hit_ns and point.action == "KILL" and point.who in ("holder", "executor")
+        return (hit_ns if is_early else max(over_ns, hit_ns or 0)) + GATE_MS * NSEC_PER_MSEC
+
+    def watch(self, point):
+        """A fault's life, until nothing of it is left."""
+        over_ns, hit = self.begin(point), None
+        while not hit and boot_ns() < over_ns:
+            hit = self.tracer.hear(max(0, min(0.05, (over_ns - boot_ns()) / 1e9)), "hit")
+            self.effects()
+        while self.left():
+            hit = self.tracer.hear(0.01, "hit")
+            if boot_ns() > self.gate_ns(point, over_ns, hit):
+                raise Left(f"left: {self.left()}")
+        self.go_on()
+        self.host.wait_active("grivetd")  # it is told and written down by an executor that lives, or by the next
+        if not hit and not point.call:
+            wait_until(lambda: not self.records(), 5)
+            time.sleep(0.1)  # the last calls, after the record's removal
+
+    def go_on(self):
+        for pid in self.stopped:
+            self.send_signal(pid, signal.SIGCONT)
+        self.stopped = []
+
+    def try_point(self, point):
+        """Returns (whether the point was reached, the calls in their order); raises Left."""
+        self.duration_ms = DURATION_MS
+        return self.run(point)[:2]
+
+    def list_calls(self, run):
+        """The calls in their order when nothing is made to fail."""
+        for self.duration_ms in WHOLE_MS:
+            _, calls, said = self.run(run)
+            if calls and "fault.armed" in said:
+                return calls
+        raise Left(f"nothing is made to fail, and yet it is not armed, or was not followed: {len(calls)} calls, {said}")
 
     def run(self, point):
-        """Returns (whether the point was reached, the calls in their order); raises Left."""
+        """Returns (whether the point was reached, the calls in their order, what is told)."""
         self.wait_ready()
-        tracer = self.trace(point.who, point[2:] if point.call else None)
-        stopped, hit = [], None
+        self.tracer, self.stopped, hit, calls = None, [], None, []
         try:
-            deadline_ns = self.send(point.fault)
-            if point.who == "sweep":
-                stopped = self.stop_others(deadline_ns)
-            over_ns = deadline_ns + (GRACE_MS * NSEC_PER_MSEC if point.who == "sweep" else 0)
-            while not hit and boot_ns() < over_ns:
-                hit = tracer.hear(max(0, min(0.05, (over_ns - boot_ns()) / 1e9)), "hit")
-                self.effects()
-            while self.left() and boot_ns() < (gate := self.gate_ns(point, deadline_ns, hit)):
-                hit = tracer.hear(0.01, "hit")
-            self.wait_gone(self.gate_ns(point, deadline_ns, hit))
-            for pid in stopped:
-                self.send_signal(pid, signal.SIGCONT)
-            self.wait_records()
-            if not point.call:
-                time.sleep(0.1)  # the last calls, after the record's removal
+            self.watch(point)
         finally:
-            for pid in stopped:
-                self.send_signal(pid, signal.SIGCONT)
-            hit, calls = tracer.finish()
+            self.go_on()
+            if self.tracer:
+                hit, calls = self.tracer.finish()
         self.wait_ready()
-        self.kinds = self.check_said()
+        said = self.check_said()
+        self.wait_records()
+        self.wait_gone(0)
         self.forget_events()
-        return hit is not None, calls
+        return hit is not None, calls, said
 
     def check_whole(self):
         """The long look that is not taken after each point."""

@@ -9,15 +9,16 @@ import itertools
 import os
 
 from many import IS_FULL, chance, do_all
-from points import FAULTS, Point, PointRig
+from points import AFTERWARDS, FAULTS, Point, PointRig
 
-PROCESSES = ("holder", "executor", "sweep")
+PROCESSES = ("holder", "executor", "sweep", *AFTERWARDS)
 ACTIONS = ("KILL", "EIO", "ENOSPC", "EINTR", "EMFILE", "ENOMEM")
-SAMPLE = 120
+SAMPLE = int(os.environ.get("GRIVET_SAMPLE") or 150)
 ROW = 8
 ENDLESS = ("exit_group", "rt_sigreturn")  # can't fail; they can be where one is killed
 # Points that once left something, or told a lie.
-REGRESSIONS = ()
+REGRESSIONS = ("sweep/cpu.burn/openat/2/ENOMEM", "sweep/cpu.burn/read/3/EIO", "executor/cpu.burn/read/4/EMFILE",
+               "executor/cpu.burn/read/5/EMFILE", "executor/network.block/sendmsg/7/EMFILE")
 
 
 def choose(calls):
@@ -34,9 +35,9 @@ def list_points(folder):
     """{(process, fault): [Point...]}, from a run of each in which nothing fails."""
     runs = [Point(who, fault, None, 0, None) for who in PROCESSES for fault in FAULTS]
     points = {}
-    for run, result, failure in do_all(runs, folder, PointRig, PointRig.run):
+    for run, calls, failure in do_all(runs, folder, PointRig, PointRig.list_calls):
         assert failure is None, f"nothing fails, and yet {run}: {failure}"
-        points[run[:2]] = [Point(*run[:2], call, nth, action) for call, nth in choose(result[1]) for action in ACTIONS
+        points[run[:2]] = [Point(*run[:2], call, nth, action) for call, nth in choose(calls) for action in ACTIONS
                            if action == "KILL" or call not in ENDLESS]
     return points
 
@@ -53,11 +54,11 @@ def sample(points, random):
 
 def try_all(points, folder, capsys, words):
     tried, failures = collections.Counter(), []
-    for point, result, failure in do_all(points, folder, PointRig, PointRig.run):
+    for point, result, failure in do_all(points, folder, PointRig, PointRig.try_point):
         if failure:
             failures.append(f"{point}: {failure}" if point else f"after all: {failure}")
             print("FAILED", failures[-1], flush=True)
-        elif result[0]:
+        elif point and result[0]:
             tried[point.who] += 1
     words = (f"{len(points)} points tried {words}, {sum(tried.values())} reached "
           f"({', '.join(f'{who} {count}' for who, count in sorted(tried.items()))}), {len(failures)} left something")
@@ -84,4 +85,4 @@ def test_points(tmp_path, capsys):
         random.shuffle(chosen)
     chosen += [point for point in map(parse, REGRESSIONS) if point not in chosen]
     reached = try_all(chosen, tmp_path, capsys, f"of {total} (GRIVET_SEED={seed})")
-    assert reached > len(chosen) * 0.7  # one is missed when a run takes fewer looks at the kernel than the first
+    assert reached > len(chosen) / 2  # one is missed when a run makes fewer calls, or has no time to make them

@@ -18,8 +18,8 @@ import time
 
 CONT, DETACH, SYSCALL, GETEVENTMSG = 7, 17, 24, 0x4201
 GETREGSET, SETREGSET, SEIZE, INTERRUPT, LISTEN, SYSCALL_INFO = 0x4204, 0x4205, 0x4206, 0x4207, 0x4208, 0x420e
-TRACE_SYSGOOD, TRACE_FORK, TRACE_VFORK, TRACE_CLONE = 1, 2, 4, 8
-EVENT_STOP = 128
+TRACE_SYSGOOD, TRACE_CHILDREN, TRACE_EXEC = 1, 2 | 4 | 8, 16
+EVENT_EXEC, EVENT_STOP = 4, 128
 ENTRY, EXIT = 1, 2
 WALL = 0x40000000
 SYSCALL_STOP = signal.SIGTRAP | 0x80
@@ -71,16 +71,16 @@ class Done(Exception):
 class Follower:
     """Runs in a process of its own, which is the tracer as the kernel sees it."""
 
-    def __init__(self, pid, is_child, point, tell):
-        self.first, self.point, self.tell = pid, point, tell
-        self.target = None if is_child else pid
+    def __init__(self, pid, child, point, tell):
+        self.first, self.before, self.point, self.tell = pid, child, point, tell
+        self.target = None if child else pid
         self.names = call_names()
         self.calls, self.counts = [], {}
         self.is_failing = False
-        options = TRACE_SYSGOOD | (TRACE_FORK | TRACE_VFORK | TRACE_CLONE if is_child else 0)
+        options = TRACE_SYSGOOD | (TRACE_CHILDREN | TRACE_EXEC if child else 0)
         if ptrace(SEIZE, pid, 0, options) < 0:
             raise OSError(ctypes.get_errno(), f"can't trace {pid}")
-        if not is_child:
+        if not child:
             ptrace(INTERRUPT, pid)
             os.waitpid(pid, WALL)
             ptrace(SYSCALL, pid)
@@ -121,15 +121,28 @@ class Follower:
         else:
             ptrace(SYSCALL, pid, 0, 0 if event else number)
 
+    def is_wanted(self, pid, event):
+        """Is it one of our programs, from its birth or since now, and the one that we wait for?"""
+        if self.target or event not in (EVENT_EXEC, EVENT_STOP):
+            return False
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                is_ours = file.read().startswith("grivet")
+        except OSError:
+            return False  # it is gone
+        self.before -= is_ours
+        return is_ours and self.before == 0
+
     def on_stop(self, pid, number, event):
-        if self.target is None and pid != self.first:
-            self.target = pid  # the first child that is born
+        if pid == self.first != self.target:
+            ptrace(CONT, pid, 0, 0 if event else number)
+            return
+        if self.is_wanted(pid, event):
+            self.target = pid
         if pid == self.target:
             self.on_target(pid, number, event)
-        elif pid == self.first:
-            ptrace(CONT, pid, 0, 0 if event else number)
-        else:
-            ptrace(DETACH, pid)  # a child of the child
+        else:  # perhaps one that has yet to become what we wait for; children of the target are let go
+            ptrace(DETACH if self.target else CONT, pid, 0, 0 if event else number)
 
     def follow(self):
         while True:
@@ -141,9 +154,9 @@ class Follower:
 
 
 class Tracer:
-    """Follows process `pid`, or the first child that it makes from now on."""
+    """Follows process `pid`, or with `child` the first, second... process of a program of ours that it starts from now on."""
 
-    def __init__(self, pid, is_child=False, point=None):
+    def __init__(self, pid, child=0, point=None):
         call_names()  # found once, here
         reader, writer = os.pipe()
         self.reader, self.buffer = reader, b""
@@ -151,12 +164,12 @@ class Tracer:
         self.process = os.fork()
         if self.process == 0:
             os.close(reader)
-            self.live(pid, is_child, point, writer)
+            self.live(pid, child, point, writer)
         os.close(writer)
         self.hear(5, "is_attached")
 
     @staticmethod
-    def live(pid, is_child, point, writer):
+    def live(pid, child, point, writer):
         def stop(*_):
             raise Done
 
@@ -166,7 +179,7 @@ class Tracer:
         try:
             libc.prctl(1, signal.SIGKILL, 0, 0, 0)
             signal.signal(signal.SIGTERM, stop)
-            follower = Follower(pid, is_child, point, tell)
+            follower = Follower(pid, child, point, tell)
             tell(is_attached=True)
             try:
                 follower.follow()
