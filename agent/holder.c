@@ -196,7 +196,7 @@ static int holder_inject(struct holder *holder, struct error *error)
     return 0;
 }
 
-/* Return: 0 = exercised, -EAGAIN = no effect seen yet, else failure */
+/* Return: 0 = exercised, -EAGAIN or -EINPROGRESS = no effect seen yet, else failure */
 static int holder_try_exercise(struct holder *holder, struct error *error)
 {
     char at[TIME_TEXT_MAX];
@@ -215,16 +215,21 @@ static int holder_try_exercise(struct holder *holder, struct error *error)
     return 0;
 }
 
+/* Is there a reason to ask again before the fault goes on? */
+static bool is_exercising(const struct holder *holder, int r)
+{
+    return r == -EINPROGRESS || (r == -EAGAIN && holder->fault->flags & FAULT_SELF_EXERCISED);
+}
+
 /* A fault that can measure its own effect has to, within its time; the others may wait for traffic to come.
  */
 static int holder_exercise(struct holder *holder, struct error *error)
 {
     int64_t until = time_boot_nsec() + EXERCISE_NSEC;
-    bool is_required = holder->fault->flags & FAULT_SELF_EXERCISED;
     struct error words = {0};
     int r;
 
-    while ((r = holder_try_exercise(holder, &words)) == -EAGAIN && is_required && time_boot_nsec() < until) {
+    while (is_exercising(holder, r = holder_try_exercise(holder, &words)) && time_boot_nsec() < until) {
         r = holder_wait(holder, time_boot_nsec() + RETRY_NSEC, error);
         if (r < 0)
             return r;
@@ -233,7 +238,7 @@ static int holder_exercise(struct holder *holder, struct error *error)
         if (r > 0)
             break;
     }
-    if (r == 0 || (r == -EAGAIN && !is_required))
+    if (r == 0 || (r == -EAGAIN && !is_exercising(holder, r)))
         return 0;
     return error_set(error, EIO, "no effect could be measured%s%s", words.code ? ": " : "", words.text);
 }

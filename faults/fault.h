@@ -138,8 +138,8 @@ struct fault_run {
  * @plan: read-only
  * @inject: make the effect; on failure nothing is left
  * @verify: read the kernel back; 0 = armed
- * @exercise: measure the effect with own traffic or by looking; adds to @effect; 0 = exercised, -EAGAIN = not
- * (yet), else failure
+ * @exercise: measure the effect with own traffic or by looking; adds to @effect; waits for nothing, since a
+ * halt may come; 0 = exercised, -EAGAIN = not (yet), -EINPROGRESS = ask again in a moment, else failure
  * @measure: counters and findings so far into @effect; called before the undo and while running
  * @revert: undo; allocates nothing that can fail and writes no disk
  * @verify_reverted: nothing with the names of run->order exists: also called by the executor after a holder's

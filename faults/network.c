@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +10,10 @@
 
 #include "shapers.h"
 
-#define PROBES_MAX       16
-#define PROBE_PORT       9  /* discard; used when no ports are given */
-#define SILENT_TRIES     25 /* a datagram reaches the egress hook only after its neighbour has answered */
-#define SILENT_WAIT_MSEC 20
-#define HOSTS_PER_BLOCK  3 /* the first may be our own address, which is reached by loopback */
+#define PROBES_MAX      16
+#define PROBE_PORT      9  /* discard; used when no ports are given */
+#define SILENT_TRIES    25 /* a datagram reaches the egress hook only after its neighbour has answered */
+#define HOSTS_PER_BLOCK 3  /* the first may be our own address, which is reached by loopback */
 
 /* An own packet to a target. @sent: how often */
 struct probe {
@@ -29,7 +27,7 @@ struct network {
     struct shaper_spec shape;
     const char *view;
     bool is_of_cgroup, is_out_exercised;
-    size_t n_probes;
+    size_t n_probes, n_tries;
     struct probe probes[PROBES_MAX];
 };
 
@@ -125,18 +123,13 @@ static int probe_all(struct network *network, struct error *error)
 
 static int exercise_out(struct network *network, struct error *error)
 {
-    int r = 0;
+    bool may_try_again = is_at_egress(network) && ++network->n_tries < SILENT_TRIES;
+    int r = network->is_out_exercised ? 1 : probe_all(network, error);
 
-    for (int tries = is_at_egress(network) ? SILENT_TRIES : 1;
-         tries > 0 && r == 0 && !network->is_out_exercised; tries--) {
-        r = probe_all(network, error);
-        network->is_out_exercised = r == 1;
-        if (r == 0 && tries > 1)
-            poll(NULL, 0, SILENT_WAIT_MSEC);
-    }
-    if (r < 0 || network->is_out_exercised)
+    network->is_out_exercised = r == 1;
+    if (r != 0)
         return r < 0 ? r : 0;
-    return error_set(error, EIO,
+    return error_set(error, may_try_again ? EINPROGRESS : EIO,
                      "none of %zu own packets to the addresses was %s (is there a route to them?)",
                      network->n_probes, network->spec.shape ? "shaped" : "dropped");
 }

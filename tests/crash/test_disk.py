@@ -10,6 +10,7 @@ from test_executor import Agent
 
 HANG_S = 1.5
 UNDONE_S = 0.3
+SHAPE = {"fault": "network.shape", "parameters": {"cidrs": ["10.1.0.0/24"], "rate_kbit": 64}}  # has an undo record
 SLOW_DISK = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e",
              f"inject=fdatasync:delay_enter={int(HANG_S * 1000000)}"]
 
@@ -27,8 +28,8 @@ def status(agent):
     return json.loads(agent.root.expect(STATUS_IS))
 
 
-def long_order(agent):
-    return agent.order(agent.papers.mandate(step={"duration_ms": 50000}), length_s=50)
+def long_order(agent, **step):
+    return agent.order(agent.papers.mandate(step={"duration_ms": 50000, **step}), length_s=50)
 
 
 def by_file(agent):
@@ -43,9 +44,9 @@ def by_signature(agent):
     agent.courier.send(HALT, data=agent.papers.halt_bundle())
 
 
-@pytest.mark.parametrize("halt", [by_file, by_command, by_signature])
-def test_halt_while_the_disk_hangs(agent, halt):
-    order, since = long_order(agent), time.monotonic()
+@pytest.mark.parametrize("halt,step", [(by_file, {}), (by_command, {}), (by_signature, {}), (by_signature, SHAPE)])
+def test_halt_while_the_disk_hangs(agent, halt, step):
+    order, since = long_order(agent, **step), time.monotonic()
     agent.host.wait_for(lambda: [f for f in status(agent)["faults"] if f["state"] in ("armed", "exercised")], 15,
                         "the fault")
     assert time.monotonic() - since > HANG_S, "it started before the memory of it was durable"

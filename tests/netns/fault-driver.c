@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -160,7 +161,8 @@ static int ask(struct driver *driver, const char *what, struct error *error)
     if (strcmp(what, "verify") == 0)
         r = fault->verify ? fault->verify(run, error) : 0;
     else if (strcmp(what, "exercise") == 0)
-        r = fault->exercise(run, effect, error);
+        while ((r = fault->exercise(run, effect, error)) == -EINPROGRESS)
+            poll(NULL, 0, 20);
     else if (strcmp(what, "measure") == 0)
         r = fault->measure(run, effect, error);
     if (r < 0)
