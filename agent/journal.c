@@ -21,6 +21,7 @@ struct chain {
 
 struct journal {
     char *host;
+    char boot[BOOT_ID_MAX]; /* asked for once: the coordinator refuses a chain with an event that has none */
     int folder;
     struct lines newest;
     bool is_folder_new; /* the newest segment's name isn't durable yet */
@@ -125,6 +126,8 @@ int journal_open(struct journal **ret, const char *folder, const char *host,
     journal->host = strdup(host);
     if (!journal->host)
         return error_oom(error);
+    if (!*time_boot_id(journal->boot))
+        return error_set(error, EIO, "event journal: can't tell in which boot this is");
     r = io_mkdir(folder, 0700, error);
     if (r < 0)
         return r;
@@ -159,10 +162,9 @@ struct journal *journal_free(struct journal *journal)
 
 static char *event_format(const struct journal *journal, json_t *event)
 {
-    char boot[BOOT_ID_MAX];
     json_t *json = json_pack("{s:s s:s s:s s:I s:s}", "schema", "grivet.event/1", "host", journal->host,
-                             "boot", time_boot_id(boot), "sequence",
-                             (json_int_t)(journal->written.sequence + 1), "previous", journal->written.hash);
+                             "boot", journal->boot, "sequence", (json_int_t)(journal->written.sequence + 1),
+                             "previous", journal->written.hash);
     char *line = json_object_update(json, event) < 0 ? NULL : json_dumps(json, JSON_COMPACT);
 
     json_decref(json);

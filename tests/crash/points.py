@@ -165,6 +165,8 @@ class PointRig(ExecutorRig):
             except LabError:
                 raise Left(f"no end is told: {[(e['kind'], e['body']) for e in self.our_events() or ()]}") from None
         events = [event for event in events if event]
+        if not all(event["boot"] for event in events):
+            raise Left("an event without its boot, which no coordinator takes")
         ends = [event for event in events if self.is_end(event)]
         if len(ends) > 1:
             raise Left(f"several ends: {[(e['kind'], e['body']) for e in ends]}")
