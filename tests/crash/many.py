@@ -10,9 +10,9 @@ import traceback
 
 from lab.host import Lab, LabError, die_with_parent
 
-WORKERS = int(os.environ.get("GRIVET_WORKERS") or 2 * os.cpu_count())
-AGAIN = 40  # so many on one host: its journal grows
 IS_FULL = bool(os.environ.get("GRIVET_FULL"))
+WORKERS = int(os.environ.get("GRIVET_WORKERS") or (4 if IS_FULL else 2) * os.cpu_count())
+AGAIN = 40  # so many on one host: its journal grows
 
 
 def chance():

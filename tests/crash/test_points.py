@@ -54,7 +54,10 @@ def sample(points, random):
 
 def try_all(points, folder, capsys, words):
     tried, failures = collections.Counter(), []
-    for point, result, failure in do_all(points, folder, PointRig, PointRig.try_point):
+    for count, (point, result, failure) in enumerate(do_all(points, folder, PointRig, PointRig.try_point), 1):
+        if count % 1000 == 0:
+            with capsys.disabled():
+                print(f"{count} of {len(points)} points, {len(failures)} left something", flush=True)
         if failure:
             failures.append(f"{point}: {failure}" if point else f"after all: {failure}")
             print("FAILED", failures[-1], flush=True)
