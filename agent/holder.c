@@ -17,6 +17,7 @@
 #include "common/kill-timer.h"
 #include "faults/kernel/undo.h"
 #include "privileges.h"
+#include "sandbox.h"
 #include "scope.h"
 
 #define HOLDER_USER "grivet-holder"
@@ -119,7 +120,9 @@ static int holder_confine(struct holder *holder, struct error *error)
     if (r < 0)
         return r;
     r = privileges_drop(HOLDER_USER, holder->fault->capabilities, error);
-    return r < 0 ? r : die_with_parent(error);
+    if (r == 0)
+        r = die_with_parent(error);
+    return r < 0 ? r : sandbox_enter(SANDBOX_HOLDER | holder->fault->mechanisms, error);
 }
 
 /* ---- its life */

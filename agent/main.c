@@ -13,6 +13,7 @@
 #include "common/io.h"
 #include "executor.h"
 #include "holder.h"
+#include "sandbox.h"
 
 #define ROOTS_PATH   "/etc/grivet/roots.json"
 #define KEY_PATH     "/var/lib/grivet/host.key"
@@ -197,10 +198,17 @@ static int make_folders(struct executor *executor, struct error *error)
 
 /* First the syncer, a process that shall know no keys; then what may have to be undone and what is told about
  * it, last whoever wants something new. */
+/* A holder inherits the filter and adds its own: so this one has what any holder needs. */
+static int limit_calls(struct executor *executor, struct error *error)
+{
+    return sandbox_enter(SANDBOX_EXECUTOR | SANDBOX_ANY_HOLDER, error);
+}
+
 static int (*const openings[])(struct executor *executor, struct error *error) = {
-    executor_open_syncer, read_files,          make_folders,          open_replay,
-    executor_open_events, supervisor_open,     executor_open_contact, tell_start,
-    end_earlier_life,     executor_open_halts, open_watchdog,         executor_open_peers,
+    executor_open_syncer, limit_calls,          read_files,          make_folders,
+    open_replay,          executor_open_events, supervisor_open,     executor_open_contact,
+    tell_start,           end_earlier_life,     executor_open_halts, open_watchdog,
+    executor_open_peers,
 };
 
 static void executor_close(struct executor *executor)

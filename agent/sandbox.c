@@ -10,12 +10,20 @@
 
 #include "common/cleanup.h"
 #include "common/clock-hook.h"
+#include "faults/fault.h"
 
-#define SWEEP   SANDBOX_SWEEP
-#define PROBER  SANDBOX_PROBER
-#define COURIER SANDBOX_COURIER
-#define WEB     (PROBER | COURIER) /* libevent, libcurl with its threads that resolve names, OpenSSL */
-#define ALL     (SWEEP | WEB)
+#define SWEEP    SANDBOX_SWEEP
+#define PROBER   SANDBOX_PROBER
+#define COURIER  SANDBOX_COURIER
+#define EXECUTOR SANDBOX_EXECUTOR
+#define SYNCER   SANDBOX_SYNCER
+#define START    SANDBOX_START
+#define HOLDER   SANDBOX_HOLDER
+#define NETLINK  MECHANISM_NETLINK
+#define PROCESS  MECHANISM_PROCESS
+#define BURNER   MECHANISM_BURNER
+#define WEB      (PROBER | COURIER) /* libevent, libcurl with its threads that resolve names, OpenSSL */
+#define ALL      (SWEEP | WEB | EXECUTOR | SYNCER | START | HOLDER)
 
 /* The bits of one argument that have to be so; pointers and what they point to are beyond a filter. */
 struct sandbox_limit {
@@ -28,6 +36,7 @@ struct sandbox_limit {
      CLONE_NEWUTS)
 
 static const struct sandbox_limit no_namespace = {0, NAMESPACES, 0};
+static const struct sandbox_limit read_only = {2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY};
 static const struct sandbox_limit unix_socket = {0, UINT32_MAX, AF_UNIX};
 static const struct sandbox_limit inet_socket = {0, UINT32_MAX, AF_INET};
 static const struct sandbox_limit inet6_socket = {0, UINT32_MAX, AF_INET6};
@@ -39,96 +48,156 @@ static const struct sandbox_limit netlink_socket = {0, UINT32_MAX, AF_NETLINK};
 #define ERRORS  "an end before anything began"
 #define GLIBC   "another version of glibc"
 #define JOURNAL "standard error is the journal"
+#define LD_SO   "the dynamic linker's last words"
+#define MEMORY  "a fault with more of everything"
+#define NETEM   "a kernel with netem: tests/system"
 #define NO_VDSO "clocks that the vDSO can't read"
 #define NSS     "names by nss-resolve or nss-myhostname"
+#define SORTING "glibc's qsort() of more than a kilobyte"
+#define SYNCED  "a clock that has to be synchronised: the lab's policy opts out"
 #define STOPPED "a wait goes on after SIGCONT or a suspend"
 
 static const struct sandbox_row rows[] = {
+    {SCMP_SYS(accept4), EXECUTOR},
+    {SCMP_SYS(access), EXECUTOR | START},
     {SCMP_SYS(access), WEB, NULL, NSS},
-    {SCMP_SYS(bind), SWEEP},
+    {SCMP_SYS(access), NETLINK, NULL, NETEM},
+    {SCMP_SYS(arch_prctl), START},
+    {SCMP_SYS(bind), SWEEP | EXECUTOR | NETLINK},
     {SCMP_SYS(bind), WEB, NULL, NSS},
-    {SCMP_SYS(brk), WEB},
+    {SCMP_SYS(brk), WEB | EXECUTOR | START},
     {SCMP_SYS(brk), SWEEP, NULL, "a host with many records"},
-    {SCMP_SYS(chmod), SWEEP},
-    {SCMP_SYS(clock_gettime), ALL, NULL, NO_VDSO},
-    {SCMP_SYS(clone), WEB, &no_namespace},
-    {SCMP_SYS(close), ALL},
-    {SCMP_SYS(connect), WEB},
+    {SCMP_SYS(brk), HOLDER, NULL, MEMORY},
+    {SCMP_SYS(capget), START},
+    {SCMP_SYS(capset), START},
+    {SCMP_SYS(chmod), SWEEP | EXECUTOR},
+    {SCMP_SYS(clock_adjtime), EXECUTOR, NULL, SYNCED},
+    {SCMP_SYS(clock_getres), BURNER},
+    {SCMP_SYS(clock_gettime), BURNER},
+    {SCMP_SYS(clock_gettime), SWEEP | WEB | EXECUTOR | START | HOLDER, NULL, NO_VDSO},
+    {SCMP_SYS(clock_nanosleep), BURNER},
+    {SCMP_SYS(clone), WEB | EXECUTOR | BURNER, &no_namespace},
+    {SCMP_SYS(close), SWEEP | WEB | EXECUTOR | SYNCER | START | HOLDER},
+    {SCMP_SYS(close_range), EXECUTOR | SYNCER | BURNER},
+    {SCMP_SYS(connect), WEB | EXECUTOR | START | NETLINK},
+    {SCMP_SYS(dup2), EXECUTOR | SYNCER},
+    {SCMP_SYS(dup3), EXECUTOR},
+    {SCMP_SYS(dup3), SYNCER, NULL, AARCH64},
     {SCMP_SYS(epoll_create1), WEB},
-    {SCMP_SYS(epoll_ctl), WEB},
-    {SCMP_SYS(epoll_pwait), WEB, NULL, AARCH64},
-    {SCMP_SYS(epoll_wait), WEB},
+    {SCMP_SYS(epoll_ctl), WEB | EXECUTOR},
+    {SCMP_SYS(epoll_pwait), WEB | EXECUTOR, NULL, AARCH64},
+    {SCMP_SYS(epoll_wait), WEB | EXECUTOR},
+    {SCMP_SYS(execve), EXECUTOR},
     {SCMP_SYS(exit), WEB},
-    {SCMP_SYS(exit_group), SWEEP | COURIER},
+    {SCMP_SYS(exit_group), SWEEP | COURIER | EXECUTOR | SYNCER | HOLDER},
     {SCMP_SYS(exit_group), PROBER, NULL, ERRORS},
-    {SCMP_SYS(fchmod), COURIER},
-    {SCMP_SYS(fchmodat), SWEEP, NULL, AARCH64},
-    {SCMP_SYS(fcntl), ALL},
-    {SCMP_SYS(fstat), ALL, NULL, GLIBC},
-    {SCMP_SYS(fsync), COURIER},
-    {SCMP_SYS(futex), WEB},
-    {SCMP_SYS(getdents64), SWEEP},
-    {SCMP_SYS(getegid), WEB},
-    {SCMP_SYS(geteuid), WEB},
-    {SCMP_SYS(getgid), WEB},
+    {SCMP_SYS(faccessat), EXECUTOR | START, NULL, AARCH64},
+    {SCMP_SYS(faccessat2), START},
+    {SCMP_SYS(fchmod), COURIER | EXECUTOR},
+    {SCMP_SYS(fchmodat), SWEEP | EXECUTOR, NULL, AARCH64},
+    {SCMP_SYS(fcntl), SWEEP | WEB | EXECUTOR | START | HOLDER},
+    {SCMP_SYS(fdatasync), EXECUTOR | SYNCER},
+    {SCMP_SYS(fstat), SWEEP | WEB | EXECUTOR | START | HOLDER, NULL, GLIBC},
+    {SCMP_SYS(fsync), COURIER | EXECUTOR},
+    {SCMP_SYS(ftruncate), EXECUTOR},
+    {SCMP_SYS(futex), WEB | START},
+    {SCMP_SYS(getdents64), SWEEP | EXECUTOR | NETLINK | PROCESS | BURNER},
+    {SCMP_SYS(getegid), WEB | EXECUTOR},
+    {SCMP_SYS(geteuid), WEB | EXECUTOR | START},
+    {SCMP_SYS(getgid), WEB | EXECUTOR},
     {SCMP_SYS(getpeername), WEB},
-    {SCMP_SYS(getpid), WEB},
-    {SCMP_SYS(getrandom), WEB},
-    {SCMP_SYS(getsockname), ALL},
-    {SCMP_SYS(getsockopt), WEB},
-    {SCMP_SYS(gettimeofday), WEB, NULL, NO_VDSO},
-    {SCMP_SYS(getuid), WEB},
-    {SCMP_SYS(inotify_add_watch), SWEEP},
-    {SCMP_SYS(inotify_init1), SWEEP},
+    {SCMP_SYS(getpid), WEB | EXECUTOR | HOLDER},
+    {SCMP_SYS(getppid), EXECUTOR | START | BURNER},
+    {SCMP_SYS(getrandom), WEB | START | PROCESS},
+    {SCMP_SYS(getsockname), SWEEP | WEB | EXECUTOR | NETLINK},
+    {SCMP_SYS(getsockopt), WEB | EXECUTOR | START},
+    {SCMP_SYS(gettimeofday), WEB | EXECUTOR, NULL, NO_VDSO},
+    {SCMP_SYS(getuid), WEB | EXECUTOR},
+    {SCMP_SYS(inotify_add_watch), SWEEP | EXECUTOR | HOLDER},
+    {SCMP_SYS(inotify_init1), SWEEP | EXECUTOR | HOLDER},
     {SCMP_SYS(ioctl), WEB},
-    {SCMP_SYS(lseek), WEB},
-    {SCMP_SYS(madvise), WEB},
-    {SCMP_SYS(memfd_create), COURIER},
+    {SCMP_SYS(kill), EXECUTOR | BURNER},
+    {SCMP_SYS(listen), EXECUTOR},
+    {SCMP_SYS(lseek), WEB | EXECUTOR | START | HOLDER},
+    {SCMP_SYS(madvise), WEB | EXECUTOR},
+    {SCMP_SYS(memfd_create), COURIER | EXECUTOR},
     {SCMP_SYS(memfd_create), PROBER, NULL, JOURNAL},
-    {SCMP_SYS(mkdir), SWEEP},
-    {SCMP_SYS(mkdirat), SWEEP, NULL, AARCH64},
-    {SCMP_SYS(mmap), WEB},
-    {SCMP_SYS(mprotect), WEB},
+    {SCMP_SYS(mkdir), SWEEP | EXECUTOR},
+    {SCMP_SYS(mkdirat), SWEEP | EXECUTOR, NULL, AARCH64},
+    {SCMP_SYS(mlock), EXECUTOR},
+    {SCMP_SYS(mlockall), START},
+    {SCMP_SYS(mmap), WEB | EXECUTOR | START},
+    {SCMP_SYS(mmap), HOLDER, NULL, MEMORY},
+    {SCMP_SYS(mprotect), WEB | EXECUTOR | START},
     {SCMP_SYS(mremap), COURIER},
     {SCMP_SYS(mremap), PROBER, NULL, "an answer of some size"},
-    {SCMP_SYS(munmap), WEB},
-    {SCMP_SYS(newfstatat), ALL},
-    {SCMP_SYS(openat), ALL},
-    {SCMP_SYS(pidfd_open), SWEEP},
-    {SCMP_SYS(pidfd_send_signal), SWEEP},
-    {SCMP_SYS(pipe2), WEB},
-    {SCMP_SYS(poll), ALL},
-    {SCMP_SYS(ppoll), ALL, NULL, AARCH64},
-    {SCMP_SYS(pread64), WEB},
+    {SCMP_SYS(mremap), EXECUTOR | HOLDER, NULL, MEMORY},
+    {SCMP_SYS(munlock), EXECUTOR},
+    {SCMP_SYS(munmap), WEB | EXECUTOR | START},
+    {SCMP_SYS(munmap), HOLDER, NULL, MEMORY},
+    {SCMP_SYS(newfstatat), SWEEP | WEB | EXECUTOR | START | HOLDER},
+    {SCMP_SYS(openat), HOLDER, &read_only},
+    {SCMP_SYS(openat), SWEEP | WEB | EXECUTOR | START},
+    {SCMP_SYS(pidfd_open), SWEEP | EXECUTOR | PROCESS},
+    {SCMP_SYS(pidfd_send_signal), SWEEP | PROCESS},
+    {SCMP_SYS(pipe2), WEB | BURNER},
+    {SCMP_SYS(poll), SWEEP | WEB | SYNCER | START | HOLDER},
+    {SCMP_SYS(ppoll), NETLINK | BURNER},
+    {SCMP_SYS(ppoll), SWEEP | WEB | EXECUTOR | SYNCER | START | HOLDER, NULL, AARCH64},
+    {SCMP_SYS(prctl), EXECUTOR | START | BURNER},
+    {SCMP_SYS(pread64), WEB | EXECUTOR | START},
+    {SCMP_SYS(prlimit64), EXECUTOR | START},
     {SCMP_SYS(prlimit64), WEB, NULL, NSS},
-    {SCMP_SYS(read), ALL},
-    {SCMP_SYS(recvfrom), ALL},
-    {SCMP_SYS(recvmsg), ALL},
-    {SCMP_SYS(rename), COURIER},
-    {SCMP_SYS(renameat), SWEEP},
+    {SCMP_SYS(read), SWEEP | WEB | EXECUTOR | START | HOLDER},
+    {SCMP_SYS(readlink), EXECUTOR | PROCESS},
+    {SCMP_SYS(readlinkat), PROCESS},
+    {SCMP_SYS(readlinkat), EXECUTOR, NULL, AARCH64},
+    {SCMP_SYS(recvfrom), SWEEP | WEB | EXECUTOR | NETLINK},
+    {SCMP_SYS(recvmsg), SWEEP | WEB | EXECUTOR | SYNCER | START | HOLDER},
+    {SCMP_SYS(rename), COURIER | EXECUTOR},
+    {SCMP_SYS(renameat), SWEEP | EXECUTOR},
     {SCMP_SYS(renameat), COURIER, NULL, AARCH64},
-    {SCMP_SYS(restart_syscall), ALL, NULL, STOPPED},
-    {SCMP_SYS(rseq), WEB},
-    {SCMP_SYS(rt_sigaction), WEB},
-    {SCMP_SYS(rt_sigprocmask), WEB},
+    {SCMP_SYS(restart_syscall), SWEEP | WEB | EXECUTOR | SYNCER | START | HOLDER, NULL, STOPPED},
+    {SCMP_SYS(rseq), WEB | START},
+    {SCMP_SYS(rt_sigaction), WEB | EXECUTOR},
+    {SCMP_SYS(rt_sigprocmask), WEB | EXECUTOR | HOLDER},
+    {SCMP_SYS(rt_sigreturn), EXECUTOR},
+    {SCMP_SYS(sched_getaffinity), BURNER},
     {SCMP_SYS(sched_getaffinity), WEB, NULL, ARENAS},
+    {SCMP_SYS(sched_setaffinity), BURNER},
+    {SCMP_SYS(sched_setscheduler), BURNER},
+    {SCMP_SYS(seccomp), START},
     {SCMP_SYS(sendmmsg), WEB},
-    {SCMP_SYS(sendmsg), WEB},
-    {SCMP_SYS(sendto), ALL},
-    {SCMP_SYS(set_robust_list), WEB},
-    {SCMP_SYS(setsockopt), ALL},
-    {SCMP_SYS(socket), WEB, &inet_socket},
-    {SCMP_SYS(socket), WEB, &inet6_socket},
-    {SCMP_SYS(socket), WEB, &unix_socket},
-    {SCMP_SYS(socket), SWEEP, &netlink_socket},
+    {SCMP_SYS(sendmsg), WEB | EXECUTOR | SYNCER | HOLDER},
+    {SCMP_SYS(sendto), SWEEP | WEB | EXECUTOR | NETLINK},
+    {SCMP_SYS(set_robust_list), WEB | EXECUTOR | START | BURNER},
+    {SCMP_SYS(set_tid_address), START},
+    {SCMP_SYS(setgroups), EXECUTOR | START},
+    {SCMP_SYS(setresgid), EXECUTOR | START},
+    {SCMP_SYS(setresuid), EXECUTOR | START},
+    {SCMP_SYS(setsockopt), SWEEP | WEB | EXECUTOR | NETLINK},
+    {SCMP_SYS(signalfd4), HOLDER},
+    {SCMP_SYS(socket), WEB | NETLINK, &inet6_socket},
+    {SCMP_SYS(socket), WEB | NETLINK, &inet_socket},
+    {SCMP_SYS(socket), SWEEP | EXECUTOR | NETLINK, &netlink_socket},
+    {SCMP_SYS(socket), WEB | EXECUTOR | START, &unix_socket},
     {SCMP_SYS(socket), WEB, &netlink_socket, NSS},
-    {SCMP_SYS(socketpair), WEB},
-    {SCMP_SYS(sysinfo), WEB},
-    {SCMP_SYS(timerfd_create), SWEEP | PROBER},
-    {SCMP_SYS(timerfd_settime), SWEEP | PROBER},
-    {SCMP_SYS(uname), WEB},
-    {SCMP_SYS(unlinkat), SWEEP},
-    {SCMP_SYS(write), ALL},
+    {SCMP_SYS(socketpair), WEB | EXECUTOR},
+    {SCMP_SYS(statfs), NETLINK},
+    {SCMP_SYS(sysinfo), WEB | EXECUTOR},
+    {SCMP_SYS(sysinfo), HOLDER, NULL, SORTING},
+    {SCMP_SYS(timer_create), START | BURNER},
+    {SCMP_SYS(timer_settime), START | BURNER},
+    {SCMP_SYS(timerfd_create), SWEEP | PROBER | HOLDER},
+    {SCMP_SYS(timerfd_settime), SWEEP | PROBER | HOLDER},
+    {SCMP_SYS(uname), WEB | EXECUTOR | NETLINK},
+    {SCMP_SYS(unlink), EXECUTOR},
+    {SCMP_SYS(unlinkat), SWEEP | EXECUTOR},
+    {SCMP_SYS(wait4), EXECUTOR | BURNER},
+    {SCMP_SYS(waitid), EXECUTOR | BURNER},
+    {SCMP_SYS(write), SWEEP | WEB | EXECUTOR | START | NETLINK},
+    {SCMP_SYS(write), BURNER, NULL, ERRORS},
+    {SCMP_SYS(writev), START, NULL, LD_SO},
 };
 
 const struct sandbox_row *sandbox_rows(size_t *ret_count)
@@ -161,6 +230,8 @@ static int fill(scmp_filter_ctx filter, unsigned int parts)
     int r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a search tree */
 
     if (r == 0)
+        r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    if (r == 0)
         r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (r == 0 && clock_hook_is_test_build())
         r = allow_skipped(filter);
@@ -173,7 +244,7 @@ static int fill(scmp_filter_ctx filter, unsigned int parts)
 int sandbox_enter(unsigned int parts, struct error *error)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-    int r = filter ? fill(filter, parts) : -ENOMEM;
+    int r = filter ? fill(filter, parts) : -EOPNOTSUPP; /* or seccomp() itself is refused here */
 
     if (r == 0)
         r = seccomp_load(filter);

@@ -12,6 +12,11 @@ enum sandbox_part {
     SANDBOX_SWEEP = 1 << 8,
     SANDBOX_PROBER = 1 << 9,
     SANDBOX_COURIER = 1 << 10,
+    SANDBOX_EXECUTOR = 1 << 11,
+    SANDBOX_SYNCER = 1 << 12,
+    SANDBOX_START = 1 << 13,  /* a holder, until it has its own filter on top of the executor's */
+    SANDBOX_HOLDER = 1 << 14, /* from then on */
+    SANDBOX_ANY_HOLDER = SANDBOX_START | SANDBOX_HOLDER | (SANDBOX_SWEEP - 1), /* whatever its fault */
 };
 
 /**

@@ -3,12 +3,15 @@
 #include "scope.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
+#include "common/io.h"
 #include "common/times.h"
 
 #define PID1_SOCKET  "unix:path=/run/systemd/private"
@@ -84,6 +87,15 @@ static int wait_for_job(sd_bus *bus, const struct scope *scope)
     return strcmp(scope->result, "done") ? -EIO : 0;
 }
 
+/* Load is the first that a host short of memory should kill; what we fork inherits it. */
+static void offer_to_oom(void)
+{
+    _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0)
+        io_write_all(fd, "1000", 4);
+}
+
 int scope_enter(const char *order, const char *slice, int64_t end_boot_nsec, struct error *error)
 {
     _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
@@ -93,6 +105,7 @@ int scope_enter(const char *order, const char *slice, int64_t end_boot_nsec, str
     char name[64];
     int r;
 
+    offer_to_oom();
     if (sd_booted() <= 0)
         return 0;
     if (left_usec <= 0)

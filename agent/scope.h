@@ -10,7 +10,8 @@
 #include "common/error.h"
 
 /**
- * scope_enter() - move this process, and all that it forks, into the scope grivet-<order> of @slice
+ * scope_enter() - move this process, and all that it forks, into the scope grivet-<order> of @slice, and make
+ * it the first that the kernel kills for memory
  * @end_boot_nsec: PID 1 kills what is in it then
  * Needs root. Return: 0, also where no systemd runs: then there is nothing to enter
  */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/channel.h"
+#include "sandbox.h"
 
 #define SYNCER_NAME "grivetd-syncer"
 
@@ -44,8 +45,8 @@ static _Noreturn void syncer_main(int fd)
     for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
         signal(ignored[i], SIG_IGN);
     prctl(PR_SET_NAME, SYNCER_NAME);
-    if (none && cap_set_proc(none) == 0 && dup2(fd, STDERR_FILENO + 1) >= 0 &&
-        close_range(STDERR_FILENO + 2, ~0U, 0) == 0)
+    if (none && cap_set_proc(none) == 0 && sandbox_enter(SANDBOX_SYNCER, NULL) == 0 &&
+        dup2(fd, STDERR_FILENO + 1) >= 0 && close_range(STDERR_FILENO + 2, ~0U, 0) == 0)
         syncer_live(STDERR_FILENO + 1);
     _exit(0);
 }

@@ -257,6 +257,7 @@ const struct fault fault_cpu_burn = {
     .summary = "CPUs are kept busy",
     .class = "cpu",
     .flags = FAULT_REVERSIBLE | FAULT_SELF_EXERCISED,
+    .mechanisms = MECHANISM_BURNER,
     .parameters = burn_table,
     .parameters_size = sizeof(struct burn_parameters),
     .slice = burn_slice,

@@ -19,6 +19,13 @@ enum fault_flags {
     FAULT_SELF_EXERCISED = 1 << 1, /* can measure its own effect: not exercised is a failure */
 };
 
+/* What a fault is made of: names the system calls that its holder may make (agent/sandbox.c). */
+enum fault_mechanism {
+    MECHANISM_NETLINK = 1 << 0, /* gates, shapers, and the packets that try them */
+    MECHANISM_PROCESS = 1 << 1, /* signals to others' processes */
+    MECHANISM_BURNER = 1 << 2,  /* children of its own, which compute */
+};
+
 enum parameter_type {
     PARAMETER_INTEGER, /* int64_t, min..max */
     PARAMETER_STRING,  /* const char *, min..max bytes */
@@ -128,6 +135,7 @@ struct fault_run {
 /**
  * struct fault - the descriptor
  * @class: key of the policy's `classes`: "network", "process"
+ * @mechanisms: bits of enum fault_mechanism
  * @capabilities: bits (1ULL << CAP_...) that the holder keeps
  * @slice: of systemd, in which the holder and what it forks get a scope of their own; NULL = the agent's own
  * slice
@@ -148,7 +156,7 @@ struct fault_run {
  */
 struct fault {
     const char *name, *summary, *class;
-    unsigned int flags;
+    unsigned int flags, mechanisms;
     uint64_t capabilities;
     const struct fault_parameter *parameters; /* ended by a row without name */
     size_t parameters_size;

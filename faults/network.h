@@ -69,6 +69,6 @@ void network_release(struct fault_run *run);
 
 /* The members of a descriptor that are the same for every network fault. */
 #define NETWORK_FAULT                                                                                        \
-    .class = "network", .capabilities = 1ULL << CAP_NET_ADMIN, .verify = network_verify,                     \
-    .exercise = network_exercise, .measure = network_measure, .revert = network_revert,                      \
-    .verify_reverted = network_verify_reverted, .release = network_release
+    .class = "network", .mechanisms = MECHANISM_NETLINK, .capabilities = 1ULL << CAP_NET_ADMIN,              \
+    .verify = network_verify, .exercise = network_exercise, .measure = network_measure,                      \
+    .revert = network_revert, .verify_reverted = network_verify_reverted, .release = network_release

@@ -308,6 +308,7 @@ const struct fault fault_process_kill = {
     .summary = "processes of a service are killed",
     .class = "process",
     .flags = FAULT_SELF_EXERCISED,
+    .mechanisms = MECHANISM_PROCESS,
     .capabilities = 1ULL << CAP_KILL | 1ULL << CAP_SYS_PTRACE | 1ULL << CAP_DAC_READ_SEARCH,
     .parameters = kill_table,
     .parameters_size = sizeof(struct kill_parameters),

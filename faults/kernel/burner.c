@@ -83,19 +83,6 @@ _Noreturn static void burn(int load_percent)
     }
 }
 
-/* The first that a host short of memory should kill. A process that changed its uid may not write its own
- * file in /proc without this (PR_SET_DUMPABLE in prctl(2)); it holds nothing that is worth reading. */
-static void offer_to_oom(void)
-{
-    _cleanup_close_ int fd = -1;
-
-    prctl(PR_SET_DUMPABLE, 1);
-    fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd >= 0)
-        io_write_all(fd, "1000", 4);
-    prctl(PR_SET_DUMPABLE, 0);
-}
-
 static int bind_to_cpu(const struct burner_order *order)
 {
     const struct sched_param none = {0};
@@ -123,7 +110,6 @@ _Noreturn static void live(const struct burner_order *order, pid_t parent, int p
     r = kill_timer_arm(order->end_boot_nsec);
     if (r == 0)
         r = bind_to_cpu(order);
-    offer_to_oom();
     if (r < 0) {
         io_write_all(pipe_fd, (const char *)&r, sizeof(r));
         _exit(1);

@@ -3,6 +3,7 @@ strace. A call that is not listed kills its program; one that is listed and neve
 say of times is not asked: strace takes its own."""
 
 import collections
+import errno
 import json
 import os
 import re
@@ -12,21 +13,31 @@ import subprocess
 
 import pytest
 
-from lab.host import BUILD, PROGRAMS, PYTHON, SOURCE, die_with_parent
+import test_every_fault
+from lab.host import BUILD, LAB, PROGRAMS, PYTHON, SOURCE, die_with_parent
 
-CONFINED = ["grivet-sweep", "grivet-prober", "grivet-courier"]
+CONFINED = ["grivet-sweep", "grivet-prober", "grivet-courier", "grivetd"]
+FAULTS = [name for name in test_every_fault.CASES if "," not in name]
+AT_FDCWD = -100
+MECHANISMS = {"network": "netlink", "zone": "netlink", "process": "process", "cpu": "burner"}  # by a fault's first word
+# Each part of the table, and the parts that are allowed with it.
+PARTS = {**{program: [program] for program in CONFINED}, "syncer": ["syncer"], "start of a holder": ["start of a holder"],
+         **{name: ["holder", name] for name in MECHANISMS.values()}}
 # Run at the same time.
 RUNS = {
     "prober": ["tests/netns/test_prober.py", "tests/netns/test_names.py"],
     "courier": ["tests/netns/test_courier.py"],
     "sweep": ["tests/crash/test_sweep.py"],
+    "executor": ["tests/crash/test_executor.py", "tests/crash/test_executor_files.py", "tests/crash/test_every_fault.py",
+                 "tests/crash/test_cool_down.py"],
 }
 # strace -D: the program stays the process that its starter knows.
 TRACED = """#!/bin/sh
 name=$(basename "$0")
 exec strace -D -ff -qq -s 16 -o "/run/lab/logs/calls.$name.$$.$(date +%N)" "$(dirname "$(readlink -f "$0")")/real/$name" "$@"
 """
-ENTERED = re.compile(r"seccomp\(SECCOMP_SET_MODE_FILTER, 0, \{len=.* = 0$")
+MARKS = {"entered": r"seccomp\(SECCOMP_SET_MODE_FILTER, 0, \{len=.* = 0$", "execve": r"execve\(",
+         "holder": r"execve\(.*--holder", "syncer": r'prctl\(PR_SET_NAME, "grivetd-sync', "burner": r'prctl\(PR_SET_NAME, "burn-'}
 CALL = re.compile(r"(\w+)\(")
 
 
@@ -62,18 +73,30 @@ def start(folder, logs, words):
                             text=True, env={**environment, "GRIVET_BUILD": str(folder)}, preexec_fn=die_with_parent)
 
 
-def read_trace(path, calls):
-    """Adds what was called after the filter, or by a thread or a child that was born with it."""
+def calls_in(lines):
+    return {match.group(1) for line in lines if (match := CALL.match(line))}
+
+
+def read_trace(path):
+    """[(part, its calls)] of a process or a thread."""
     program = path.name.split(".")[1]
     lines = path.read_text(errors="replace").splitlines()
-    assert not any("SIGSYS" in line for line in lines), f"{program} was killed for its last call:\n" + lines[-2]
-    entered = [number for number, line in enumerate(lines) if ENTERED.match(line)]
-    is_born_with_it = not any(line.startswith("execve(") for line in lines[:1])
-    if not entered and not is_born_with_it:
-        return
-    for line in lines[entered[-1] + 1 if entered else 0:]:
-        if match := CALL.match(line):
-            calls[program].add(match.group(1))
+    assert not any(line.startswith("+++ killed by SIGSYS") for line in lines), f"{path}: was killed for {lines[-2]}"
+    last = {what: max((number for number, line in enumerate(lines) if re.match(pattern, line)), default=None)
+            for what, pattern in MARKS.items()}
+    entered = last["entered"] or 0
+    fault = next((part for word, part in MECHANISMS.items() if f"whole_life_{word}_" in str(path)), None)
+    if last["syncer"] is not None:
+        return [("syncer", calls_in(lines[entered + 1:]))]
+    if last["burner"] is not None:
+        return [("burner", calls_in(lines))]
+    if last["holder"] is not None:
+        start = [("start of a holder", calls_in(lines[last["holder"] + 1:entered + 1]))]
+        before = [(program, calls_in(lines[:last["holder"] + 1]))]
+        return before + start + ([(fault, calls_in(lines[entered + 1:]))] if fault and entered else [])
+    if last["entered"] is None and last["execve"] is not None:
+        return []
+    return [(program, calls_in(lines[entered + 1 if entered else 0:]))]  # or born with it: a thread, a child
 
 
 @pytest.fixture(scope="module")
@@ -86,41 +109,79 @@ def calls(rows, tmp_path_factory):
         print(f"{name}:", run.communicate(timeout=300)[0][-1000:])
     made = collections.defaultdict(set)
     for path in folder.glob("*/**/calls.*"):
-        read_trace(path, made)
+        for part, names in read_trace(path):
+            made[part] |= names
     return made
 
 
-@pytest.mark.parametrize("program", CONFINED)
-def test_nothing_is_listed_that_is_not_needed(rows, calls, program):
-    listed = {call for call, parts, spare in rows if program in parts and not spare}
-    spare = {call for call, parts, why in rows if program in parts and why}
-    print(f"{program}: {len(calls[program])} system calls made, {len(listed | spare)} allowed, {len(spare)} of them spare")
-    assert listed - calls[program] == set(), "listed, and never made"
-    assert calls[program] - listed - spare - {"clone3"} == set(), "made, and not listed"
+@pytest.mark.parametrize("part", PARTS)
+def test_nothing_is_listed_that_is_not_needed(rows, calls, part):
+    """"holder" is what all faults need: each of them is asked."""
+    listed = {call for call, parts, spare in rows if not spare and set(PARTS[part]) & set(parts)}
+    spare = {call for call, parts, why in rows if why and set(PARTS[part]) & set(parts)}
+    print(f"{part}: {len(calls[part])} system calls made, {len(listed | spare)} allowed, {len(spare - listed)} of them spare")
+    assert listed - calls[part] == set(), "listed, and never made"
+    if part != "start of a holder":  # whose filter is the executor's
+        assert calls[part] - listed - spare - {"clone3"} == set(), "made, and not listed"
 
 
-def attempt(*words):
-    """What a confined program sees of one system call; None = it was killed for it."""
-    done = subprocess.run([BUILD / "tests/netns/sandbox-driver", *map(str, words)], capture_output=True, text=True)
-    assert done.returncode in (0, -signal.SIGSYS), done.stderr
-    return done.stdout.strip() if done.returncode == 0 else None
+def attempt(name, *words, host=None, **options):
+    """What a confined program or holder sees of one system call: "done", the name of its error, or None: killed for it."""
+    driver = f"{LAB}/build/tests/netns/sandbox-driver" if host else BUILD / "tests/netns/sandbox-driver"
+    argv = [*(host.enter() if host else []), driver, name, *words]
+    done = subprocess.run([str(word) for word in argv], stderr=subprocess.PIPE, text=True, check=False, **options)
+    assert done.stderr == "", done.stderr
+    if done.returncode in (-signal.SIGSYS, 128 + signal.SIGSYS):  # nsenter passes it on in its own way
+        return None
+    return errno.errorcode[done.returncode] if done.returncode else "done"
 
 
-@pytest.mark.parametrize("program", CONFINED)
-@pytest.mark.parametrize("call", ["execve", "ptrace", "setuid", "mount", "kill", "bpf", "process_vm_writev", "io_uring_setup"])
-def test_a_call_that_is_not_listed_kills(rows, program, call):
-    assert attempt(program, call) is None
+@pytest.mark.parametrize("call", ["ptrace", "setuid", "mount", "bpf", "process_vm_writev", "io_uring_setup", "unshare", "setns"])
+@pytest.mark.parametrize("name", [*CONFINED, "syncer", *FAULTS])
+def test_a_call_that_is_not_listed_kills(rows, name, call):
+    assert attempt(name, call) is None
 
 
 CLONE_NEWUSER, AF_NETLINK, AF_PACKET, AF_ALG = 0x10000000, 16, 17, 38
 
 
 def test_arguments_are_limited_where_a_call_is_listed(rows):
-    for program in ("grivet-prober", "grivet-courier"):
-        assert attempt(program, "clone", CLONE_NEWUSER) is None and attempt(program, "clone3") == "ENOSYS"
-        assert attempt(program, "socket", socket.AF_INET, socket.SOCK_STREAM) == "done"
-        assert attempt(program, "socket", AF_PACKET, socket.SOCK_RAW) is None
-        assert attempt(program, "socket", AF_ALG, socket.SOCK_SEQPACKET) is None
+    for name in ("grivet-prober", "grivet-courier"):
+        assert attempt(name, "clone", CLONE_NEWUSER) is None and attempt(name, "clone3") == "ENOSYS"
+        assert attempt(name, "socket", socket.AF_INET, socket.SOCK_STREAM) == "done"
+        assert attempt(name, "socket", AF_PACKET, socket.SOCK_RAW) is None
+        assert attempt(name, "socket", AF_ALG, socket.SOCK_SEQPACKET) is None
     assert attempt("grivet-sweep", "socket", AF_NETLINK, socket.SOCK_RAW) == "done"
-    assert attempt("grivet-sweep", "socket", socket.AF_INET, socket.SOCK_STREAM) is None
+    for name in ("grivet-sweep", "grivetd"):
+        assert attempt(name, "socket", socket.AF_INET, socket.SOCK_STREAM) is None
+    assert attempt("network.block", "socket", AF_PACKET, socket.SOCK_RAW) is None
+    assert attempt("cpu.burn", "clone", CLONE_NEWUSER) is None
 
+
+CHANGES = ["open", "openat2", "creat", "unlink", "unlinkat", "rename", "renameat2", "mkdir", "symlink", "link", "truncate",
+           "ftruncate", "chmod", "fchmodat", "chown", "mknod", "utimensat", "setxattr", "open_by_handle_at", "memfd_create"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_holder_opens_nothing_for_writing(rows, host, fault):
+    """Not even what every user of the host may write; its record is open already (test_holder.py)."""
+    host.write("/tmp/everybodys", "", 0o666)
+    opened = {flags: attempt(fault, "openat", AT_FDCWD, "/tmp/everybodys", flags, host=host)
+              for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_RDWR, os.O_CREAT, os.O_TRUNC)}
+    assert opened == {**dict.fromkeys(opened), os.O_RDONLY: "done"}
+    assert attempt(fault, "openat", AT_FDCWD, "/tmp", os.O_TMPFILE | os.O_RDWR, host=host) is None
+    assert {call: attempt(fault, call, "/tmp/everybodys", host=host) for call in CHANGES} == dict.fromkeys(CHANGES)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_holder_signals_only_its_own(rows, host, fault):
+    """CAP_KILL is what process.kill declares; a load's holder can signal its own user's processes, its burners."""
+    host.service("victim", ["/usr/bin/sleep", "12345"], restart=False)
+    victim = host.pid("victim")
+    pidfd = os.pidfd_open(host.outside_pid("victim"))
+    sent = {call: attempt(fault, call, *arguments, host=host, pass_fds=[pidfd]) for call, arguments in {
+        "kill": [victim, 0], "tkill": [victim, 0], "tgkill": [victim, victim, 0], "rt_sigqueueinfo": [victim, 0],
+        "pidfd_send_signal": [pidfd, 0]}.items()}
+    os.close(pidfd)
+    allowed = {"process.kill": {"pidfd_send_signal": "done"}, "cpu.burn": {"kill": "EPERM"}}
+    assert sent == {**dict.fromkeys(sent), **allowed.get(fault, {})}

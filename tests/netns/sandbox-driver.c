@@ -1,8 +1,8 @@
 /*
- * Tries agent/sandbox.c, for tests/crash/test_sandbox.py. Without arguments the table as JSON: a row is
- * [call, [part...], spare]. `sandbox-driver PART CALL [ARGUMENT...]` enters the filter of one part and makes
- * one call; an argument is a number or, with a slash in front, a path. It says what came back, if it lives to
- * say it.
+ * Tries agent/sandbox.c, for tests/crash/test_sandbox.py. Without arguments: the table as JSON, a row is
+ * [call, [part...], spare]. `sandbox-driver NAME CALL [ARGUMENT...]` takes on the bounds of a part, or of a
+ * fault's holder, and makes one call; an argument is a number or, with a slash in front, a path. It exits
+ * with the call's errno, or 0, if it lives to do so.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -12,16 +12,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/privileges.h"
 #include "agent/sandbox.h"
 #include "common/cleanup.h"
+#include "faults/fault.h"
 
 static const struct {
     const char *name;
     unsigned int part;
 } parts[] = {
-    {"grivet-sweep", SANDBOX_SWEEP},
-    {"grivet-prober", SANDBOX_PROBER},
-    {"grivet-courier", SANDBOX_COURIER},
+    {"grivet-sweep", SANDBOX_SWEEP}, {"grivet-prober", SANDBOX_PROBER}, {"grivet-courier", SANDBOX_COURIER},
+    {"grivetd", SANDBOX_EXECUTOR},   {"syncer", SANDBOX_SYNCER},        {"start of a holder", SANDBOX_START},
+    {"holder", SANDBOX_HOLDER},      {"netlink", MECHANISM_NETLINK},    {"process", MECHANISM_PROCESS},
+    {"burner", MECHANISM_BURNER},
 };
 
 static json_t *names_of(unsigned int bits)
@@ -52,26 +55,35 @@ static int print_table(void)
     return 0;
 }
 
-static int make_call(const char *part, char **words, int n_words)
+/* As main() of each program, and holder_confine(). */
+static int confine(const char *name, struct error *error)
+{
+    const struct fault *fault = fault_find(name);
+    unsigned int bits = fault ? SANDBOX_HOLDER | fault->mechanisms : 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        if (!strcmp(name, parts[i].name))
+            bits = parts[i].part;
+    if (!bits)
+        return error_set(error, EINVAL, "unknown part");
+    if (fault && privileges_drop("grivet-holder", fault->capabilities, error) < 0)
+        return -error->code;
+    return sandbox_enter(bits, error);
+}
+
+static int make_call(const char *name, char **words, int n_words)
 {
     int call = seccomp_syscall_resolve_name(words[0]);
     struct error error = {0};
-    unsigned int bits = 0;
-    const char *answer;
-    long arguments[6] = {0}, r;
+    long a[6] = {0};
 
     for (int i = 1; i < n_words && i <= 6; i++)
-        arguments[i - 1] = words[i][0] == '/' ? (long)words[i] : strtol(words[i], NULL, 0);
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-        if (!strcmp(part, parts[i].name))
-            bits = parts[i].part;
-    if (!bits || call < 0 || sandbox_enter(bits, &error) < 0) {
-        fprintf(stderr, "sandbox-driver: %s\n", error.code ? error.text : "unknown part or call");
-        return 2;
+        a[i - 1] = words[i][0] == '/' ? (long)words[i] : strtol(words[i], NULL, 0);
+    if (call == __NR_SCMP_ERROR || confine(name, &error) < 0) {
+        fprintf(stderr, "sandbox-driver: %s\n", error.code ? error.text : "unknown call");
+        return 255;
     }
-    r = syscall(call, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
-    answer = r < 0 ? strerrorname_np(errno) : "done";
-    _exit(write(STDOUT_FILENO, answer, strlen(answer)) < 0);
+    _exit(syscall(call, a[0], a[1], a[2], a[3], a[4], a[5]) < 0 ? errno : 0);
 }
 
 int main(int argc, char **argv)
