@@ -196,14 +196,14 @@ static int make_folders(struct executor *executor, struct error *error)
     return r;
 }
 
-/* First the syncer, a process that shall know no keys; then what may have to be undone and what is told about
- * it, last whoever wants something new. */
 /* A holder inherits the filter and adds its own: so this one has what any holder needs. */
 static int limit_calls(struct executor *executor, struct error *error)
 {
     return sandbox_enter(SANDBOX_EXECUTOR | SANDBOX_ANY_HOLDER, error);
 }
 
+/* First the syncer, a process that shall know no keys; then what may have to be undone and what is told about
+ * it, last whoever wants something new. */
 static int (*const openings[])(struct executor *executor, struct error *error) = {
     executor_open_syncer, limit_calls,          read_files,          make_folders,
     open_replay,          executor_open_events, supervisor_open,     executor_open_contact,
