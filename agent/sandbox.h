@@ -1,4 +1,4 @@
-/* Which system calls a program may make from now on: see docs/decisions/0006-system-calls.md. */
+/* Which system calls a program may make from now on: see docs/decisions/0007-system-calls.md. */
 #pragma once
 
 #include <stdbool.h>
