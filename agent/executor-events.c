@@ -215,15 +215,15 @@ static void on_old_event(void *context, const struct node *event)
 {
     static const char *const ends[] = {"fault.reverted", "fault.ended", "fault.failed"};
     const char *kind = node_string(event, "kind"), *order = node_string(event, "order");
-    json_t *unfinished = ((struct events *)context)->unfinished;
+    json_t *orders = ((struct events *)context)->orders;
 
     if (!kind || !order)
         return;
     if (!strcmp(kind, "order.accepted"))
-        json_object_set_new(unfinished, order, node_to_json(event));
+        json_object_set_new(orders, order, node_to_json(event));
     for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
         if (!strcmp(kind, ends[i]))
-            json_object_del(unfinished, order);
+            json_object_set_new(orders, order, json_false()); /* known, and over */
 }
 
 int executor_open_events(struct executor *executor, struct error *error)
@@ -232,10 +232,10 @@ int executor_open_events(struct executor *executor, struct error *error)
     struct error why = {0};
 
     events->pending = json_array();
-    events->unfinished = json_object();
+    events->orders = json_object();
     events->on_written = executor_event(executor, -1, 0, on_written, NULL);
     events->on_retry = executor_event(executor, -1, 0, on_retry, NULL);
-    if (!events->pending || !events->unfinished || !events->on_written || !events->on_retry)
+    if (!events->pending || !events->orders || !events->on_written || !events->on_retry)
         return error_oom(error);
     /* Faults of an earlier life still have to be ended, and a halt has to be heard: so we go on, without
      * orders. */
@@ -257,6 +257,6 @@ void executor_close_events(struct executor *executor)
     syncer_close(&executor->events.syncer);
     json_decref(executor->events.pending);
     json_decref(executor->events.clock);
-    json_decref(executor->events.unfinished);
+    json_decref(executor->events.orders);
     journal_free(executor->events.journal);
 }

@@ -36,13 +36,13 @@ struct peer {
  * struct events - executor-events.c: on their way to the disk, and from there to the courier
  * @journal: NULL: damaged, see @broken of the executor
  * @pending: what the journal could not take yet
- * @unfinished: order.accepted of an earlier life, by order, as long as no end was told
+ * @orders: of an earlier life, by id: the event order.accepted, false once its end was told
  */
 struct events {
     struct syncer syncer;
     bool is_syncing;
     struct journal *journal;
-    json_t *pending, *clock, *unfinished;
+    json_t *pending, *clock, *orders;
     struct event *on_written, *on_retry;
 };
 

@@ -154,7 +154,7 @@ static int end_earlier_life(struct executor *executor, struct error *error)
     json_t *faults = json_object(), *event;
     const char *order, *run, *fault;
 
-    json_object_foreach(executor->events.unfinished, order, event)
+    json_object_foreach(executor->events.orders, order, event)
     {
         if (json_unpack(event, "{s:s s:{s:s}}", "run", &run, "body", "fault", &fault) < 0 ||
             strcmp(fault, MANDATE_OBSERVE))
@@ -244,7 +244,9 @@ static int executor_run(struct executor *executor, struct error *error)
         r = openings[i](executor, error);
     if (r < 0)
         return r;
-    sd_notify(0, "READY=1");
+    r = sd_notify(0, "READY=1"); /* 0: nobody wants to know */
+    if (r < 0)
+        return error_errno(error, -r, "can't say that we are ready; the next life may");
     executor_say(LOG_LEVEL_INFO, "host %s takes orders in environment %s", executor->policy->host,
                  executor->policy->environment);
     if (event_base_dispatch(executor->base) < 0)

@@ -252,6 +252,21 @@ static void slot_adopt(struct supervisor *supervisor, const char *order, json_t 
     slot_finish(slot);
 }
 
+/* Its end was told just before its record went: there is nothing more to say. */
+static void forget_ended(struct supervisor *supervisor, const char *order)
+{
+    struct record record;
+    struct error error = {0};
+    bool was_clean;
+
+    if (rollback_read(&record, supervisor->records_fd, order, NULL) == -ENOENT)
+        return;
+    if (rollback_try(&record, &was_clean, &error) == 1)
+        record_remove(order, supervisor->records_fd, NULL);
+    else
+        executor_say(LOG_LEVEL_WARNING, "%s; left to the sweep", error.text);
+}
+
 static void add_order(void *context, const char *name)
 {
     if (uuid_is_valid(name) && !json_object_get(context, name))
@@ -269,7 +284,10 @@ void supervisor_adopt(struct supervisor *supervisor, json_t *orders)
         executor_say(LOG_LEVEL_ERROR, "%s", error.text);
     json_object_foreach(orders, order, accepted)
     {
-        slot_adopt(supervisor, order, accepted);
+        if (json_is_false(accepted))
+            forget_ended(supervisor, order);
+        else
+            slot_adopt(supervisor, order, accepted);
     }
     if (undo_find_strays(supervisor->records_fd, &strays, &error) < 0)
         executor_say(LOG_LEVEL_WARNING, "%s", error.text);

@@ -78,7 +78,8 @@ const char *slot_state_name(const struct slot *slot);
 
 /**
  * supervisor_adopt() - end what an earlier life of the executor left: kill, undo, look, say
- * @orders: those without an end, each with its event order.accepted; those that have an undo record are added
+ * @orders: each with its event order.accepted, or false when its end was told; those that have an undo record
+ * are added
  */
 void supervisor_adopt(struct supervisor *supervisor, json_t *orders);
 
