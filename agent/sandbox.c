@@ -56,6 +56,7 @@ static const struct sandbox_limit netlink_socket = {0, UINT32_MAX, AF_NETLINK};
 #define SORTING "glibc's qsort() of more than a kilobyte"
 #define SYNCED  "a clock that has to be synchronised: the lab's policy opts out"
 #define STOPPED "a wait goes on after SIGCONT or a suspend"
+#define ASKED   "SIGTERM, which libevent hears in a handler"
 
 static const struct sandbox_row rows[] = {
     {SCMP_SYS(accept4), EXECUTOR},
@@ -162,6 +163,7 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(rt_sigaction), WEB | EXECUTOR},
     {SCMP_SYS(rt_sigprocmask), WEB | EXECUTOR | HOLDER},
     {SCMP_SYS(rt_sigreturn), EXECUTOR},
+    {SCMP_SYS(rt_sigreturn), WEB, NULL, ASKED},
     {SCMP_SYS(sched_getaffinity), BURNER},
     {SCMP_SYS(sched_getaffinity), WEB, NULL, ARENAS},
     {SCMP_SYS(sched_setaffinity), BURNER},

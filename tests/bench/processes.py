@@ -6,6 +6,7 @@ import time
 
 from bench.many import agent
 from lab import agent as installer
+from lab.host import wait_until
 
 SECONDS = 20
 TICK = os.sysconf("SC_CLK_TCK")
@@ -27,6 +28,7 @@ def measure():
         host = crowd.rig.host
         for name in ("grivet-sweep", "grivet-prober"):
             installer.unit_service(host, name)
+        wait_until(lambda: {"grivet-sweep", "grivet-prober"} <= {p["name"] for p in host.processes()}, 10, "the programs")
         processes = [p for p in host.processes() if p["argv"] and "grivet" in p["argv"][0]]
         before = {p["pid"]: cpu_seconds(p["pid"]) for p in processes}
         time.sleep(SECONDS)

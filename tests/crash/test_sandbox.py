@@ -6,6 +6,7 @@ import collections
 import errno
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -14,7 +15,8 @@ import subprocess
 import pytest
 
 import test_every_fault
-from lab.host import BUILD, LAB, PROGRAMS, PYTHON, SOURCE, die_with_parent
+from lab import agent
+from lab.host import BUILD, LAB, PROGRAMS, PYTHON, SOURCE, die_with_parent, wait_until
 
 CONFINED = ["grivet-sweep", "grivet-prober", "grivet-courier", "grivetd"]
 FAULTS = [name for name in test_every_fault.CASES if "," not in name]
@@ -185,3 +187,13 @@ def test_holder_signals_only_its_own(rows, host, fault):
     os.close(pidfd)
     allowed = {"process.kill": {"pidfd_send_signal": "done"}, "cpu.burn": {"kill": "EPERM"}}
     assert sent == {**dict.fromkeys(sent), **allowed.get(fault, {})}
+
+
+def test_a_program_that_is_asked_to_end_ends_well(host):
+    """SIGTERM is heard in a handler, which returns by a system call of its own."""
+    agent.unit_service(host, "grivet-prober")
+    pid = wait_until(lambda: next((process["pid"] for process in host.processes() if process["name"] == "grivet-prober"), None), 5)
+    wait_until(lambda: "\nSeccomp:\t2\n" in pathlib.Path(f"/proc/{pid}/status").read_text(), 5, "the filter")
+    host.set_restart("grivet-prober", False)
+    os.kill(pid, signal.SIGTERM)
+    assert wait_until(lambda: (status := host.status("grivet-prober"))["state"] == "exited" and status, 5)["status"] == 0
