@@ -42,6 +42,8 @@ static int open_bus(sd_bus **ret, struct scope *scope)
     if (r >= 0)
         r = sd_bus_set_address(*ret, PID1_SOCKET);
     if (r >= 0)
+        r = sd_bus_set_method_call_timeout(*ret, TIMEOUT_USEC);
+    if (r >= 0)
         r = sd_bus_start(*ret);
     if (r >= 0)
         r = sd_bus_match_signal(*ret, NULL, NULL, MANAGER_PATH, MANAGER, "JobRemoved", on_job_removed, scope);

@@ -258,10 +258,11 @@ static void forget_ended(struct supervisor *supervisor, const char *order)
     struct record record;
     struct error error = {0};
     bool was_clean;
+    int r = rollback_read(&record, supervisor->records_fd, order, &error);
 
-    if (rollback_read(&record, supervisor->records_fd, order, NULL) == -ENOENT)
+    if (r == -ENOENT)
         return;
-    if (rollback_try(&record, &was_clean, &error) == 1)
+    if (!record_is_hidden(r) && rollback_try(&record, &was_clean, &error) == 1)
         record_remove(order, supervisor->records_fd, NULL);
     else
         executor_say(LOG_LEVEL_WARNING, "%s; left to the sweep", error.text);
