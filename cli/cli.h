@@ -89,10 +89,12 @@ struct column {
     const char *absent;
 };
 
-/** output_json() - to stdout, indented. Return: EXIT_MET */
+/** output_json() - to stdout, indented: all that a command prints there under -o json. Return: EXIT_MET */
 int output_json(const json_t *json);
+/** output_new_json() - the same for what has just been made: @json is taken; NULL = out of memory */
+int output_new_json(json_t *json, struct error *error);
 /** output_tree() - an object as lines of `key: value`, in the order it has, by @indent spaces */
-void output_tree(const json_t *json, int indent);
+void output_tree(FILE *out, const json_t *json, int indent);
 /** output_table() - objects as rows under @columns (ended by one without head), as wide as they must be;
  * heads in bold on a terminal; @title (NULL = none) and heads only where there are rows or no title */
 void output_table(const char *title, const struct column *columns, const json_t *rows, const json_t *all);

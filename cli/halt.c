@@ -41,20 +41,20 @@ int halt_send(const struct call *call, struct client *client, const char *scope,
     return r < 0 ? r : client_post_envelope(client, "/v1/halt", envelope, ret, error);
 }
 
-void halt_print(const json_t *answer)
+void halt_print(FILE *out, const json_t *answer)
 {
     const json_t *host;
     size_t index;
 
-    printf("all gone on %lld of %lld hosts", json_number(answer, "gone"), json_number(answer, "hosts"));
+    fprintf(out, "all gone on %lld of %lld hosts", json_number(answer, "gone"), json_number(answer, "hosts"));
     json_array_foreach(json_object_get(answer, "unreachable"), index, host)
     {
         const char *ends = json_string_value(json_object_get(host, "ends_at"));
 
-        printf("%s%s, %s%s", index ? "; " : "; unreachable: ", json_text(host, "host"),
-               ends ? "ends by itself at " : "nothing known to run there", ends ? ends : "");
+        fprintf(out, "%s%s, %s%s", index ? "; " : "; unreachable: ", json_text(host, "host"),
+                ends ? "ends by itself at " : "nothing known to run there", ends ? ends : "");
     }
-    printf("\n");
+    fprintf(out, "\n");
 }
 
 static int halt_remote(const struct call *call, const char *scope, const char *id, struct error *error)
@@ -71,7 +71,7 @@ static int halt_remote(const struct call *call, const char *scope, const char *i
     if (call->is_json)
         output_json(answer);
     else
-        halt_print(answer);
+        halt_print(stdout, answer);
     return json_array_size(json_object_get(answer, "unreachable")) ? EXIT_ERROR : EXIT_MET;
 }
 

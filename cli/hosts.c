@@ -73,9 +73,12 @@ static int token_revoke(const struct call *call, struct error *error)
         return error_set(error, EBADRQC, "token revoke: which? grivet token list shows their ids");
     snprintf(path, sizeof(path), "/v1/tokens/%s", call->arguments[1]);
     r = client_once(call, "DELETE", path, NULL, &answer, error);
-    if (r == 0 && !call->is_json)
-        printf("revoked\n");
-    return r;
+    if (r < 0)
+        return r;
+    if (call->is_json)
+        return output_new_json(json_pack("{s:s, s:b}", "id", call->arguments[1], "is_revoked", true), error);
+    printf("revoked\n");
+    return EXIT_MET;
 }
 
 int command_token(const struct call *call, struct error *error)

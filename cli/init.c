@@ -42,6 +42,8 @@ int command_init(const struct call *call, struct error *error)
         return error_errno(error, errno, "%s: can't make it", path);
     if (dprintf(fd, sample_head, path, name) < 0 || dprintf(fd, "%s", sample) < 0)
         return error_errno(error, errno, "%s: can't write", path);
+    if (call->is_json)
+        return output_new_json(json_pack("{s:s, s:s}", "file", path, "experiment", name), error);
     printf("wrote %s\n", path);
     return EXIT_MET;
 }

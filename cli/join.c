@@ -308,6 +308,15 @@ static int check_joined(const struct member *member, struct error *error)
                      policy ? policy->host : "somebody whose agent.yaml is gone");
 }
 
+static int print_joined(const struct call *call, const struct member *member, bool is_new,
+                        struct error *error)
+{
+    if (call->is_json)
+        return output_new_json(json_pack("{s:s, s:b}", "host", member->name, "is_new", is_new), error);
+    printf("%s has joined %s\n", member->name, is_new ? member->url : "already");
+    return EXIT_MET;
+}
+
 int command_join(const struct call *call, struct error *error)
 {
     _cleanup_(member_clear) struct member member = {0};
@@ -319,12 +328,9 @@ int command_join(const struct call *call, struct error *error)
         return error_set(error, EPERM, "only root can join a host");
     r = check_joined(&member, error);
     if (r != 0)
-        return r < 0 ? r : printf("%s has joined already\n", member.name) < 0;
+        return r < 0 ? r : print_joined(call, &member, false, error);
     r = make_policy(call, &member, error);
     if (r == 0)
         r = join_now(call, &member, error);
-    if (r < 0)
-        return r;
-    printf("%s has joined %s\n", member.name, member.url);
-    return EXIT_MET;
+    return r < 0 ? r : print_joined(call, &member, true, error);
 }

@@ -65,7 +65,7 @@ int local_status(const struct call *call, struct error *error)
         return output_json(status);
     faults = json_incref(json_object_get(status, "faults"));
     json_object_del(status, "faults");
-    output_tree(status, 0);
+    output_tree(stdout, status, 0);
     output_table("", columns, faults, NULL);
     if (!json_array_size(faults))
         printf("no fault is active on this host\n");

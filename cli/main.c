@@ -102,6 +102,8 @@ static int run_command(const struct command *command, int argc, char **argv)
         return EXIT_MET;
     if (r == 0)
         r = command->run(&call, &error);
+    if (r >= 0 && fflush(stdout) != 0)
+        r = error_errno(&error, errno, "can't write to standard output");
     if (r >= 0)
         return r;
     fprintf(stderr, "grivet: %s\n", error.text);

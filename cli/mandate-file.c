@@ -1,8 +1,6 @@
 /* A mandate's file and its text: see mandate-file.h. */
 #include "mandate-file.h"
 
-#include <stdio.h>
-
 #include "cli.h"
 #include "common/io.h"
 
@@ -30,11 +28,11 @@ int mandate_file_load(const char *path, struct envelope **ret_envelope, struct m
 }
 
 /* All of it as it stands: nothing that is signed may be left out of what is shown. */
-void mandate_file_print(const struct envelope *envelope, const struct mandate *mandate)
+void mandate_file_print(FILE *out, const struct envelope *envelope, const struct mandate *mandate)
 {
     json_auto_t *json = json_loadb((const char *)envelope->payload, envelope->payload_length, 0, NULL);
 
     json_make_printable(json);
-    output_tree(json, 0);
-    printf("hash: %s\nsignatures so far: %zu\n", mandate->hash, envelope->n_signatures);
+    output_tree(out, json, 0);
+    fprintf(out, "hash: %s\nsignatures so far: %zu\n", mandate->hash, envelope->n_signatures);
 }

@@ -199,6 +199,8 @@ int command_completion(const struct call *call, struct error *error)
 
     if (strcmp(call->arguments[0], "bash") != 0)
         return error_set(error, EBADRQC, "completion: only bash is known");
+    if (call->is_json)
+        return error_set(error, EBADRQC, "completion: a script has no other form: -o json is not for it");
     printf("# bash completion for grivet: eval \"$(grivet completion bash)\"\n_grivet() {\n"
            "    local cur=${COMP_WORDS[COMP_CWORD]} words\n    case $COMP_CWORD:${COMP_WORDS[1]} in\n    "
            "1:*) words='--help --version");

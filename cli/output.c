@@ -17,42 +17,50 @@ int output_json(const json_t *json)
     return EXIT_MET;
 }
 
-static void print_value(const json_t *value, int indent)
+int output_new_json(json_t *json, struct error *error)
+{
+    int r = json ? output_json(json) : error_oom(error);
+
+    json_decref(json);
+    return r;
+}
+
+static void print_value(FILE *out, const json_t *value, int indent)
 {
     const json_t *item;
     size_t index;
 
     if (json_is_object(value)) {
-        printf("\n");
-        output_tree(value, indent);
+        fprintf(out, "\n");
+        output_tree(out, value, indent);
         return;
     }
     if (!json_is_object(json_array_get(value, 0))) {
-        printf(" ");
-        json_format(stdout, value, NULL);
+        fprintf(out, " ");
+        json_format(out, value, NULL);
     }
-    printf("\n");
+    fprintf(out, "\n");
     json_array_foreach((json_t *)value, index, item) if (json_is_object(item))
     {
-        printf("%*s- ", indent, "");
+        fprintf(out, "%*s- ", indent, "");
         if (json_array_size(value) <= LIST_SPREAD_MAX) {
-            print_value(item, indent + 2);
+            print_value(out, item, indent + 2);
         } else {
-            json_dumpf(item, stdout, 0);
-            printf("\n");
+            json_dumpf(item, out, 0);
+            fprintf(out, "\n");
         }
     }
 }
 
-void output_tree(const json_t *json, int indent)
+void output_tree(FILE *out, const json_t *json, int indent)
 {
     const char *key;
     json_t *value;
 
     json_object_foreach((json_t *)json, key, value)
     {
-        printf("%*s%s:", indent, "", key);
-        print_value(value, indent + 2);
+        fprintf(out, "%*s%s:", indent, "", key);
+        print_value(out, value, indent + 2);
     }
 }
 

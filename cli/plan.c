@@ -93,7 +93,7 @@ static int show_plan(const struct call *call, json_t *plan, struct error *error)
     if (call->is_json) {
         output_json(plan);
     } else {
-        mandate_file_print(envelope, mandate);
+        mandate_file_print(stdout, envelope, mandate);
         print_plan(plan);
     }
     if (json_array_size(json_object_get(plan, "refused"))) {

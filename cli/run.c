@@ -83,7 +83,7 @@ static void halt_run(struct watch *watch)
     if (halt_send(watch->call, watch->other, "run", watch->run, &answer, &error) < 0)
         fprintf(stderr, "grivet: not halted: %s\n", error.text);
     else
-        halt_print(answer);
+        halt_print(watch->call->is_json ? stderr : stdout, answer);
 }
 
 static void take_signal(struct watch *watch)
@@ -224,8 +224,10 @@ int command_run(const struct call *call, struct error *error)
     }
     if (r < 0)
         return r;
+    if (call_option(call, "detach") && call->is_json)
+        return output_new_json(json_pack("{s:s}", "run", run), error);
     if (call_option(call, "detach"))
-        return printf(call->is_json ? "{\"run\": \"%s\"}\n" : "%s\n", run) < 0 ? EXIT_ERROR : EXIT_MET;
+        return printf("%s\n", run) < 0 ? EXIT_ERROR : EXIT_MET;
     fprintf(stderr, "run %s\n", run);
     watch = (struct watch){.call = call,
                            .progress = progress,

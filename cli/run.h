@@ -11,7 +11,7 @@ size_t status_draw(const json_t *status);
 int halt_send(const struct call *call, struct client *client, const char *scope, const char *id, json_t **ret,
               struct error *error);
 /** halt_print() - "all gone on N of M hosts; unreachable: ..." */
-void halt_print(const json_t *answer);
+void halt_print(FILE *out, const json_t *answer);
 
 /* How long a balancer may take: also of a plan. */
 extern const struct column budget_columns[];

@@ -61,12 +61,16 @@ int command_sign(const struct call *call, struct error *error)
     r = mandate_file_load(path, &envelope, &mandate, error);
     if (r < 0)
         return r;
-    mandate_file_print(envelope, mandate);
+    mandate_file_print(call->is_json ? stderr : stdout, envelope, mandate); /* seen in any case */
     r = confirm_hosts(call, mandate, error);
     if (r == 0)
         r = sign_and_save(call, envelope, path, error);
     if (r < 0)
         return r;
+    if (call->is_json)
+        return output_new_json(json_pack("{s:s, s:s, s:I}", "file", path, "mandate", mandate->hash,
+                                         "signatures", (json_int_t)envelope->n_signatures),
+                               error);
     printf("\nsigned; %s has %zu signature%s now\n", path, envelope->n_signatures,
            envelope->n_signatures == 1 ? "" : "s");
     return EXIT_MET;
@@ -128,7 +132,7 @@ int command_verify(const struct call *call, struct error *error)
         json = json_pack("{s:s, s:O}", "mandate", mandate->hash, "signed_by", people);
         output_json(json);
     } else {
-        mandate_file_print(envelope, mandate);
+        mandate_file_print(stdout, envelope, mandate);
         printf("signed by %zu %s: ", json_array_size(people),
                json_array_size(people) == 1 ? "person" : "people");
         json_format(stdout, people, NULL);

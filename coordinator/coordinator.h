@@ -22,6 +22,11 @@ int serve_run(const struct place *place, int argc, char **argv, struct error *er
 int init_run(const struct place *place, int argc, char **argv, struct error *error);
 int operator_run(const struct place *place, int argc, char **argv, struct error *error);
 
+/** output_take_form() - the value of -o: text or json */
+int output_take_form(const char *form, bool *ret_is_json, struct error *error);
+/** output_json() - a result, to stdout; @json is taken, NULL = out of memory */
+int output_json(json_t *json, struct error *error);
+
 /** struct config - decoded coordinator.yaml; pointers belong to @document */
 struct config {
     struct document *document;

@@ -36,6 +36,7 @@ struct init {
     struct config config;
     char paths[FILES][4096];
     char ca_pin[72], roots_pin[65];
+    bool is_json;
 };
 
 static int add_root(struct init *init, const struct public_key *key, const char *person, json_t *roles,
@@ -81,14 +82,18 @@ static int take_zone(struct init *init, const char *option, struct error *error)
 static int parse_options(struct init *init, int argc, char **argv, struct error *error)
 {
     static const struct option options[] = {
-        {"person", required_argument, NULL, 'p'},      {"name", required_argument, NULL, 'n'},
-        {"zone", required_argument, NULL, 'z'},        {"listen", required_argument, NULL, 'l'},
-        {"environment", required_argument, NULL, 'e'}, {NULL},
+        {"person", required_argument, NULL, 'p'},
+        {"name", required_argument, NULL, 'n'},
+        {"zone", required_argument, NULL, 'z'},
+        {"listen", required_argument, NULL, 'l'},
+        {"environment", required_argument, NULL, 'e'},
+        {"output", required_argument, NULL, 'o'},
+        {NULL},
     };
     int option, r = 0;
 
-    optind = 0;
-    while (r == 0 && (option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+    optind = opterr = 0;
+    while (r == 0 && (option = getopt_long(argc, argv, "+o:", options, NULL)) != -1) {
         if (option == 'p')
             r = take_person(init, optarg, error);
         else if (option == 'n')
@@ -99,8 +104,11 @@ static int parse_options(struct init *init, int argc, char **argv, struct error 
             add_to(init->wanted, "listen", optarg);
         else if (option == 'e')
             json_object_set_new(init->wanted, "environment", json_string(optarg));
+        else if (option == 'o')
+            r = output_take_form(optarg, &init->is_json, error);
         else
-            r = error_set(error, EINVAL, "init: unknown option; see --help");
+            r = error_set(error, EINVAL, "init: %s: no such option, or without its value; see --help",
+                          argv[optind - 1]);
     }
     if (r == 0 && optind < argc)
         return error_set(error, EINVAL, "init: %s: expected only options", argv[optind]);
@@ -232,10 +240,16 @@ static int make_all(struct init *init, struct error *error)
     return r < 0 ? r : own_all(init, error);
 }
 
-static void print_result(const struct init *init)
+static int print_result(const struct init *init, struct error *error)
 {
     char url[300];
 
+    config_url(&init->config, url, sizeof(url));
+    if (init->is_json)
+        return output_json(json_pack("{s:s, s:s, s:s, s:o}", "folder", init->place->folder, "coordinator",
+                                     url, "ca", init->ca_pin, "roots",
+                                     json_sprintf("sha256:%s", init->roots_pin)),
+                           error);
     printf("Made in %s:\n"
            "  ca.crt, ca.key          the CA of this coordinator\n"
            "  server.crt, server.key  its own certificate\n"
@@ -245,7 +259,8 @@ static void print_result(const struct init *init)
            "Hosts join with these pins:\n"
            "  grivet join %s --token TOKEN --ca %s --roots sha256:%s\n\n"
            "Next: grivet-coordinator operator add NAME --out FOLDER\n",
-           init->place->folder, config_url(&init->config, url, sizeof(url)), init->ca_pin, init->roots_pin);
+           init->place->folder, url, init->ca_pin, init->roots_pin);
+    return 0;
 }
 
 int init_run(const struct place *place, int argc, char **argv, struct error *error)
@@ -262,7 +277,7 @@ int init_run(const struct place *place, int argc, char **argv, struct error *err
     if (r == 0)
         r = make_all(&init, error);
     if (r == 0)
-        print_result(&init);
+        r = print_result(&init, error);
     config_clear(&init.config);
     json_decref(init.wanted);
     json_decref(init.keys);

@@ -14,9 +14,9 @@ static const struct {
     {"serve", "serve", serve_run},
     {"init",
      "init --person FILE.pub [--person FILE.pub ...] [--name HOST-OR-ADDRESS ...] [--environment NAME]\n"
-     "       [--zone ID=CIDR[,CIDR...] ...] [--listen ADDRESS:PORT ...]",
+     "       [--zone ID=CIDR[,CIDR...] ...] [--listen ADDRESS:PORT ...] [-o text|json]",
      init_run},
-    {"operator", "operator add NAME --out FOLDER [--coordinator URL]", operator_run},
+    {"operator", "operator add NAME --out FOLDER [--coordinator URL] [-o text|json]", operator_run},
 };
 
 static void notice(const char *text)
@@ -40,6 +40,24 @@ static bool asks_for_help(int argc, char **argv)
     return false;
 }
 
+int output_take_form(const char *form, bool *ret_is_json, struct error *error)
+{
+    *ret_is_json = strcmp(form, "json") == 0;
+    if (!*ret_is_json && strcmp(form, "text") != 0)
+        return error_set(error, EINVAL, "-o %s: expected text or json", form);
+    return 0;
+}
+
+int output_json(json_t *json, struct error *error)
+{
+    if (!json)
+        return error_oom(error);
+    json_dumpf(json, stdout, JSON_INDENT(2));
+    json_decref(json);
+    puts("");
+    return 0;
+}
+
 /* Only the daemon speaks to a log; the other commands speak to whoever typed them. */
 static int run_command(const struct place *place, int argc, char **argv)
 {
@@ -53,6 +71,8 @@ static int run_command(const struct place *place, int argc, char **argv)
         if (asks_for_help(argc, argv))
             return printf("Usage: grivet-coordinator %s\n", commands[i].usage), 0;
         r = commands[i].run(place, argc, argv, &error);
+        if (r == 0 && fflush(stdout) != 0)
+            r = error_errno(&error, errno, "can't write to standard output");
         if (r < 0 && commands[i].run == serve_run)
             log_error("%s", error.text);
         else if (r < 0)

@@ -13,23 +13,33 @@
 struct addition {
     const struct place *place;
     const char *name, *out, *url;
+    bool is_json;
 };
 
 static int parse_options(struct addition *addition, int argc, char **argv, struct error *error)
 {
     static const struct option options[] = {
-        {"out", required_argument, NULL, 'o'}, {"coordinator", required_argument, NULL, 'c'}, {NULL}};
-    int option;
+        {"out", required_argument, NULL, 'f'},
+        {"coordinator", required_argument, NULL, 'c'},
+        {"output", required_argument, NULL, 'o'},
+        {NULL},
+    };
+    int option, r = 0;
 
-    optind = 0;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == 'o')
+    optind = opterr = 0;
+    while (r == 0 && (option = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
+        if (option == 'f')
             addition->out = optarg;
         else if (option == 'c')
             addition->url = optarg;
+        else if (option == 'o')
+            r = output_take_form(optarg, &addition->is_json, error);
         else
-            return error_set(error, EINVAL, "operator add: unknown option; see --help");
+            r = error_set(error, EINVAL, "operator add: %s: no such option, or without its value; see --help",
+                          argv[optind - 1]);
     }
+    if (r < 0)
+        return r;
     if (argc - optind != 2 || strcmp(argv[optind], "add") != 0 || !addition->out)
         return error_set(error, EINVAL, "expected: operator add NAME --out FOLDER");
     addition->name = argv[optind + 1];
@@ -101,8 +111,13 @@ int operator_run(const struct place *place, int argc, char **argv, struct error 
     }
     if (r == 0)
         r = make_folder(&addition, error);
-    if (r == 0)
-        printf("Made %s: give this folder to %s.\nNext: grivet --config %s/config.yaml status\n",
-               addition.out, addition.name, addition.out);
-    return r;
+    if (r < 0)
+        return r;
+    if (addition.is_json)
+        return output_json(json_pack("{s:s, s:s, s:s}", "operator", addition.name, "folder", addition.out,
+                                     "coordinator", addition.url),
+                           error);
+    printf("Made %s: give this folder to %s.\nNext: grivet --config %s/config.yaml status\n", addition.out,
+           addition.name, addition.out);
+    return 0;
 }

@@ -106,7 +106,7 @@ def grivet(certificates, tmp_path):
     def run(*words, code=0, **options):
         done = subprocess.run([GRIVET, *map(str, words)], cwd=tmp_path, capture_output=True, text=True, timeout=10,
                               stdin=subprocess.DEVNULL, env={"GRIVET_CONFIG": str(certificates / "config.yaml")}, **options)
-        assert done.returncode == code, done.stdout + done.stderr
+        assert code in (None, done.returncode), done.stdout + done.stderr
         assert "\x1b" not in done.stdout
         return done
     return run

@@ -50,6 +50,8 @@ def test_wait_ready(host, executor):
     ready = {"is_ready": True, "waited_ms": 12, "reason": ""}
     code, out, _ = ask_locally(host, executor, words, WAIT_READY, READY, ready)
     assert code == 0 and out == "ready after 12 ms\n"
+    code, out, _ = ask_locally(host, executor, [*words, "-o", "json"], WAIT_READY, READY, ready)
+    assert code == 0 and json.loads(out) == ready
     late = {"is_ready": False, "waited_ms": 15000, "reason": "no coordinator has answered"}
     code, out, _ = ask_locally(host, executor, words, WAIT_READY, READY, late)
     assert code == 1 and "NOT ready after 15000 ms: no coordinator has answered" in out

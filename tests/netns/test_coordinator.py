@@ -172,8 +172,23 @@ def test_init_overwrites_nothing(coordinator):
     assert all((p.stat().st_mode & 0o77) == 0 for p in coordinator.state.glob("*.key"))
 
 
+def test_init_and_operator_in_json(coordinator, tmp_path):
+    state = ["--config", str(tmp_path / "other.yaml"), "--folder", str(tmp_path / "other")]
+    said = subprocess.run([str(PROGRAM), *state, "init", "--person", str(tmp_path / "alice.pub"), "--name", "a.test", "-o", "json"],
+                          capture_output=True, text=True, check=True)
+    der = openssl("x509", "-in", str(tmp_path / "other/ca.crt"), "-outform", "DER")
+    assert json.loads(said.stdout) == {
+        "folder": str(tmp_path / "other"), "coordinator": "https://a.test:8443", "ca": f"sha256:{hashlib.sha256(der).hexdigest()}",
+        "roots": f"sha256:{hashlib.sha256((tmp_path / 'other/roots.json').read_bytes()).hexdigest()}"}
+    said = coordinator.run("operator", "add", "bob", "--out", str(tmp_path / "bob"), "--output", "json")
+    assert json.loads(said.stdout) == {
+        "operator": "bob", "folder": str(tmp_path / "bob"), "coordinator": f"https://127.0.0.1:{PORT}"}
+
+
 @pytest.mark.parametrize("options,text", [
     ([], "needs --person"),
+    (["--people", "alice.pub"], "init: --people: no such option"),
+    (["-o", "xml"], "-o xml: expected text or json"),
     (["--person", "alice.pub", "--zone", "z"], "expected ID=CIDR"),
     (["--person", "alice.pub", "--zone", "z=10.1.0.1/24"], "zones.z[0]: '10.1.0.1/24' has host bits set"),
     (["--person", "alice.pub", "--name", "a,DNS:b"], "names[0]: expected a host name"),
@@ -183,7 +198,7 @@ def test_init_refused(tmp_path, options, text):
     (tmp_path / "alice.pub").write_text(f"grivet-ed25519 {base64.b64encode(os.urandom(32)).decode()} alice\n")
     said = subprocess.run([str(PROGRAM), "--config", "c.yaml", "--folder", "state", "init", *options],
                           capture_output=True, text=True, cwd=tmp_path)
-    assert said.returncode == 2 and text in said.stderr
+    assert said.returncode == 2 and text in said.stderr and said.stderr.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["alice.pub"]  # nothing half-done
 
 

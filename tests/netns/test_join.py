@@ -90,6 +90,7 @@ def test_joins_whole(coordinator):
     before = {path: host.read(path) for path in MADE}
     again = join(coordinator)
     assert (again.returncode, again.stdout) == (0, "i-1 has joined already\n")
+    assert json.loads(join(coordinator, "-o", "json").stdout) == {"host": "i-1", "is_new": False}
     other = join(coordinator, name="i-2")
     assert other.returncode == 1 and "joined already, as i-1" in other.stderr
     assert {path: host.read(path) for path in MADE} == before
@@ -104,8 +105,9 @@ def test_keeps_the_policy_that_is_there(coordinator):
     refused = join(coordinator, environment="production")
     assert refused.returncode == 1 and "says environment lab, not production" in refused.stderr
     assert not coordinator.has_been_asked()
-    result = join(coordinator, environment=None)
+    result = join(coordinator, "-o", "json", environment=None)
     assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {"host": "i-1", "is_new": True}
     assert host.read("/etc/grivet/agent.yaml") == policy
     request = json.loads(host.read(f"{FOLDER}/request.json"))
     assert (request["labels"], request["address"]) == ({"zone": "apse2-az2"}, "10.2.0.11")
