@@ -1,16 +1,17 @@
 /* grivet init: a sample experiment that says what each line is for. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
 #include "common/document.h"
+#include "common/io.h"
 
-static const char sample_head[] = "# What is to happen, to whom, for how long, and what would be a success.\n"
-                                  "# Next: grivet plan %s -f mandate.json\n"
-                                  "schema: grivet.experiment/1\n"
-                                  "name: %s\n";
+#define SAMPLE_HEAD                                                                                          \
+    "# What is to happen, to whom, for how long, and what would be a success.\n"                             \
+    "# Next: grivet plan %s -f mandate.json\n"                                                               \
+    "schema: grivet.experiment/1\n"                                                                          \
+    "name: %s\n"
 
 static const char sample[] =
 #include "sample.h" /* made from sample.yaml */
@@ -30,18 +31,17 @@ static int take_name(const char *path, char ret[64], struct error *error)
 int command_init(const struct call *call, struct error *error)
 {
     const char *path = call->arguments[0];
-    _cleanup_close_ int fd = -1;
+    _cleanup_free_ char *text = NULL;
     char name[64];
     int r;
 
     r = take_name(path, name, error);
     if (r < 0)
         return r;
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return error_errno(error, errno, "%s: can't make it", path);
-    if (dprintf(fd, sample_head, path, name) < 0 || dprintf(fd, "%s", sample) < 0)
-        return error_errno(error, errno, "%s: can't write", path);
+    r = asprintf(&text, SAMPLE_HEAD "%s", path, name, sample);
+    r = r < 0 ? error_oom(error) : io_write_new(path, text, r, 0644, error);
+    if (r < 0)
+        return r;
     if (call->is_json)
         return output_new_json(json_pack("{s:s, s:s}", "file", path, "experiment", name), error);
     printf("wrote %s\n", path);

@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "common/document.h"
@@ -77,21 +78,23 @@ static int save_pair(const struct secret_key *key, const struct call *call, cons
 {
     const char *folder = call_option(call, "folder");
     struct public_key public = secret_key_public(key);
-    char path[PATH_MAX];
+    char secret_path[PATH_MAX], public_path[PATH_MAX];
     int r;
 
     folder = folder ? folder : ".";
-    snprintf(path, sizeof(path), "%s/%s.key", folder, name);
-    r = secret_key_save(key, path, name, passphrase, error);
+    snprintf(secret_path, sizeof(secret_path), "%s/%s.key", folder, name);
+    snprintf(public_path, sizeof(public_path), "%s/%s.pub", folder, name);
+    r = secret_key_save(key, secret_path, name, passphrase, error);
     if (r < 0)
         return r;
-    snprintf(path, sizeof(path), "%s/%s.pub", folder, name);
-    r = public_key_save(&public, path, name, error);
-    if (r < 0)
+    r = public_key_save(&public, public_path, name, error);
+    if (r < 0) {
+        unlink(secret_path);
         return r;
+    }
     if (!call->is_json)
-        fprintf(stderr, "wrote %s/%s.key (keep it) and %s/%s.pub (give it to your coordinator)\n", folder,
-                name, folder, name);
+        fprintf(stderr, "wrote %s (keep it) and %s (give it to your coordinator)\n", secret_path,
+                public_path);
     return print_public(call, &public, name);
 }
 

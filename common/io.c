@@ -102,7 +102,7 @@ static int io_sync_folder(const char *path, struct error *error)
     return 0;
 }
 
-static int io_write_temporary(int fd, const void *data, size_t length, mode_t mode)
+static int io_write_durably(int fd, const void *data, size_t length, mode_t mode)
 {
     int r = fchmod(fd, mode) < 0 ? -errno : io_write_all(fd, data, length);
 
@@ -123,7 +123,7 @@ int io_write_file(const char *path, const void *data, size_t length, mode_t mode
     fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
         return error_errno(error, errno, "%s: can't write in its folder", path);
-    r = io_write_temporary(fd, data, length, mode);
+    r = io_write_durably(fd, data, length, mode);
     if (r == 0 && rename(temporary, path) < 0)
         r = -errno;
     if (r < 0) {
@@ -131,6 +131,23 @@ int io_write_file(const char *path, const void *data, size_t length, mode_t mode
         return error_errno(error, -r, "%s: can't write", path);
     }
     return io_sync_folder(path, error);
+}
+
+int io_write_new(const char *path, const void *data, size_t length, mode_t mode, struct error *error)
+{
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    int r;
+
+    if (fd < 0)
+        return error_errno(error, errno, "%s: can't make it", path);
+    r = io_write_durably(fd, data, length, mode);
+    if (r < 0)
+        error_errno(error, -r, "%s: can't write", path);
+    else
+        r = io_sync_folder(path, error);
+    if (r < 0)
+        unlink(path);
+    return r;
 }
 
 int io_memfd(const char *name, const void *data, size_t length, struct error *error)

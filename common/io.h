@@ -15,6 +15,10 @@ int io_write_all(int fd, const void *data, size_t length);
 /** io_write_file() - atomically: temporary file in the same folder, fsync, rename, fsync of the folder */
 int io_write_file(const char *path, const void *data, size_t length, mode_t mode, struct error *error);
 
+/** io_write_new() - a file that was not there before (-EEXIST), durable when this returns; a failure leaves
+ * none */
+int io_write_new(const char *path, const void *data, size_t length, mode_t mode, struct error *error);
+
 /** io_memfd() - a sealed memfd (write, shrink, grow, seal) with @data. Return: fd or -errno */
 int io_memfd(const char *name, const void *data, size_t length, struct error *error);
 /** io_memfd_read() - the content of a memfd that must bear all four seals; owned by the caller, NUL-ended */

@@ -3,7 +3,6 @@
 #include "key.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -171,25 +170,18 @@ int secret_key_save(const struct secret_key *key, const char *path, const char *
                     struct error *error)
 {
     _cleanup_free_ char *text = NULL;
-    _cleanup_close_ int fd = -1;
     struct error why;
+    size_t length;
     int r;
 
     text = format_file(key, name, passphrase, &why);
     if (!text)
         return error_set(error, why.code, "%s: %s", path, why.text);
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_errno(error, errno, "%s: can't make the key file", path);
-    r = io_write_all(fd, text, strlen(text));
-    if (r == 0 && (fchmod(fd, 0600) < 0 || io_write_all(fd, "\n", 1) < 0 || fsync(fd) < 0))
-        r = -errno;
-    sodium_memzero(text, strlen(text));
-    if (r < 0) {
-        unlink(path);
-        return error_errno(error, -r, "%s: can't write the key file", path);
-    }
-    return 0;
+    length = strlen(text);
+    text[length] = '\n'; /* in place of the NUL: no second copy that nobody wipes */
+    r = io_write_new(path, text, length + 1, 0600, error);
+    sodium_memzero(text, length);
+    return r;
 }
 
 static int check_mode(const char *path, struct error *error)
@@ -291,7 +283,7 @@ int public_key_save(const struct public_key *key, const char *path, const char *
     length = snprintf(line, sizeof(line), KEY_PREFIX "%s %s\n", public_key_format(key, text), name);
     if (length >= (int)sizeof(line) || strpbrk(name, " \n"))
         return error_set(error, EINVAL, "'%.60s' can't name a key", name);
-    return io_write_file(path, line, length, 0644, error);
+    return io_write_new(path, line, length, 0644, error);
 }
 
 int public_key_load(struct public_key *ret, char **ret_name, const char *path, struct error *error)

@@ -45,7 +45,8 @@ int secret_key_is_sealed(const char *path, struct error *error);
  */
 int secret_key_load(struct secret_key **ret, const char *path, const char *passphrase, struct error *error);
 
-/** public_key_save() / public_key_load() - one line: `grivet-ed25519 BASE64 NAME` */
+/** public_key_save() / public_key_load() - one line: `grivet-ed25519 BASE64 NAME`; into a file that did not
+ * exist before */
 int public_key_save(const struct public_key *key, const char *path, const char *name, struct error *error);
 int public_key_load(struct public_key *ret, char **ret_name, const char *path, struct error *error);
 

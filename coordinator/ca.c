@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -11,7 +10,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/certificate.h"
 #include "common/io.h"
@@ -46,19 +44,6 @@ static int ca_error(struct error *error, const char *what)
         ERR_error_string_n(ERR_peek_last_error(), reason, sizeof(reason));
     ERR_clear_error();
     return error_set(error, EINVAL, "%s: %s", what, reason);
-}
-
-int ca_save_new(const char *path, const char *text, unsigned int mode, struct error *error)
-{
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-    int r;
-
-    if (fd < 0)
-        return error_errno(error, errno, "%s", path);
-    r = fchmod(fd, mode) < 0 ? -errno : io_write_all(fd, text, strlen(text));
-    if (r == 0 && fsync(fd) < 0)
-        r = -errno;
-    return r < 0 ? error_errno(error, -r, "%s", path) : 0;
 }
 
 static int certificate_pem(X509 *certificate, char **ret, struct error *error)
@@ -159,10 +144,15 @@ int ca_issue(const struct ca *ca, enum ca_use use, const char *common, const str
     if (r == 0)
         r = certificate_key_format(key, &key_text, error);
     if (r == 0)
-        r = ca_save_new(key_path, key_text, 0600, error);
+        r = io_write_new(key_path, key_text, strlen(key_text), 0600, error);
     if (key_text)
         explicit_bzero(key_text, strlen(key_text));
-    return r < 0 ? r : ca_save_new(certificate_path, certificate, 0644, error);
+    if (r < 0)
+        return r;
+    r = io_write_new(certificate_path, certificate, strlen(certificate), 0644, error);
+    if (r < 0)
+        unlink(key_path);
+    return r;
 }
 
 int ca_load(struct ca **ret, const char *folder, struct error *error)

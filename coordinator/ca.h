@@ -27,7 +27,7 @@ const char *ca_pin(const struct ca *ca, char ret[72]);
 const char *ca_sha256(const char *text, char ret[65]);
 
 /**
- * ca_issue() - a fresh key and its certificate into two new files
+ * ca_issue() - a fresh key and its certificate into two new files, both or none
  * @ca: NULL = signed by its own key: a new CA
  * @names: host names and addresses of a server, else NULL
  */
@@ -39,6 +39,3 @@ int ca_issue(const struct ca *ca, enum ca_use use, const char *common, const str
  * @ret: PEM, owned by the caller
  */
 int ca_issue_agent(const struct ca *ca, const char *host, const char *csr, char **ret, struct error *error);
-/** ca_save_new() - write a file that was not there before, on disk before it returns; also used for init's
- * other files */
-int ca_save_new(const char *path, const char *text, unsigned int mode, struct error *error);

@@ -4,6 +4,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ca.h"
 #include "common/io.h"
@@ -13,6 +14,8 @@
 #define DAEMON_USER    "grivet-coordinator"
 #define DEFAULT_LISTEN "0.0.0.0:8443"
 
+/* In the order in which they are made: the last one, without which nothing is served, says that all are
+ * there. */
 enum file {
     CA_CERTIFICATE,
     CA_KEY,
@@ -28,13 +31,15 @@ enum file {
 static const char *const file_names[CONFIG] = {"ca.crt",    "ca.key",   "server.crt", "server.key",
                                                "order.key", "halt.key", "roots.json"};
 
-/* @wanted: coordinator.yaml as the options say; @keys: of roots.json; @text: of coordinator.yaml */
+/* @wanted: coordinator.yaml as the options say; @keys: of roots.json; @text: of coordinator.yaml; @n_made: so
+ * many of @paths are there by now, and all of them in the end or none */
 struct init {
     const struct place *place;
     json_t *wanted, *keys;
     char *text;
     struct config config;
     char paths[FILES][4096];
+    size_t n_made;
     char ca_pin[72], roots_pin[65];
     bool is_json;
 };
@@ -156,9 +161,16 @@ static int check_new(struct init *init, struct error *error)
             snprintf(init->paths[i], sizeof(init->paths[i]), "%s", init->place->config);
         else
             snprintf(init->paths[i], sizeof(init->paths[i]), "%s/%s", init->place->folder, file_names[i]);
-        if (access(init->paths[i], F_OK) == 0)
-            return error_set(error, EEXIST, "%s is there already: this coordinator was set up before",
-                             init->paths[i]);
+        if (access(init->paths[i], F_OK) < 0)
+            continue;
+        if (access(init->place->config, F_OK) < 0)
+            return error_set(
+                error, EEXIST,
+                "%s is there already, but no %s: if hosts have joined this coordinator, bring that "
+                "back; else an init was cut off, and %s can be removed",
+                init->paths[i], init->place->config, init->place->folder);
+        return error_set(error, EEXIST, "%s is there already: this coordinator was set up before",
+                         init->paths[i]);
     }
     return 0;
 }
@@ -171,13 +183,18 @@ static int make_certificates(struct init *init, struct error *error)
 
     snprintf(name, sizeof(name), "grivet %s", init->config.environment);
     r = ca_issue(NULL, CA_ITSELF, name, NULL, init->paths[CA_CERTIFICATE], init->paths[CA_KEY], error);
-    if (r == 0)
-        r = ca_load(&ca, init->place->folder, error);
+    if (r < 0)
+        return r;
+    init->n_made = CA_KEY + 1;
+    r = ca_load(&ca, init->place->folder, error);
     if (r < 0)
         return r;
     ca_pin(ca, init->ca_pin);
-    return ca_issue(ca, CA_SERVER, "grivet-coordinator", init->config.names, init->paths[SERVER_CERTIFICATE],
-                    init->paths[SERVER_KEY], error);
+    r = ca_issue(ca, CA_SERVER, "grivet-coordinator", init->config.names, init->paths[SERVER_CERTIFICATE],
+                 init->paths[SERVER_KEY], error);
+    if (r == 0)
+        init->n_made = SERVER_KEY + 1;
+    return r;
 }
 
 static int make_key(struct init *init, enum file file, const char *person, const char *role,
@@ -192,8 +209,18 @@ static int make_key(struct init *init, enum file file, const char *person, const
         r = secret_key_save(key, init->paths[file], person, NULL, error);
     if (r < 0)
         return r;
+    init->n_made = file + 1;
     public = secret_key_public(key);
     return add_root(init, &public, person, json_pack("[s]", role), error);
+}
+
+static int save(struct init *init, enum file file, const char *text, struct error *error)
+{
+    int r = io_write_new(init->paths[file], text, strlen(text), 0644, error);
+
+    if (r == 0)
+        init->n_made = file + 1;
+    return r;
 }
 
 static int make_roots(struct init *init, struct error *error)
@@ -206,7 +233,7 @@ static int make_roots(struct init *init, struct error *error)
     if (!text)
         return error_oom(error);
     ca_sha256(text, init->roots_pin);
-    return ca_save_new(init->paths[ROOTS], text, 0644, error);
+    return save(init, ROOTS, text, error);
 }
 
 /* Root makes files for the daemon's user: hand them over. */
@@ -224,6 +251,7 @@ static int own_all(const struct init *init, struct error *error)
 
 static int make_all(struct init *init, struct error *error)
 {
+    bool is_first = access(init->place->folder, F_OK) < 0;
     int r;
 
     r = io_mkdir(init->place->folder, 0700, error);
@@ -236,8 +264,16 @@ static int make_all(struct init *init, struct error *error)
     if (r == 0)
         r = make_roots(init, error);
     if (r == 0)
-        r = ca_save_new(init->paths[CONFIG], init->text, 0644, error);
-    return r < 0 ? r : own_all(init, error);
+        r = save(init, CONFIG, init->text, error);
+    if (r == 0)
+        r = own_all(init, error);
+    if (r == 0)
+        return 0;
+    while (init->n_made)
+        unlink(init->paths[--init->n_made]);
+    if (is_first)
+        rmdir(init->place->folder);
+    return r;
 }
 
 static int print_result(const struct init *init, struct error *error)

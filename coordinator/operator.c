@@ -3,17 +3,22 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ca.h"
 #include "common/io.h"
 #include "coordinator.h"
 
-#define FILE_MAX 65536
+#define FILE_MAX  65536
+#define FILES_MAX 8
 
+/* @made: what is in the folder by now: all of it in the end, or none */
 struct addition {
     const struct place *place;
     const char *name, *out, *url;
     bool is_json;
+    char made[FILES_MAX][4096];
+    size_t n_made;
 };
 
 static int parse_options(struct addition *addition, int argc, char **argv, struct error *error)
@@ -50,49 +55,79 @@ static int parse_options(struct addition *addition, int argc, char **argv, struc
     return 0;
 }
 
-static int copy_new(const struct addition *addition, const char *file, unsigned int mode, struct error *error)
+static char *name_file(struct addition *addition, size_t index, const char *name, const char *ending)
+{
+    snprintf(addition->made[index], sizeof(addition->made[index]), "%s/%s%s", addition->out, name, ending);
+    return addition->made[index];
+}
+
+static int save(struct addition *addition, const char *file, const char *text, unsigned int mode,
+                struct error *error)
+{
+    int r = io_write_new(name_file(addition, addition->n_made, file, ""), text, strlen(text), mode, error);
+
+    if (r == 0)
+        addition->n_made++;
+    return r;
+}
+
+static int copy(struct addition *addition, const char *file, unsigned int mode, struct error *error)
 {
     _cleanup_free_ char *text = NULL;
-    char from[4096], to[4096];
+    char from[4096];
     size_t length;
     int r;
 
     snprintf(from, sizeof(from), "%s/%s", addition->place->folder, file);
-    snprintf(to, sizeof(to), "%s/%s", addition->out, file);
     r = io_read_file(from, FILE_MAX, &text, &length, error);
     if (r == 0)
-        r = ca_save_new(to, text, mode, error);
+        r = save(addition, file, text, mode, error);
     if (text)
         explicit_bzero(text, length);
     return r;
 }
 
-static int make_folder(const struct addition *addition, struct error *error)
+static int fill_folder(struct addition *addition, const struct ca *ca, struct error *error)
 {
-    _cleanup_(ca_freep) struct ca *ca = NULL;
-    char certificate[4096], key[4096], path[4096], config[8192];
+    char config[8192];
     int r;
 
-    snprintf(certificate, sizeof(certificate), "%s/%s.crt", addition->out, addition->name);
-    snprintf(key, sizeof(key), "%s/%s.tls.key", addition->out, addition->name);
-    snprintf(path, sizeof(path), "%s/config.yaml", addition->out);
     snprintf(config, sizeof(config),
              "coordinator: \"%s\"\nca: ca.crt\ncertificate: %s.crt\nkey: %s.tls.key\n", addition->url,
              addition->name, addition->name);
-    if (access(path, F_OK) == 0)
-        return error_set(error, EEXIST, "%s is there already: choose another --out", path);
+    r = ca_issue(ca, CA_OPERATOR, addition->name, NULL, name_file(addition, 0, addition->name, ".crt"),
+                 name_file(addition, 1, addition->name, ".tls.key"), error);
+    if (r < 0)
+        return r;
+    addition->n_made = 2;
+    r = copy(addition, "ca.crt", 0644, error);
+    if (r == 0)
+        r = copy(addition, "halt.key", 0600, error);
+    if (r == 0)
+        r = copy(addition, "roots.json", 0644, error);
+    return r < 0 ? r : save(addition, "config.yaml", config, 0644, error);
+}
+
+static int make_folder(struct addition *addition, struct error *error)
+{
+    _cleanup_(ca_freep) struct ca *ca = NULL;
+    bool is_first = access(addition->out, F_OK) < 0;
+    int r;
+
+    if (access(name_file(addition, 0, "config.yaml", ""), F_OK) == 0)
+        return error_set(error, EEXIST, "%s is there already: choose another --out", addition->made[0]);
     r = ca_load(&ca, addition->place->folder, error);
     if (r == 0)
         r = io_mkdir(addition->out, 0700, error);
     if (r == 0)
-        r = ca_issue(ca, CA_OPERATOR, addition->name, NULL, certificate, key, error);
+        r = fill_folder(addition, ca, error);
     if (r == 0)
-        r = copy_new(addition, "ca.crt", 0644, error);
-    if (r == 0)
-        r = copy_new(addition, "halt.key", 0600, error);
-    if (r == 0)
-        r = copy_new(addition, "roots.json", 0644, error);
-    return r < 0 ? r : ca_save_new(path, config, 0644, error);
+        return 0;
+    while (addition->n_made)
+        unlink(addition->made[--addition->n_made]);
+    if (is_first)
+        rmdir(addition->out);
+    return r;
 }
 
 int operator_run(const struct place *place, int argc, char **argv, struct error *error)

@@ -134,6 +134,18 @@ def test_keys(grivet, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alice.key", "alice.pub", "words"]
 
 
+def test_what_is_made_is_whole_or_not_there(grivet, tmp_path):
+    (tmp_path / "alice.pub").write_text("somebody else's\n")
+    assert "alice.pub: can't make it: File exists" in grivet("key", "new", "alice", "--no-passphrase", code=1).stderr
+    assert (tmp_path / "alice.pub").read_text() == "somebody else's\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["alice.pub"]
+    limit = 'ulimit -f 1; trap "" XFSZ; exec "$@"'  # a disk that is full, played by a limit on the length of files
+    done = subprocess.run(["sh", "-c", limit, "sh", GRIVET, "init", "a.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "a.yaml: can't write: File too large" in done.stderr
+    assert not (tmp_path / "a.yaml").exists()
+    grivet("init", "a.yaml")
+
+
 def test_sign_and_verify(grivet, tmp_path):
     (tmp_path / "words").write_text("correct horse\n")
     (tmp_path / "m.json").write_text(json.dumps(mandate()))

@@ -172,6 +172,46 @@ def test_init_overwrites_nothing(coordinator):
     assert all((p.stat().st_mode & 0o77) == 0 for p in coordinator.state.glob("*.key"))
 
 
+ALL_OR_NOTHING = """set -u; mkdir small; program=$1 n=$2; shift 2
+mount -t tmpfs -o nr_blocks=$n,mode=700 none small; "$program" "$@"; echo "code $?"; ls -A small
+mount -o remount,nr_blocks=64 small; "$program" "$@" >said && ls -A small | wc -l"""
+
+
+def all_or_nothing(tmp_path, blocks, *words):
+    """Runs `words` twice: where so many blocks are free that it fails, which must leave nothing, and where there is room."""
+    said = subprocess.run(["unshare", "--mount", "sh", "-c", ALL_OR_NOTHING, "sh", *map(str, [words[0], blocks, *words[1:]])],
+                          cwd=tmp_path, capture_output=True, text=True)
+    return said.stdout.split("\n"), said.stderr
+
+
+@pytest.mark.parametrize("blocks", range(1, 8))
+def test_init_on_a_full_disk_leaves_nothing(tmp_path, blocks):
+    (tmp_path / "alice.pub").write_text(f"grivet-ed25519 {base64.b64encode(os.urandom(32)).decode()} alice\n")
+    said, why = all_or_nothing(tmp_path, blocks, PROGRAM, "--config", "small/c.yaml", "--folder", "small/state", "init",
+                               "--person", "alice.pub")
+    assert said == ["code 1", "2", ""] and "No space left on device" in why
+
+
+@pytest.mark.parametrize("blocks", range(1, 6))
+def test_operator_add_on_a_full_disk_leaves_nothing(coordinator, tmp_path, blocks):
+    said, why = all_or_nothing(tmp_path, blocks, *coordinator.argv("operator", "add", "bob", "--out", "small/bob"))
+    assert said == ["code 1", "1", ""] and "No space left on device" in why
+
+
+def test_init_without_a_place_for_its_configuration(tmp_path):
+    (tmp_path / "alice.pub").write_text(f"grivet-ed25519 {base64.b64encode(os.urandom(32)).decode()} alice\n")
+
+    def init():
+        return subprocess.run([str(PROGRAM), "--config", "etc/c.yaml", "--folder", "state", "init", "--person", "alice.pub"],
+                              capture_output=True, text=True, cwd=tmp_path)
+    assert "etc/c.yaml: can't make it" in init().stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["alice.pub"]
+    (tmp_path / "etc").mkdir()
+    assert init().returncode == 0
+    (tmp_path / "etc/c.yaml").unlink()
+    assert "ca.crt is there already, but no etc/c.yaml" in init().stderr
+
+
 def test_init_and_operator_in_json(coordinator, tmp_path):
     state = ["--config", str(tmp_path / "other.yaml"), "--folder", str(tmp_path / "other")]
     said = subprocess.run([str(PROGRAM), *state, "init", "--person", str(tmp_path / "alice.pub"), "--name", "a.test", "-o", "json"],

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "common/io.h"
@@ -47,6 +49,32 @@ START_TEST(files_whole)
     ck_assert_str_eq(text, "abcdefghij");
     free(text);
     ck_assert_int_eq(io_read_file(path, 9, &text, &length, &error), -EFBIG);
+    folder_remove(folder, "a");
+}
+END_TEST
+
+/* A disk that is full is played by a limit on the length of files. */
+START_TEST(new_files_whole_or_none)
+{
+    char *folder = folder_make(), path[128];
+    const struct rlimit small = {4, RLIM_INFINITY}, none = {RLIM_INFINITY, RLIM_INFINITY};
+    struct error error;
+    struct stat stat_is;
+    int r;
+
+    snprintf(path, sizeof(path), "%s/a", folder);
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    r = io_write_new(path, "0123456789", 10, 0600, &error);
+    setrlimit(RLIMIT_FSIZE, &none); /* check writes files, too */
+    ck_assert_int_eq(r, -EFBIG);
+    assert_error(error, path);
+    ck_assert_int_eq(access(path, F_OK), -1);
+    ck_assert_int_eq(io_write_new(path, "0123", 4, 0640, &error), 0);
+    ck_assert_int_eq(stat(path, &stat_is), 0);
+    ck_assert_int_eq(stat_is.st_mode & 07777, 0640);
+    ck_assert_int_eq(io_write_new(path, "4567", 4, 0640, &error), -EEXIST);
+    ck_assert_int_eq(access(path, F_OK), 0);
     folder_remove(folder, "a");
 }
 END_TEST
@@ -142,8 +170,13 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {files_whole, large_files, memfds_are_sealed, trusts_what_only_root_writes,
-                                  folders,     NULL};
+    const TTest *const tests[] = {files_whole,
+                                  new_files_whole_or_none,
+                                  large_files,
+                                  memfds_are_sealed,
+                                  trusts_what_only_root_writes,
+                                  folders,
+                                  NULL};
 
     return unit_run("io", tests);
 }

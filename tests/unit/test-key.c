@@ -124,6 +124,7 @@ START_TEST(public_keys)
     ck_assert_int_eq(public_key_load(&again, &name, path, &error), 0);
     ck_assert_str_eq(name, "alice");
     ck_assert_mem_eq(&public, &again, sizeof(public));
+    ck_assert_int_eq(public_key_save(&public, path, "alice", &error), -EEXIST);
     ck_assert_int_eq(public_key_save(&public, path, "a b", &error), -EINVAL);
     write_key("grivet-ed25519 AAAA alice\n");
     ck_assert_int_eq(public_key_load(&again, &name, path, &error), -EINVAL);
