@@ -93,14 +93,19 @@ static void say_interrupted(const struct slot *slot, const char *reason)
     slot_event(slot, "fault.interrupted", json_pack("{s:s}", "reason", reason));
 }
 
-static void say_reverted(struct slot *slot, int64_t at_usec, int64_t error_nsec, const char *ended_by)
+static json_t *json_msec(int64_t nsec)
+{
+    return json_real((double)(nsec / NSEC_PER_USEC) / 1000.0);
+}
+
+/* @error_msec: taken; null = not known */
+static void say_reverted(struct slot *slot, int64_t at_usec, json_t *error_msec, const char *ended_by)
 {
     char at[TIME_TEXT_MAX];
 
     slot_event(slot, "fault.reverted",
-               json_pack("{s:s s:f s:s s:O? s:b}", "reverted_at", time_format(at_usec, at), "revert_error_ms",
-                         (double)(error_nsec / NSEC_PER_USEC) / 1000.0, "ended_by", ended_by, "effect",
-                         slot->effect, "is_interfered", false));
+               json_pack("{s:s s:o s:s s:O? s:b}", "reverted_at", time_format(at_usec, at), "revert_error_ms",
+                         error_msec, "ended_by", ended_by, "effect", slot->effect, "is_interfered", false));
     slot->has_ended = true;
 }
 
@@ -111,7 +116,16 @@ static const char *who_ended(const struct slot *slot, bool was_clean)
     return slot->end == SUPERVISOR_EXECUTOR || !was_clean ? "executor" : "kernel";
 }
 
-/* Three ends that the holder did not tell itself. */
+/* Nothing survives a restart, but when the power went nobody knows: in time for sure only if the host was up
+ * again (BOOTTIME 0) before the deadline. */
+static void say_restarted(struct slot *slot)
+{
+    say_interrupted(slot, slot->death);
+    say_reverted(slot, time_now_usec(), slot->deadline_boot_nsec >= 0 ? json_msec(0) : json_null(),
+                 "restart");
+}
+
+/* Four ends that the holder did not tell itself. */
 static void say_end(struct slot *slot, bool had_undos, bool was_clean)
 {
     bool is_reversible = slot->fault->flags & FAULT_REVERSIBLE;
@@ -127,10 +141,14 @@ static void say_end(struct slot *slot, bool had_undos, bool was_clean)
                        json_pack("{s:s s:b}", "reason", slot->death, "is_reverted", is_reversible));
         return;
     }
+    if (slot->is_of_earlier_boot) {
+        say_restarted(slot);
+        return;
+    }
     /* A failure has been told; an end that somebody asked for is no interruption. */
     if (!slot->has_failed && slot->end == SUPERVISOR_NOT_ENDED && is_early)
         say_interrupted(slot, slot->death);
-    say_reverted(slot, time_now_usec(), time_boot_nsec() - due_nsec, who_ended(slot, was_clean));
+    say_reverted(slot, time_now_usec(), json_msec(time_boot_nsec() - due_nsec), who_ended(slot, was_clean));
 }
 
 /* ---- what the sweep did in our place: events are made here, because it has no key */
@@ -153,7 +171,7 @@ static void slot_take_result(struct slot *slot, int64_t reverted_usec, int64_t r
         return; /* what can't be reverted fails when its holder's death is seen */
     if (revert_error_nsec < 0)
         say_interrupted(slot, "the executor was gone, and the sweep undid it");
-    say_reverted(slot, reverted_usec, revert_error_nsec, "sweep");
+    say_reverted(slot, reverted_usec, json_msec(revert_error_nsec), "sweep");
 }
 
 static void take_result(void *context, const char *name)
@@ -225,15 +243,16 @@ void slot_finish(struct slot *slot)
  * kernel. @accepted: the order's event order.accepted, null when the journal does not know it any more. */
 static void slot_adopt(struct supervisor *supervisor, const char *order, json_t *accepted)
 {
-    const char *fault, *run = "", *step = "", *deadline = NULL;
+    const char *fault, *run = "", *step = "", *deadline = NULL, *boot = NULL;
+    char our_boot[BOOT_ID_MAX];
     struct error error = {0};
     struct record record;
     struct slot *slot;
     int r = rollback_read(&record, supervisor->records_fd, order, NULL);
 
     fault = record.fault;
-    json_unpack(accepted, "{s?s s?s s?{s?s s?s}}", "run", &run, "step", &step, "body", "fault", &fault,
-                "deadline", &deadline);
+    json_unpack(accepted, "{s?s s?s s?s s?{s?s s?s}}", "boot", &boot, "run", &run, "step", &step, "body",
+                "fault", &fault, "deadline", &deadline);
     if (r < 0 && deadline && time_parse(deadline, &record.deadline_real_usec) == 0)
         record.deadline_boot_nsec =
             time_boot_nsec() + (record.deadline_real_usec - time_now_usec()) * NSEC_PER_USEC;
@@ -246,7 +265,10 @@ static void slot_adopt(struct supervisor *supervisor, const char *order, json_t 
     slot->over_boot_nsec = time_boot_nsec();
     slot->deadline_boot_nsec = record.deadline_boot_nsec;
     slot->deadline_real_usec = record.deadline_real_usec;
-    snprintf(slot->death, sizeof(slot->death), "the executor was started again; its holder had to end");
+    slot->is_of_earlier_boot = boot && strcmp(boot, time_boot_id(our_boot));
+    snprintf(slot->death, sizeof(slot->death), "%s",
+             slot->is_of_earlier_boot ? "the host was restarted during the fault"
+                                      : "the executor was started again; its holder had to end");
     snprintf(slot->run, sizeof(slot->run), "%s", run);
     snprintf(slot->step, sizeof(slot->step), "%s", step);
     slot_finish(slot);

@@ -31,6 +31,7 @@ enum slot_state { SLOT_FREE, SLOT_ARMING, SLOT_ARMED, SLOT_EXERCISED, SLOT_OVER,
  * @on_timer: the backstop while the holder lives, the next try while we undo
  * @has_ended: it was said that it is over and all is as before
  * @has_failed: the holder said `failed`; the reason was passed on
+ * @is_of_earlier_boot: the host was restarted since
  * @over_boot_nsec: when it was asked to end or was found dead
  * @death: in words
  * @effect: the last one heard of, or NULL
@@ -45,7 +46,7 @@ struct slot {
     int pidfd, channel;
     struct event *on_pidfd, *on_channel, *on_timer;
     enum supervisor_end end;
-    bool has_ended, has_failed, has_said_stuck;
+    bool has_ended, has_failed, has_said_stuck, is_of_earlier_boot;
     int64_t over_boot_nsec;
     char death[80];
     json_t *effect;

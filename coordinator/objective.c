@@ -208,8 +208,9 @@ static void judge_rollback(const struct run *run, const struct objective *object
             judge(ret, VERDICT_MISSED, "%s was not reverted on %s: %s", fault->step->fault, fault->host,
                   fault->reason);
         else if (!fault->has_revert_error)
-            judge(ret, VERDICT_UNKNOWN, "no proof that %s was reverted on %s", fault->step->fault,
-                  fault->host);
+            judge(ret, VERDICT_UNKNOWN, "no proof that %s was reverted on %s%s%s", fault->step->fault,
+                  fault->host, fault->is_interrupted ? " in time: " : "",
+                  fault->is_interrupted ? fault->reason : "");
         else if (fault->revert_error_msec > (double)objective->limit)
             judge(ret, VERDICT_MISSED, "%s was reverted %.0f ms late on %s", fault->step->fault,
                   fault->revert_error_msec, fault->host);
@@ -304,8 +305,7 @@ json_t *objective_judge(const struct run *run, const struct node *node, struct j
 /* By the host's own words, or by when it was by the coordinator's clock. */
 static bool ended_early(const struct run *run, const struct run_fault *fault)
 {
-    return fault->is_interrupted || !strcmp(fault->ended_by, "halt") ||
-           fault->revert_error_msec < -FAULT_EARLY_MSEC ||
+    return !strcmp(fault->ended_by, "halt") || fault->revert_error_msec < -FAULT_EARLY_MSEC ||
            (fault->reverted_usec && run_corrected(run, fault->host, fault->reverted_usec) <
                                         fault->deadline_usec - FAULT_EARLY_MSEC * USEC_PER_MSEC);
 }
@@ -324,6 +324,8 @@ void fault_judge(const struct run *run, const struct run_fault *fault, struct ju
         judge(ret, VERDICT_UNKNOWN, "its effect was not shown");
     else if (fault->state != RUN_FAULT_REVERTED && fault->state != RUN_FAULT_ENDED)
         judge(ret, VERDICT_UNKNOWN, "there is no proof of its end");
+    else if (fault->is_interrupted)
+        judge(ret, VERDICT_UNKNOWN, "it was interrupted: %s", fault->reason);
     else if (ended_early(run, fault))
         judge(ret, VERDICT_UNKNOWN, "it ended early");
     else if (fault->revert_error_msec > FAULT_LATE_MSEC)

@@ -43,6 +43,7 @@ static void on_reverted(struct run_fault *fault, const struct host_event *event,
 {
     const json_t *late = json_object_get(event->body, "revert_error_ms");
     const char *by = json_text(event->body, "ended_by");
+    char when[64] = "nobody knows when";
 
     fault->reverted_usec = time_of(event, "reverted_at");
     fault->has_revert_error = json_is_number(late);
@@ -51,8 +52,10 @@ static void on_reverted(struct run_fault *fault, const struct host_event *event,
     fault->is_interfered = is(event, "is_interfered");
     fault->is_left_behind = false;
     snprintf(fault->ended_by, sizeof(fault->ended_by), "%s", by);
-    snprintf(more, MORE_MAX, " by %s, %.0f ms %s its end%s", *by ? by : "?", fabs(fault->revert_error_msec),
-             fault->revert_error_msec < 0 ? "before" : "after",
+    if (fault->has_revert_error)
+        snprintf(when, sizeof(when), "%.0f ms %s its end", fabs(fault->revert_error_msec),
+                 fault->revert_error_msec < 0 ? "before" : "after");
+    snprintf(more, MORE_MAX, " by %s, %s%s", *by ? by : "?", when,
              fault->is_interfered ? ", somebody interfered" : "");
 }
 

@@ -83,3 +83,22 @@ def test_a_record_can_not_point_at_a_stranger(host):
     host.wait_for(lambda: "users-own" in host.log("grivetd"), what="the executor's words about the record")
     assert host.status("database")["state"] == "active" and host.pid("database") == pid
     assert "users-own" in host.run(["nft", "list", "tables"]).stdout
+
+
+@pytest.mark.parametrize("later_s, late_ms", [(0, 0), (10 * 365 * 86400, None)])
+def test_host_restarted_in_mid_fault(host, later_s, late_ms):
+    """A power cut as the next life sees it: another boot, and nothing in /run; up again before the deadline, or long after it."""
+    agent = Agent(host)
+    host.service("grivetd", ["grivetd"], is_notify=True, restart=False)
+    agent.courier = Channel(host)
+    order = agent.order(agent.papers.mandate(step={"duration_ms": 50000}), length_s=50)
+    agent.courier.wait_event("fault.armed", order=order["id"])
+    host.kill("grivetd")
+    host.wait_for(lambda: not agent.holder(), what="the holder's end")
+    host.sh("rm -r /run/grivet/*")
+    host.service("grivetd", ["grivetd"], is_notify=True, environment={
+        "GRIVET_TEST_BOOT_ID": "0190abcd-0000-4000-8000-000000000001", "GRIVET_TEST_CLOCK_OFFSET_USEC": f"{later_s * 10**6}"})
+    agent.courier = Channel(host)
+    agent.courier.wait_event("fault.interrupted", order=order["id"], reason="the host was restarted during the fault")
+    body = agent.courier.wait_event("fault.reverted", order=order["id"])["body"]
+    assert (body["ended_by"], body["revert_error_ms"]) == ("restart", late_ms)

@@ -144,6 +144,13 @@ START_TEST(test_rollback)
     rehearse(ROLLBACK, 0, true);
     run_fault_of(run, "b1", "lose-az1")->has_revert_error = false;
     check_verdict("unknown", "no proof that zone.block was reverted on b1");
+    run = fixture_start(ROLLBACK);
+    fixture_says(run, "a2", "fault.interrupted", "lose-az1", "{\"reason\": \"restarted\"}",
+                 STEPS_AT + 9 * DURATION);
+    fixture_says(run, "a2", "fault.reverted", "lose-az1",
+                 "{\"revert_error_ms\": null, \"ended_by\": \"restart\"}", STEPS_AT + 9 * DURATION);
+    fixture_finish(run, 0, true);
+    check_verdict("unknown", "no proof that zone.block was reverted on a2 in time: restarted");
 }
 END_TEST
 

@@ -198,6 +198,13 @@ START_TEST(test_fault_verdicts)
                 "it ended early");
     check_fault("fault.reverted", "{\"revert_error_ms\": 2020.5, \"ended_by\": \"kernel\"}", "unknown",
                 "its end was proved only 2.0 s late");
+    run = fixture_start("[]");
+    fixture_says(run, "a1", "fault.interrupted", "lose-az1",
+                 "{\"reason\": \"the host was restarted during the fault\"}", STEPS_AT + DURATION);
+    fixture_says(run, "a1", "fault.reverted", "lose-az1",
+                 "{\"revert_error_ms\": null, \"ended_by\": \"restart\"}", STEPS_AT + 2 * DURATION);
+    check_judgement("a1", "unknown", "it was interrupted: the host was restarted during the fault");
+    run = run_free(run);
     check_fault("fault.failed", "{\"reason\": \"EPERM\", \"is_reverted\": true}", "missed", "EPERM");
     check_fault("contact.lost", "{}", "unknown", "there is no proof of its end");
     run = fixture_run("[]", 100);
