@@ -2,6 +2,7 @@
 #include "store.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -76,17 +77,34 @@ static void on_turn_end(evutil_socket_t fd, short what, void *context)
         store->done(store->context);
 }
 
-static int store_migrate(struct store *store, struct error *error)
+/* There is no way from one to another as long as no version was released. */
+static int store_check_version(const struct store *store, int64_t version, struct error *error)
+{
+    const char *path = sqlite3_db_filename(store->database, "main");
+    const int ours = atoi(STORE_SCHEMA_VERSION);
+
+    if (version == ours)
+        return 0;
+    if (version > ours)
+        return error_set(error, EPROTONOSUPPORT,
+                         "store: %s: of a newer grivet-coordinator (schema %" PRId64
+                         ", this one has %d): install that one again",
+                         path, version, ours);
+    return error_set(
+        error, EPROTONOSUPPORT,
+        "store: %s: of an older grivet-coordinator (schema %" PRId64
+        ", this one has %d): install that one again, or move the file away and let the hosts join "
+        "anew",
+        path, version, ours);
+}
+
+static int store_make_tables(struct store *store, struct error *error)
 {
     _cleanup_(store_row_freep) struct store_row *row = store_select(store, error, "PRAGMA user_version", "");
     int r = store_next(row, error);
 
-    if (r < 0 || strcmp(store_text(row, 0), STORE_SCHEMA_VERSION) == 0)
-        return r < 0 ? r : 0;
-    if (store_integer(row, 0) != 0)
-        return error_set(error, EPROTONOSUPPORT,
-                         "store: schema %s, this program knows " STORE_SCHEMA_VERSION ": upgrade it",
-                         store_text(row, 0));
+    if (r < 0 || store_integer(row, 0) != 0)
+        return r < 0 ? r : store_check_version(store, store_integer(row, 0), error);
     row = store_row_free(row); /* no transaction ends while a row is held */
     return store_run(store, store_schema, error);
 }
@@ -109,7 +127,7 @@ int store_open(struct store **ret, const char *path, struct event_base *base, st
         return error_set(error, EIO, "store: %s: %s", path, sqlite3_errmsg(store->database));
     r = store_run(store, pragmas, error);
     if (r == 0)
-        r = store_migrate(store, error);
+        r = store_make_tables(store, error);
     if (r == -EBUSY)
         return error_set(error, EBUSY, "store: %s: another process has it, the running coordinator?", path);
     if (r < 0)

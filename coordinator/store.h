@@ -58,6 +58,7 @@ const char *store_failure(const struct store *store);
  */
 int store_retry(struct store *store, void (*write)(void *context), void *context);
 
-/** store_schema - the statements that make an empty database (store-schema.c) */
+/** store_schema - the statements that make an empty database (store-schema.c). Whoever changes them raises
+ * the version: a database of another one is refused */
 extern const char store_schema[];
-#define STORE_SCHEMA_VERSION "1"
+#define STORE_SCHEMA_VERSION "2"

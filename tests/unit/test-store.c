@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/envelope.h"
 #include "coordinator/store.h"
 #include "unit.h"
 
@@ -130,16 +131,34 @@ START_TEST(test_one_owner)
 }
 END_TEST
 
-START_TEST(test_newer_schema_is_refused)
+static void check_refused(int version, const char *words)
 {
-    struct error error;
     char command[160];
+    struct error error;
 
     store = store_close(store);
-    snprintf(command, sizeof(command), "sqlite3 %s 'PRAGMA user_version = 99'", path);
+    snprintf(command, sizeof(command), "sqlite3 %s 'PRAGMA user_version = %d'", path, version);
     ck_assert_int_eq(system(command), 0);
     ck_assert_int_eq(store_open(&store, path, base, &error), -EPROTONOSUPPORT);
-    ck_assert_ptr_nonnull(strstr(error.text, "schema 99"));
+    ck_assert_msg(strstr(error.text, words) && strstr(error.text, path), "%s", error.text);
+}
+
+START_TEST(test_other_schemas_are_refused)
+{
+    check_refused(99, "of a newer grivet-coordinator (schema 99, this one has 2): install that one again");
+    check_refused(
+        1, "of an older grivet-coordinator (schema 1, this one has 2): install that one again, or move");
+}
+END_TEST
+
+/* Whoever changes the tables: raise STORE_SCHEMA_VERSION, and write its number and the new hash here. */
+START_TEST(test_the_version_changes_with_the_tables)
+{
+    char hash[HASH_TEXT_MAX];
+
+    ck_assert_str_eq(STORE_SCHEMA_VERSION, "2");
+    ck_assert_str_eq(hash_text(store_schema, strlen(store_schema), hash),
+                     "9a82728e84f1247272162b59729c71e928484550bfd2c87e0d307dba680ad777");
 }
 END_TEST
 
@@ -150,7 +169,8 @@ int main(void)
                                   test_reopens_with_what_was_committed,
                                   test_killed_before_commit,
                                   test_one_owner,
-                                  test_newer_schema_is_refused,
+                                  test_other_schemas_are_refused,
+                                  test_the_version_changes_with_the_tables,
                                   NULL};
 
     return unit_run_within("store", tests, setup, teardown);
