@@ -187,6 +187,21 @@ static int check_open(const struct admission *admission, struct error *error)
     return 0;
 }
 
+/* Run and step decide; the same bytes are the same order that comes again, others are another one in its
+ * name. */
+static int check_new(const struct admission *admission, const struct order *order,
+                     const struct envelope *envelope, struct error *error)
+{
+    const struct replay_entry *entry = replay_find(admission->replay, order->run, order->step);
+    char hash[HASH_TEXT_MAX];
+
+    if (!entry)
+        return 0;
+    hash_text(envelope->payload, envelope->payload_length, hash);
+    return error_set(error, strcmp(entry->order, hash) ? EEXIST : EALREADY,
+                     "order: replayed: step %s of run %s was here already", order->step, order->run);
+}
+
 static int check_order(struct decision *decision, struct error *error)
 {
     const struct admission *admission = decision->rests_on;
@@ -196,9 +211,8 @@ static int check_order(struct decision *decision, struct error *error)
 
     if (r == 0)
         r = admission_check_window(admission, order, decision->mandate, error);
-    if (r == 0 && replay_has(admission->replay, order->run, order->step))
-        r = error_set(error, EEXIST, "order: replayed: step %s of run %s was here already", order->step,
-                      order->run);
+    if (r == 0)
+        r = check_new(admission, order, decision->bundle.documents[0], error);
     decision->is_late_joiner = !mandate_step_has_host(decision->mandate, order->step, policy->host);
     return r;
 }
@@ -216,6 +230,9 @@ int admission_order(const struct admission *admission, int fd, struct decision *
     r = roots_require(admission->roots, order, ROOTS_ORDER, 1, admission->latest_usec, error);
     if (r == 0)
         r = order_parse(&ret->order, order->payload, order->payload_length, error);
+    /* What comes again needs no second look, and its papers may be out of date by now. */
+    if (r == 0 && check_new(admission, ret->order, order, error) == -EALREADY)
+        return -EALREADY;
     /* How many people it takes is known when the fault is; nobody's mandate is parsed for nobody. */
     if (r == 0)
         r = roots_require(admission->roots, mandate, ROOTS_APPROVE, 1, admission->latest_usec, error);

@@ -57,7 +57,7 @@ struct decision {
 void decision_clear(struct decision *decision);
 
 /** admission_order() - @fd: a bundle of order and mandate; @ret: empty. Return: 0 = may start now; -errno =
- * refused, with the reason */
+ * refused, with the reason, -EALREADY where the very same order was let in before */
 int admission_order(const struct admission *admission, int fd, struct decision *ret, struct error *error);
 
 /** admission_ask() - @fd: a bundle of ask and mandate; only what must hold before an answer is worked out */

@@ -89,12 +89,14 @@ static void refuse(struct executor *executor, const struct order *order, const s
 /* Kept until no order of this mandate can come any more, and as long as the cool-down looks back. */
 static int remember(struct executor *executor, const struct decision *decision, struct error *error)
 {
+    const struct envelope *payload = decision->bundle.documents[0];
     int64_t until_usec = decision->mandate->not_after_usec + ORDER_START_WINDOW_USEC;
     int64_t cool_usec = decision->end_usec + decision->class->cool_down_s * USEC_PER_SEC;
     struct replay_entry entry = {.end_usec = decision->end_usec,
                                  .until_usec = cool_usec > until_usec ? cool_usec : until_usec};
 
     snprintf(entry.mandate, sizeof(entry.mandate), "%s", decision->mandate->hash);
+    hash_text(payload->payload, payload->payload_length, entry.order);
     snprintf(entry.run, sizeof(entry.run), "%s", decision->order->run);
     snprintf(entry.step, sizeof(entry.step), "%s", decision->order->step);
     snprintf(entry.class, sizeof(entry.class), "%s", decision->class->name);
@@ -139,6 +141,15 @@ static void start(struct executor *executor, const struct decision *decision)
             executor, "fault.failed", order->run, order->id, order->step,
             json_pack("{s:s s:s s:b}", "fault", fault, "reason", error.text, "is_reverted", true));
     }
+}
+
+/* Is it told in events what became of it, or will it be? */
+static bool is_known(const struct executor *executor, const struct order *order)
+{
+    for (const struct waiting *waiting = executor->waiting; waiting; waiting = waiting->next)
+        if (!strcmp(waiting->decision.order->id, order->id))
+            return true;
+    return json_object_get(executor->events.orders, order->id);
 }
 
 static int decide(struct executor *executor, int fd, struct decision *decision, struct error *error)
@@ -219,6 +230,7 @@ void executor_start_orders(struct executor *executor)
             refuse(executor, waiting->decision.order, &why);
         else
             start(executor, &waiting->decision);
+        json_object_set_new(executor->events.orders, waiting->decision.order->id, json_true());
         executor_on_changed(executor);
     }
 }
@@ -229,10 +241,18 @@ int executor_on_order(void *context, struct message *message, struct error *erro
     _cleanup_(waiting_freep) struct waiting *waiting = calloc(1, sizeof(*waiting));
     struct waiting **last = &executor->waiting;
     struct error why = {0};
+    int r;
 
     if (!waiting)
         return error_oom(error);
-    if (decide(executor, message->fd, &waiting->decision, &why) < 0) {
+    r = decide(executor, message->fd, &waiting->decision, &why);
+    /* Delivery repeats, effects don't: what became of it stands in the events, which are delivered as well.
+     */
+    if (r == -EALREADY && is_known(executor, waiting->decision.order)) {
+        executor_say(LOG_LEVEL_INFO, "order %s came again", waiting->decision.order->id);
+        return 0;
+    }
+    if (r < 0) {
         refuse(executor, waiting->decision.order, &why);
         return 0;
     }

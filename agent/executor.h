@@ -36,7 +36,8 @@ struct peer {
  * struct events - executor-events.c: on their way to the disk, and from there to the courier
  * @journal: NULL: damaged, see @broken of the executor
  * @pending: what the journal could not take yet
- * @orders: of an earlier life, by id: the event order.accepted, false once its end was told
+ * @orders: by id, what was told of: of an earlier life the event order.accepted, false once its end was told;
+ * of this one true
  */
 struct events {
     struct syncer syncer;

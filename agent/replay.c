@@ -14,8 +14,8 @@
 #define REPLAY_BYTES_MAX ((size_t)REPLAY_ENTRIES_MAX * 512)
 #define HEADER_FORMAT    "grivet-replay/1 %s %" PRId64
 #define HEADER_SCAN      "grivet-replay/1 %64s %" SCNd64 "%n"
-#define ENTRY_FORMAT     "%s %s %s %s %" PRId64 " %" PRId64
-#define ENTRY_SCAN       "%64s %36s %63s %63s %" SCNd64 " %" SCNd64 "%n"
+#define ENTRY_FORMAT     "%s %s %s %s %s %" PRId64 " %" PRId64
+#define ENTRY_SCAN       "%64s %64s %36s %63s %63s %" SCNd64 " %" SCNd64 "%n"
 
 struct replay {
     struct lines lines;
@@ -30,7 +30,7 @@ static char *entry_format(const struct replay_entry *entry)
 {
     char *line = NULL;
 
-    return asprintf(&line, ENTRY_FORMAT, entry->mandate, entry->run, entry->step, entry->class,
+    return asprintf(&line, ENTRY_FORMAT, entry->mandate, entry->order, entry->run, entry->step, entry->class,
                     entry->end_usec, entry->until_usec) < 0
                ? NULL
                : line;
@@ -82,8 +82,8 @@ static int take_line(void *context, const char *line, size_t length, struct erro
     }
     if (replay->count == REPLAY_ENTRIES_MAX)
         return error_set(error, EBADMSG, "more than %d orders", REPLAY_ENTRIES_MAX);
-    if (sscanf(line, ENTRY_SCAN, entry->mandate, entry->run, entry->step, entry->class, &entry->end_usec,
-               &entry->until_usec, &end) != 6 ||
+    if (sscanf(line, ENTRY_SCAN, entry->mandate, entry->order, entry->run, entry->step, entry->class,
+               &entry->end_usec, &entry->until_usec, &end) != 7 ||
         end != (int)length)
         return error_set(error, EBADMSG, "not an order");
     replay->count++;
@@ -168,12 +168,12 @@ int64_t replay_quarantine_usec(const struct replay *replay)
     return replay->quarantine_usec;
 }
 
-bool replay_has(const struct replay *replay, const char *run, const char *step)
+const struct replay_entry *replay_find(const struct replay *replay, const char *run, const char *step)
 {
     for (size_t i = 0; i < replay->count; i++)
         if (!strcmp(replay->entries[i].run, run) && !strcmp(replay->entries[i].step, step))
-            return true;
-    return false;
+            return &replay->entries[i];
+    return NULL;
 }
 
 static bool is_of_run(const struct replay_entry *entry, const char *mandate, const char *run)

@@ -15,9 +15,10 @@
 #define REPLAY_PATH        "/var/lib/grivet/replay"
 #define REPLAY_ENTRIES_MAX 20000
 
-/** struct replay_entry - @end_usec: when its fault ends at the latest; @until_usec: forget it no sooner */
+/** struct replay_entry - @order: hash of its payload; @end_usec: when its fault ends at the latest;
+ * @until_usec: forget it no sooner */
 struct replay_entry {
-    char mandate[HASH_TEXT_MAX], run[UUID_TEXT_MAX], step[64], class[64];
+    char mandate[HASH_TEXT_MAX], order[HASH_TEXT_MAX], run[UUID_TEXT_MAX], step[64], class[64];
     int64_t end_usec, until_usec;
 };
 
@@ -39,7 +40,9 @@ DEFINE_CLEANUP(struct replay *, replay_free)
 
 /** replay_quarantine_usec() - REALTIME until which no order is taken; 0 = none */
 int64_t replay_quarantine_usec(const struct replay *replay);
-bool replay_has(const struct replay *replay, const char *run, const char *step);
+/** replay_find() - the order for @step of @run that was let in; borrowed until replay_remember(); NULL = none
+ */
+const struct replay_entry *replay_find(const struct replay *replay, const char *run, const char *step);
 /** replay_count_runs() - runs of @mandate that were seen here, not counting @except_run */
 size_t replay_count_runs(const struct replay *replay, const char *mandate, const char *except_run);
 /** replay_last_end_usec() - when the last fault of @class ends or ended, not counting those of @mandate in

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from executor_client import HALT, STATUS, STATUS_IS, Channel
-from test_executor import Agent
+from agent_rig import Agent
+from executor_client import HALT, ORDER, STATUS, STATUS_IS, Channel
 
 HANG_S = 1.5
 UNDONE_S = 0.3
@@ -92,3 +92,21 @@ def test_holder_needs_no_executor_to_see_the_file(agent):
         assert time.monotonic() - at < UNDONE_S
     finally:
         agent.host.sh(f"kill -CONT {agent.host.pid('grivetd')}")
+
+
+def test_repeated_while_it_waits_and_when_nothing_was_told(agent):
+    """An order whose memory was durable when the executor died: nobody would ever hear of it, so that it is refused."""
+    agent.courier.wait_event("agent.started")
+    mandate = agent.papers.mandate(step={"duration_ms": 20000})
+    payload = agent.papers.order_payload(mandate, length_s=20)
+    data, order = agent.papers.order_bundle(mandate, payload), json.loads(payload)
+    for _ in range(2):
+        agent.courier.send(ORDER, data=data)
+    agent.host.wait_for(lambda: "came again" in agent.host.log("grivetd"), what="word of the second")
+    assert order["run"] in agent.host.read("/var/lib/grivet/replay") and not agent.holder()
+    agent.host.kill("grivetd")
+    agent.restart()
+    agent.courier.send(ORDER, data=data)
+    assert "replayed" in agent.courier.wait_event("order.refused", order=order["id"])["body"]["reason"]
+    assert [event["kind"] for event in agent.courier.events() if event.get("order") == order["id"]] == ["order.refused"]
+    assert not agent.holder() and not agent.records()

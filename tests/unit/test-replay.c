@@ -8,6 +8,7 @@
 #include "agent/replay.h"
 #include "common/io.h"
 
+#define ORDER   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define MANDATE "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define RUN(n)  "0190abcd-0000-7000-8000-00000000000" #n
 
@@ -34,6 +35,7 @@ static struct replay *reopen(struct replay *old, int64_t now_usec, bool may_forg
 static void remember(struct replay *replay, const char *run, int64_t end_usec)
 {
     struct replay_entry entry = {.mandate = MANDATE,
+                                 .order = ORDER,
                                  .step = "cut",
                                  .class = "network",
                                  .end_usec = end_usec,
@@ -59,8 +61,8 @@ START_TEST(remembers_across_a_restart)
     remember(replay, RUN(1), 100);
     remember(replay, RUN(2), 200);
     replay = reopen(replay, 0, true);
-    ck_assert(replay_has(replay, RUN(1), "cut"));
-    ck_assert(!replay_has(replay, RUN(1), "other"));
+    ck_assert_str_eq(replay_find(replay, RUN(1), "cut")->order, ORDER);
+    ck_assert_ptr_null(replay_find(replay, RUN(1), "other"));
     ck_assert_uint_eq(replay_count_runs(replay, MANDATE, RUN(3)), 2);
     ck_assert_uint_eq(replay_count_runs(replay, MANDATE, RUN(2)), 1);
     ck_assert_int_eq(replay_last_end_usec(replay, "network", MANDATE, RUN(3)), 200);
@@ -81,15 +83,15 @@ START_TEST(forgets_only_by_a_right_clock)
     remember(replay, RUN(1), 100);
     remember(replay, RUN(2), 1000);
     replay = reopen(replay, 500, false);
-    ck_assert(replay_has(replay, RUN(1), "cut"));
+    ck_assert_ptr_nonnull(replay_find(replay, RUN(1), "cut"));
     ck_assert_int_eq(replay_quarantine_usec(replay), 0);
     replay = reopen(replay, 500, true);
-    ck_assert(!replay_has(replay, RUN(1), "cut"));
+    ck_assert_ptr_null(replay_find(replay, RUN(1), "cut"));
     ck_assert_int_eq(replay_quarantine_usec(replay), 111); /* should the clock have been wrong */
     replay = reopen(replay, 0, true);
-    ck_assert(!replay_has(replay, RUN(1), "cut"));
+    ck_assert_ptr_null(replay_find(replay, RUN(1), "cut"));
     ck_assert_int_eq(replay_quarantine_usec(replay), 111);
-    ck_assert(replay_has(replay, RUN(2), "cut"));
+    ck_assert_ptr_nonnull(replay_find(replay, RUN(2), "cut"));
     replay_free(replay);
 }
 END_TEST
@@ -103,11 +105,11 @@ START_TEST(unfinished_line_is_cut)
     remember(replay, RUN(1), 100);
     append(MANDATE " " RUN(2) " cu");
     replay = reopen(replay, 0, true);
-    ck_assert(replay_has(replay, RUN(1), "cut"));
+    ck_assert_ptr_nonnull(replay_find(replay, RUN(1), "cut"));
     remember(replay, RUN(3), 100);
     replay = reopen(replay, 0, true);
-    ck_assert(replay_has(replay, RUN(3), "cut"));
-    ck_assert(!replay_has(replay, RUN(2), "cu"));
+    ck_assert_ptr_nonnull(replay_find(replay, RUN(3), "cut"));
+    ck_assert_ptr_null(replay_find(replay, RUN(2), "cu"));
     replay_free(replay);
 }
 END_TEST
