@@ -102,8 +102,8 @@ static int check_isolation(struct decision *decision, struct error *error)
     return 0;
 }
 
-/* All steps of a mandate start together: to an ask, those of the class that stand before count as under way.
- */
+/* Steps run together unless one follows the other: to an ask, those of the class that stand before count as
+ * under way. */
 static size_t count_earlier(const struct decision *decision)
 {
     const struct mandate *mandate = decision->mandate;
@@ -115,6 +115,7 @@ static size_t count_earlier(const struct decision *decision)
     for (const struct step *step = mandate->steps; step < decision->step; step++) {
         other = fault_find(step->fault);
         count += other && !strcmp(other->class, decision->class->name) &&
+                 !mandate_step_follows(mandate, decision->step, step) &&
                  mandate_step_has_host(mandate, step->name, decision->rests_on->policy->host);
     }
     return count;

@@ -46,7 +46,7 @@ const struct replay_entry *replay_find(const struct replay *replay, const char *
 /** replay_count_runs() - runs of @mandate that were seen here, not counting @except_run */
 size_t replay_count_runs(const struct replay *replay, const char *mandate, const char *except_run);
 /** replay_last_end_usec() - when the last fault of @class ends or ended, not counting those of @mandate in
- * @except_run: the steps of one run start together; 0 = none is remembered */
+ * @except_run: the steps of one run do not cool each other down; 0 = none is remembered */
 int64_t replay_last_end_usec(const struct replay *replay, const char *class, const char *mandate,
                              const char *except_run);
 /** replay_remember() - known from now on; durable once replay_fd() was synced */

@@ -27,6 +27,29 @@ int mandate_file_load(const char *path, struct envelope **ret_envelope, struct m
     return r < 0 ? r : mandate_file_parse(path, text, length, ret_envelope, ret_mandate, error);
 }
 
+/* Which step when, where not all of them start together. A proof takes its time, so that it may be a little
+ * later; what can't be undone ends at once, and what follows comes sooner. */
+static void print_timetable(FILE *out, const struct mandate *mandate)
+{
+    bool is_sequence = false;
+
+    for (const struct step *step = mandate->steps; step < mandate->steps + mandate->n_steps; step++)
+        is_sequence |= step->after != NULL;
+    if (is_sequence)
+        fprintf(out, "timetable, if every step takes its time:\n");
+    for (const struct step *step = mandate->steps; is_sequence && step < mandate->steps + mandate->n_steps;
+         step++) {
+        int64_t end_msec = mandate_way_usec(mandate, step, 0) / USEC_PER_MSEC;
+
+        fprintf(out, "  %+8.1f s to %+8.1f s  %s: %s on %zu host%s",
+                (double)(end_msec - step->duration_msec) / 1000, (double)end_msec / 1000, step->name,
+                step->fault, step->hosts->count, step->hosts->count == 1 ? "" : "s");
+        EACH_AFTER (step, name)
+            fprintf(out, "%s%s", name == step->after->first ? ", after " : ", ", name->string);
+        fprintf(out, "\n");
+    }
+}
+
 /* All of it as it stands: nothing that is signed may be left out of what is shown. */
 void mandate_file_print(FILE *out, const struct envelope *envelope, const struct mandate *mandate)
 {
@@ -34,5 +57,6 @@ void mandate_file_print(FILE *out, const struct envelope *envelope, const struct
 
     json_make_printable(json);
     output_tree(out, json, 0);
+    print_timetable(out, mandate);
     fprintf(out, "hash: %s\nsignatures so far: %zu\n", mandate->hash, envelope->n_signatures);
 }

@@ -160,6 +160,23 @@ static const struct column fault_columns[] = {{"HOST", "host"},
                                               {"WHY", "why"},
                                               {}};
 
+static const struct column step_columns[] = {{"STEP", "step"},
+                                             {"FAULT", "fault"},
+                                             {"AFTER", "after"},
+                                             {"T0", "t0", format_since, "not started"},
+                                             {"ENDED", "ended_at", format_since},
+                                             {"VERDICT", "verdict"},
+                                             {"WHY", "why"},
+                                             {}};
+
+static const struct column seen_columns[] = {{"STEP", "step"},
+                                             {"ENDPOINT", "name"},
+                                             {"FROM", "from"},
+                                             {"UNHEALTHY", "detect_ms", format_sec, "never"},
+                                             {"RECOVERED", "recover_ms", format_recover, "NEVER"},
+                                             {"LOST", NULL, format_lost},
+                                             {}};
+
 static const struct column clock_columns[] = {{"HOST", "host"}, {"MS", NULL, format_clock}, {}};
 
 static const struct column objective_columns[] = {{"VERDICT", "verdict"},
@@ -177,13 +194,16 @@ static const struct {
     {"\nWhat the balancer decided, counted from t0\n", "balancer", balancer_columns},
     {"\nWhat the balancer's settings allow\n", "budgets", budget_columns},
     {"\nReplacements, counted from t0\n", "replacements", replacement_columns},
+    {"\nSteps, counted from t0\n", "steps", step_columns},
+    {"\nEndpoints, counted from each step's own t0 to the next one's\n", "seen", seen_columns},
     {"\nFaults\n", "faults", fault_columns},
     {"\nClocks, as far from the coordinator's as\n", "clocks", clock_columns},
     {"\nObjectives\n", "objectives", objective_columns},
 };
 
-/* Endpoints that lost nothing are counted in one line: the others are what one looks for. */
-static json_t *take_failed_endpoints(const json_t *endpoints)
+/* Endpoints that lost nothing are counted in one line on @out (NULL = not): the others are what one looks
+ * for. */
+static json_t *take_failed_endpoints(const json_t *endpoints, FILE *out)
 {
     json_t *failed = json_array(), *one;
     long long quiet = 0, requests = 0;
@@ -198,8 +218,8 @@ static json_t *take_failed_endpoints(const json_t *endpoints)
         quiet++;
         requests += json_number(one, "requests");
     }
-    if (quiet)
-        printf("%lld endpoint%s lost none of %lld requests\n", quiet, quiet == 1 ? "" : "s", requests);
+    if (quiet && out)
+        fprintf(out, "%lld endpoint%s lost none of %lld requests\n", quiet, quiet == 1 ? "" : "s", requests);
     return failed;
 }
 
@@ -219,6 +239,34 @@ static json_t *take_news(const json_t *facts)
         json_object_set(states, json_text(fact, "server"), json_object_get(fact, "state"));
     }
     return news;
+}
+
+/* Of steps that follow one another, what each of them did to the endpoints: {step, and an endpoint's}. */
+static json_t *take_seen(const json_t *steps)
+{
+    json_t *rows = json_array(), *step, *endpoint;
+    size_t i, k;
+
+    json_array_foreach((json_t *)steps, i, step)
+    {
+        json_auto_t *failed = take_failed_endpoints(json_object_get(step, "endpoints"), NULL);
+
+        json_array_foreach(failed, k, endpoint)
+        {
+            json_object_set(endpoint, "step", json_object_get(step, "step"));
+            json_array_append(rows, endpoint);
+        }
+    }
+    return rows;
+}
+
+static bool is_sequence(const json_t *steps)
+{
+    const json_t *step;
+    size_t index;
+
+    json_array_foreach((json_t *)steps, index, step) if (json_object_get(step, "after")) return true;
+    return false;
 }
 
 static bool was_refused(const json_t *report)
@@ -259,8 +307,13 @@ void report_print(const json_t *report)
         printf(", hosts started within %.1f ms", json_number_value(skew));
     printf("\n");
     shown = json_copy((json_t *)report);
-    json_object_set_new(shown, "endpoints", take_failed_endpoints(json_object_get(report, "endpoints")));
+    json_object_set_new(shown, "endpoints",
+                        take_failed_endpoints(json_object_get(report, "endpoints"), stdout));
     json_object_set_new(shown, "balancer", take_news(json_object_get(report, "balancer")));
+    if (is_sequence(json_object_get(report, "steps")))
+        json_object_set_new(shown, "seen", take_seen(json_object_get(report, "steps")));
+    else
+        json_object_del(shown, "steps");
     for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
         output_table(sections[i].title, sections[i].columns, json_object_get(shown, sections[i].key), report);
 }

@@ -48,6 +48,12 @@ static void format_run(FILE *file, const json_t *run)
         fprintf(file, "  %-20s %-16s %-12s %s\n", json_text(item, "host"), json_text(item, "step"),
                 json_text(item, "state"), left);
     }
+    json_array_foreach(json_object_get(run, "waiting"), index, item)
+    {
+        fprintf(file, "  %-20s %-16s %-12s after ", "", json_text(item, "step"), "waiting");
+        json_format(file, json_object_get(item, "after"), NULL);
+        fprintf(file, "\n");
+    }
     json_array_foreach(json_object_get(run, "suspects"), index, item)
         fprintf(file, "  %-20s SUSPECT: its events contradict each other\n", json_string_value(item));
     json_array_foreach(json_object_get(run, "endpoints"), index, item)

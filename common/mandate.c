@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define STEPS_MAX       64
 #define HOSTS_MAX       10000
 #define PROBES_MAX      256
 #define OBJECTIVES_MAX  256
@@ -39,7 +38,7 @@ static const struct field mandate_fields[] = {
      MARGIN_MAX_MSEC},
     {"expect", FIELD_MAP, offsetof(struct mandate_payload, mandate.expect), true},
     {"zones", FIELD_MAP, offsetof(struct mandate_payload, zones), true, 0, ZONES_MAX},
-    {"steps", FIELD_LIST, offsetof(struct mandate_payload, steps), true, 1, STEPS_MAX},
+    {"steps", FIELD_LIST, offsetof(struct mandate_payload, steps), true, 1, MANDATE_STEPS_MAX},
     {"late_joiners", FIELD_MAP, offsetof(struct mandate_payload, late_joiners)},
     {"observers", FIELD_NAMES, offsetof(struct mandate_payload, mandate.observers), false, 0, HOSTS_MAX},
     {"probes", FIELD_LIST, offsetof(struct mandate_payload, mandate.probes), false, 0, PROBES_MAX},
@@ -55,6 +54,7 @@ static const struct field step_fields[] = {
     {"duration_ms", FIELD_INTEGER, offsetof(struct step, duration_msec), true, MANDATE_DURATION_MIN_MSEC,
      MANDATE_DURATION_MAX_MSEC},
     {"hosts", FIELD_NAMES, offsetof(struct step, hosts), true, 1, HOSTS_MAX},
+    {"after", FIELD_NAMES, offsetof(struct step, after), false, 1, MANDATE_STEPS_MAX},
     {"late_joiners", FIELD_BOOLEAN, offsetof(struct step, takes_late_joiners), true},
     {},
 };
@@ -115,6 +115,10 @@ static int parse_step(struct mandate *mandate, const struct document *document, 
     if (step->takes_late_joiners && !mandate->late_labels)
         return node_error(document, node_get(node, "late_joiners"), error,
                           "the mandate does not say who may join late ('late_joiners')");
+    EACH_AFTER (step, name)
+        if (!mandate_step(mandate, name->string)) /* so that no circle can be */
+            return node_error(document, name, error, "'%s' is no step that stands above this one",
+                              name->string);
     mandate->n_steps++;
     return 0;
 }
@@ -240,12 +244,40 @@ bool mandate_step_has_host(const struct mandate *mandate, const char *step, cons
 int64_t mandate_step_length_usec(const struct mandate *mandate, const char *step)
 {
     const struct step *found = mandate_step(mandate, step);
-    int64_t longest_msec = 0;
+    int64_t margin_usec = mandate->settle_msec * USEC_PER_MSEC + 60 * USEC_PER_SEC;
 
     if (strcmp(step, MANDATE_OBSERVE) != 0)
         return found ? found->duration_msec * USEC_PER_MSEC : 0;
-    for (size_t i = 0; i < mandate->n_steps; i++)
-        if (mandate->steps[i].duration_msec > longest_msec)
-            longest_msec = mandate->steps[i].duration_msec;
-    return (mandate->warmup_msec + longest_msec + mandate->settle_msec) * USEC_PER_MSEC + 60 * USEC_PER_SEC;
+    return mandate->warmup_msec * USEC_PER_MSEC + mandate_way_usec(mandate, NULL, margin_usec);
+}
+
+/* A step follows only steps above it, so that one way through the list settles each of the questions below.
+ */
+bool mandate_step_follows(const struct mandate *mandate, const struct step *step, const struct step *other)
+{
+    bool is_before[MANDATE_STEPS_MAX] = {};
+
+    is_before[step - mandate->steps] = true;
+    for (const struct step *at = step; at > other; at--)
+        EACH_AFTER (at, name)
+            is_before[mandate_step(mandate, name->string) - mandate->steps] |= is_before[at - mandate->steps];
+    return step != other && is_before[other - mandate->steps];
+}
+
+int64_t mandate_way_usec(const struct mandate *mandate, const struct step *until, int64_t margin_usec)
+{
+    int64_t ways_usec[MANDATE_STEPS_MAX] = {}, longest_usec = 0;
+
+    for (size_t i = 0; i < mandate->n_steps; i++) {
+        const struct step *step = &mandate->steps[i];
+
+        EACH_AFTER (step, name) {
+            int64_t before_usec = ways_usec[mandate_step(mandate, name->string) - mandate->steps];
+
+            ways_usec[i] = before_usec > ways_usec[i] ? before_usec : ways_usec[i];
+        }
+        ways_usec[i] += step->duration_msec * USEC_PER_MSEC + margin_usec;
+        longest_usec = ways_usec[i] > longest_usec ? ways_usec[i] : longest_usec;
+    }
+    return until ? ways_usec[until - mandate->steps] : longest_usec;
 }

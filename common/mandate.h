@@ -6,6 +6,7 @@
 #include "envelope.h"
 #include "times.h"
 
+#define MANDATE_STEPS_MAX         64
 #define MANDATE_DURATION_MIN_MSEC 100
 #define MANDATE_DURATION_MAX_MSEC (24 * 3600 * 1000LL)
 #define ORDER_START_WINDOW_USEC   (300 * USEC_PER_SEC) /* a step starts within this time or not at all */
@@ -18,15 +19,20 @@ struct zone {
     struct cidr *cidrs;
 };
 
-/** struct step - one fault on some hosts; @parameters is checked against the fault by whoever knows faults */
+/** struct step - one fault on some hosts; @parameters is checked against the fault by whoever knows faults
+ * @after: list of the names of steps above it, which have to have ended; NULL = starts first
+ */
 struct step {
     const char *name;
     const char *fault;
     const struct node *parameters;
     int64_t duration_msec;
     const struct node *hosts; /* list of host ids */
+    const struct node *after;
     bool takes_late_joiners;
 };
+#define EACH_AFTER(step, name)                                                                               \
+    for (const struct node *name = (step)->after ? (step)->after->first : NULL; name; name = name->next)
 
 /**
  * struct mandate - decoded payload; every pointer belongs to @document
@@ -62,9 +68,14 @@ const struct zone *mandate_zone(const struct mandate *mandate, const char *name)
 bool mandate_step_has_host(const struct mandate *mandate, const char *step, const char *host);
 /** mandate_count_hosts() - how many different hosts the steps name */
 int mandate_count_hosts(const struct mandate *mandate, int64_t *ret, struct error *error);
-/** mandate_step_length_usec() - how long an order of @step may run at most ("observe": warm-up + longest step
- * + settle + 60 s) */
+/** mandate_step_length_usec() - how long an order of @step may run at most ("observe": warm-up + the longest
+ * way through the steps, each with 60 s and the settle time) */
 int64_t mandate_step_length_usec(const struct mandate *mandate, const char *step);
+/** mandate_step_follows() - does @step start only after @other has ended? */
+bool mandate_step_follows(const struct mandate *mandate, const struct step *step, const struct step *other);
+/** mandate_way_usec() - the durations of @until (NULL: of the last step to end) and of those that it follows
+ * one after the other, each with @margin_usec */
+int64_t mandate_way_usec(const struct mandate *mandate, const struct step *until, int64_t margin_usec);
 
 /** payload_free() - of any struct below: each is one allocation, and begins with its document */
 void *payload_free(void *payload);

@@ -51,13 +51,43 @@ static const struct field step_fields[] = {
     FIELD(experiment_step, "duration_s", FIELD_INTEGER, duration_sec, true, 1,
           MANDATE_DURATION_MAX_MSEC / 1000),
     FIELD(experiment_step, "late_joiners", FIELD_BOOLEAN, takes_late_joiners, false),
+    FIELD(experiment_step, "after", FIELD_NODE, after, false),
     {},
 };
+static const struct field after_field = {"after", FIELD_NAMES, 0, false, 1, EXPERIMENT_STEPS_MAX};
 static const struct field hosts_fields[] = {
     FIELD(experiment_step, "labels", FIELD_LABELS, labels, true, 1, 32),
     FIELD(experiment_step, "percent", FIELD_INTEGER, percent, false, 1, 100),
     {},
 };
+
+static const struct experiment_step *step_above(const struct experiment *experiment, const char *name)
+{
+    for (size_t i = 0; i < experiment->n_steps; i++)
+        if (!strcmp(experiment->steps[i].name, name))
+            return &experiment->steps[i];
+    return NULL;
+}
+
+/* A step that follows only what stands above it can't wait for itself. */
+static int check_after(const struct experiment *experiment, const struct experiment_step *step,
+                       struct error *error)
+{
+    bool is_one = step->after && step->after->type == DOCUMENT_STRING;
+    const struct node *list = step->after, *name;
+    int r;
+
+    if (!list)
+        return 0;
+    r = is_one ? 0 : node_decode_value(experiment->document, list, &after_field, &list, error);
+    if (r < 0)
+        return r;
+    for (name = is_one ? list : list->first; name; name = is_one ? NULL : name->next)
+        if (!step_above(experiment, name->string))
+            return node_error(experiment->document, name, error, "'%s' is no step that stands above this one",
+                              name->string);
+    return 0;
+}
 
 static int decode_step(struct experiment *experiment, const struct node *node, struct error *error)
 {
@@ -72,15 +102,15 @@ static int decode_step(struct experiment *experiment, const struct node *node, s
         return r;
     if (!strcmp(step->name, MANDATE_OBSERVE))
         return node_error(experiment->document, node_get(node, "name"), error, "this name is reserved");
-    for (size_t i = 0; i < experiment->n_steps; i++)
-        if (!strcmp(experiment->steps[i].name, step->name))
-            return node_error(experiment->document, node_get(node, "name"), error, "two steps are called %s",
-                              step->name);
+    if (step_above(experiment, step->name))
+        return node_error(experiment->document, node_get(node, "name"), error, "two steps are called %s",
+                          step->name);
     if (step->takes_late_joiners && !experiment->late_joiners)
         return node_error(experiment->document, node_get(node, "late_joiners"), error,
                           "the experiment has no late_joiners");
-    experiment->n_steps++;
-    return 0;
+    r = check_after(experiment, step, error);
+    experiment->n_steps += r == 0;
+    return r;
 }
 
 static int check_probe(const struct experiment *experiment, const struct node *node, struct error *error)

@@ -22,6 +22,7 @@ struct objective {
  * struct objective_kind - what it takes besides name and kind, and how it is judged: what the observers of
  * its probe saw, one by one, or (@judge) all of the run
  * @msec: from t0 on, -1 = it never @happened; NULL = the share of lost requests
+ * @is_by_step: each step has to do it, counted from its own t0
  */
 struct objective_kind {
     const char *name, *limit_key;
@@ -30,6 +31,7 @@ struct objective_kind {
                   struct judgement *ret);
     int64_t (*msec)(const struct recovery *recovery);
     const char *never, *happened;
+    bool is_by_step;
 };
 
 void judge(struct judgement *judgement, enum verdict verdict, const char *format, ...)
@@ -44,19 +46,31 @@ void judge(struct judgement *judgement, enum verdict verdict, const char *format
     va_end(arguments);
 }
 
-int64_t endpoint_t0(const struct run *run, const struct run_endpoint *endpoint)
+/* How far the observer's clock is ahead. */
+static int64_t offset_of(const struct run *run, const struct run_endpoint *endpoint)
 {
-    return 2 * run->t0_usec - run_corrected(run, endpoint->from, run->t0_usec);
+    return -run_corrected(run, endpoint->from, 0);
 }
 
-int endpoint_recovery(const struct run *run, const struct run_endpoint *endpoint, struct recovery *ret)
+int64_t endpoint_t0(const struct run *run, const struct run_endpoint *endpoint)
 {
-    if (!run->t0_usec)
+    return run->t0_usec + offset_of(run, endpoint);
+}
+
+int endpoint_recovery(const struct run *run, const struct run_endpoint *endpoint, const struct step *step,
+                      struct recovery *ret)
+{
+    int64_t offset_usec = offset_of(run, endpoint);
+    int64_t t0_usec = step ? run_step(run, step)->t0_usec : run->t0_usec;
+    int64_t until_usec = step ? run_step_until_usec(run, step) : INT64_MAX;
+
+    if (!t0_usec)
         return -ENODATA;
-    recovery_init(ret, endpoint_t0(run, endpoint), endpoint->probe.unhealthy_after,
-                  endpoint->probe.healthy_after, endpoint->probe.stable_sec * USEC_PER_SEC);
+    recovery_init(ret, t0_usec + offset_usec, endpoint->probe.unhealthy_after, endpoint->probe.healthy_after,
+                  endpoint->probe.stable_sec * USEC_PER_SEC);
     for (size_t i = 0; i < endpoint->n_samples; i++)
-        recovery_add(ret, &endpoint->samples[i]);
+        if (endpoint->samples[i].at_usec - offset_usec < until_usec)
+            recovery_add(ret, &endpoint->samples[i]);
     return 0;
 }
 
@@ -115,15 +129,18 @@ static void doubt(const struct run *run, const struct run_endpoint *endpoint, co
               (double)bound_usec / USEC_PER_MSEC);
 }
 
-/* Of several observers the worst is the measure; `never` (-1) counts as worse than any number. */
+/* Of several observers and steps the worst is the measure; `never` (-1) counts as worse than any number.
+ * @left_msec: from t0 to the next step's */
 static void look_at_time(const struct objective_kind *kind, const struct objective *objective, int64_t msec,
-                         json_t *measured, struct judgement *one)
+                         int64_t left_msec, json_t *measured, struct judgement *one)
 {
     const json_t *worst = json_object_get(measured, "within_ms");
 
     if (!worst || msec < 0 || (json_is_integer(worst) && msec > json_integer_value(worst)))
         json_object_set_new(measured, "within_ms", msec < 0 ? json_null() : json_integer(msec));
-    if (msec < 0)
+    if (msec < 0 && left_msec < objective->limit * 1000)
+        judge(one, VERDICT_UNKNOWN, "%s when the next step started", kind->never);
+    else if (msec < 0)
         judge(one, VERDICT_MISSED, "%s", kind->never);
     else if (msec > objective->limit * 1000)
         judge(one, VERDICT_MISSED, "%s after %.1f s", kind->happened, (double)msec / 1000);
@@ -140,26 +157,40 @@ static void look_at_lost(const struct objective *objective, const struct recover
         judge(one, VERDICT_MISSED, "%.1f %% of the requests were lost", percent);
 }
 
-/* What is in doubt can't be missed, but one observer's doubt does not hide another's miss. */
+/* What is in doubt can't be missed, but one observer's doubt does not hide another's miss. @step: NULL = from
+ * t0 to the end */
+static void judge_view(const struct run *run, const struct objective_kind *kind,
+                       const struct objective *objective, const struct run_endpoint *endpoint,
+                       const struct step *step, json_t *measured, struct judgement *ret)
+{
+    struct judgement one = {}, doubts = {};
+    struct recovery recovery;
+    int64_t until_usec = step ? run_step_until_usec(run, step) : INT64_MAX;
+
+    if (endpoint_recovery(run, endpoint, step, &recovery) < 0)
+        return;
+    doubt(run, endpoint, &recovery, kind->msec && recovery.lost, &doubts);
+    if (kind->msec)
+        look_at_time(kind, objective, kind->msec(&recovery),
+                     step ? (until_usec - run_step(run, step)->t0_usec) / USEC_PER_MSEC : INT64_MAX, measured,
+                     &one);
+    else
+        look_at_lost(objective, &recovery, measured, &one);
+    if (doubts.verdict != VERDICT_MET)
+        judge(ret, doubts.verdict, "%s", doubts.why);
+    else
+        judge(ret, one.verdict, "%s, seen from %s", one.why, endpoint->from);
+}
+
 static void judge_views(const struct run *run, const struct objective_kind *kind,
                         const struct objective *objective, json_t *measured, struct judgement *ret)
 {
-    struct recovery recovery;
-
     EACH_ENDPOINT (run, endpoint) {
-        struct judgement one = {}, doubts = {};
-
-        if (strcmp(endpoint->probe.name, objective->probe) || endpoint_recovery(run, endpoint, &recovery) < 0)
+        if (strcmp(endpoint->probe.name, objective->probe))
             continue;
-        doubt(run, endpoint, &recovery, kind->msec && recovery.lost, &doubts);
-        if (kind->msec)
-            look_at_time(kind, objective, kind->msec(&recovery), measured, &one);
-        else
-            look_at_lost(objective, &recovery, measured, &one);
-        if (doubts.verdict != VERDICT_MET)
-            judge(ret, doubts.verdict, "%s", doubts.why);
-        else
-            judge(ret, one.verdict, "%s, seen from %s", one.why, endpoint->from);
+        for (size_t i = 0; i < (kind->is_by_step ? run->mandate->n_steps : 1); i++)
+            judge_view(run, kind, objective, endpoint, kind->is_by_step ? &run->mandate->steps[i] : NULL,
+                       measured, ret);
     }
     if (!json_object_size(measured))
         judge(ret, VERDICT_UNKNOWN, "%s was not watched", objective->probe);
@@ -223,7 +254,8 @@ static void judge_rollback(const struct run *run, const struct objective *object
 }
 
 static const struct objective_kind kinds[] = {
-    {"recover", "within_s", 1, 86400, NULL, recovery_recover_msec, "not healthy again", "healthy again"},
+    {"recover", "within_s", 1, 86400, NULL, recovery_recover_msec, "not healthy again", "healthy again",
+     true},
     {"detect", "within_s", 1, 86400, NULL, recovery_detect_msec, "never declared unhealthy",
      "declared unhealthy"},
     {"lost", "at_most_percent", 0, 100},
@@ -302,8 +334,7 @@ json_t *objective_judge(const struct run *run, const struct node *node, struct j
 /* Whoever was to end it did not, and another hand had to: how long it really lasted is not known. */
 #define FAULT_LATE_MSEC 1000
 
-/* By the host's own words, or by when it was by the coordinator's clock. */
-static bool ended_early(const struct run *run, const struct run_fault *fault)
+bool fault_ended_early(const struct run *run, const struct run_fault *fault)
 {
     return !strcmp(fault->ended_by, "halt") || fault->revert_error_msec < -FAULT_EARLY_MSEC ||
            (fault->reverted_usec && run_corrected(run, fault->host, fault->reverted_usec) <
@@ -326,7 +357,7 @@ void fault_judge(const struct run *run, const struct run_fault *fault, struct ju
         judge(ret, VERDICT_UNKNOWN, "there is no proof of its end");
     else if (fault->is_interrupted)
         judge(ret, VERDICT_UNKNOWN, "it was interrupted: %s", fault->reason);
-    else if (ended_early(run, fault))
+    else if (fault_ended_early(run, fault))
         judge(ret, VERDICT_UNKNOWN, "it ended early");
     else if (fault->revert_error_msec > FAULT_LATE_MSEC)
         judge(ret, VERDICT_UNKNOWN, "its end was proved only %.1f s late", fault->revert_error_msec / 1000);

@@ -40,6 +40,14 @@ static void absent_hosts(const struct node *labels, const struct candidate *cand
                                        length ? ", " : "; not in contact: ", candidates[i].id);
 }
 
+/* In a mandate it is always a list. */
+static json_t *json_of_after(const struct node *after)
+{
+    if (!after)
+        return NULL;
+    return after->type == DOCUMENT_LIST ? json_incref(after->json) : json_pack("[O]", after->json);
+}
+
 static json_t *build_step(const struct experiment *experiment, const struct experiment_step *step,
                           const struct candidate *candidates, size_t count, json_t *all, struct error *error)
 {
@@ -55,9 +63,10 @@ static json_t *build_step(const struct experiment *experiment, const struct expe
         return NULL;
     }
     json_array_foreach(hosts, i, host) json_object_set_new(all, json_string_value(host), json_true());
-    return json_pack("{s:s, s:s, s:O, s:I, s:o, s:b}", "name", step->name, "fault", step->fault, "parameters",
-                     step->parameters->json, "duration_ms", (json_int_t)step->duration_sec * 1000, "hosts",
-                     hosts, "late_joiners", step->takes_late_joiners);
+    return json_pack("{s:s, s:s, s:O, s:I, s:o, s:o*, s:b}", "name", step->name, "fault", step->fault,
+                     "parameters", step->parameters->json, "duration_ms",
+                     (json_int_t)step->duration_sec * 1000, "hosts", hosts, "after",
+                     json_of_after(step->after), "late_joiners", step->takes_late_joiners);
 }
 
 static int build_steps(const struct experiment *experiment, const struct candidate *candidates, size_t count,

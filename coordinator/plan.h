@@ -6,9 +6,10 @@
 
 #define EXPERIMENT_STEPS_MAX 32
 
-/** struct experiment_step - @node: its place; @labels: which hosts, @percent of those */
+/** struct experiment_step - @node: its place; @labels: which hosts, @percent of those; @after: a name or a
+ * list of them, NULL = starts first */
 struct experiment_step {
-    const struct node *node, *parameters, *hosts, *labels;
+    const struct node *node, *parameters, *hosts, *labels, *after;
     const char *name, *fault;
     int64_t percent, duration_sec;
     bool takes_late_joiners;
@@ -52,3 +53,5 @@ int plan_build(const struct experiment *experiment, const struct candidate *cand
 /** plan_check_faults() - do this build's faults exist and take their parameters? @mandate: for its zones */
 int plan_check_faults(const struct experiment *experiment, const struct mandate *mandate,
                       struct error *error);
+/** plan_check_times() - can every step start while the mandate is valid? */
+int plan_check_times(const struct experiment *experiment, const struct mandate *mandate, struct error *error);

@@ -82,6 +82,22 @@ int plan_check_faults(const struct experiment *experiment, const struct mandate 
     return 0;
 }
 
+int plan_check_times(const struct experiment *experiment, const struct mandate *mandate, struct error *error)
+{
+    const struct node *root = document_root(experiment->document);
+
+    for (const struct step *step = mandate->steps; step < mandate->steps + mandate->n_steps; step++) {
+        int64_t start_sec = (mandate->warmup_msec - step->duration_msec) / 1000 +
+                            mandate_way_usec(mandate, step, 0) / USEC_PER_SEC;
+
+        if (start_sec >= experiment->valid_for_sec)
+            return node_error(experiment->document, node_get(root, "valid_for_s") ?: root, error,
+                              "step %s starts %lld s after the run, the mandate is valid for %lld s",
+                              step->name, (long long)start_sec, (long long)experiment->valid_for_sec);
+    }
+    return 0;
+}
+
 /* The draft: the exact bytes that people will sign. */
 static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error *error)
 {
@@ -112,6 +128,8 @@ static int plan_draft(struct plan_request *plan, int64_t now_usec, struct error 
     if (r < 0)
         return r;
     r = run_new(&plan->waiting.run, "", mandate, now_usec, coordinator, error);
+    if (r == 0)
+        r = plan_check_times(plan->experiment, plan->waiting.run->mandate, error);
     return r < 0 ? r : plan_check_faults(plan->experiment, plan->waiting.run->mandate, error);
 }
 

@@ -11,8 +11,8 @@ static int64_t ended_usec(const struct run_fault *fault)
                                                                                : fault->deadline_usec;
 }
 
-/* For how long: the longest fault, by its own host's clock; what was never shown to end counts to its
- * deadline. */
+/* For how long: the first step's longest fault, by its own host's clock; what was never shown to end counts
+ * to its deadline. */
 static void add_what(FILE *out, const struct run *run)
 {
     const struct step *step = &run->mandate->steps[0];
@@ -21,9 +21,10 @@ static void add_what(FILE *out, const struct run *run)
     size_t n = 0;
 
     EACH_FAULT (run, fault) {
-        if (fault->armed_usec)
-            longest_usec = later(longest_usec, ended_usec(fault) - fault->armed_usec);
-        n += fault->step == step && fault->armed_usec;
+        if (fault->step != step || !fault->armed_usec)
+            continue;
+        longest_usec = later(longest_usec, ended_usec(fault) - fault->armed_usec);
+        n++;
     }
     if (!strcmp(step->fault, "process.kill"))
         fprintf(out, "Processes were killed on %zu host%s", n, n == 1 ? "" : "s");
@@ -51,9 +52,24 @@ static bool is_promised(const struct run *run, const char *probe)
     return false;
 }
 
-static bool is_users(const struct run *run, const char *probe)
+bool report_is_users(const struct run *run, const char *probe)
 {
     return is_promised(run, NULL) ? is_promised(run, probe) : !strcmp(probe, run->endpoints[0].probe.name);
+}
+
+/* The longest of all steps, each from its own t0; -1 = never. */
+static int64_t recover_msec_of(const struct run *run, const struct run_endpoint *endpoint)
+{
+    int64_t longest_msec = 0, msec;
+    struct recovery recovery;
+
+    for (size_t i = 0; i < run->mandate->n_steps && longest_msec >= 0; i++) {
+        if (endpoint_recovery(run, endpoint, &run->mandate->steps[i], &recovery) < 0)
+            continue;
+        msec = recovery_recover_msec(&recovery);
+        longest_msec = msec < 0 ? msec : later(longest_msec, msec);
+    }
+    return longest_msec;
 }
 
 /* Of several the one that was hit hardest speaks for all. */
@@ -64,11 +80,12 @@ static void add_users(FILE *out, const struct run *run)
     size_t n = 0;
 
     EACH_ENDPOINT (run, endpoint) {
-        if (!is_users(run, endpoint->probe.name) || endpoint_recovery(run, endpoint, &recovery) < 0)
+        if (!report_is_users(run, endpoint->probe.name) ||
+            endpoint_recovery(run, endpoint, NULL, &recovery) < 0)
             continue;
         n++;
         failed_msec = later(failed_msec, (int64_t)recovery.lost * endpoint->probe.interval_msec);
-        msec = recovery_recover_msec(&recovery);
+        msec = recover_msec_of(run, endpoint);
         recover_msec = msec < 0 || recover_msec < 0 ? -1 : later(recover_msec, msec);
     }
     if (!n)

@@ -5,12 +5,12 @@
 
 #include "run-state.h"
 
-static json_t *time_or_null(int64_t usec)
+json_t *time_or_null(int64_t usec)
 {
     return usec ? json_time(usec) : json_null();
 }
 
-static json_t *msec_or_null(int64_t msec)
+json_t *msec_or_null(int64_t msec)
 {
     return msec < 0 ? json_null() : json_integer(msec);
 }
@@ -80,7 +80,7 @@ static json_t *report_transitions(const struct recovery *recovery)
 static json_t *report_endpoint(const struct run *run, const struct run_endpoint *endpoint)
 {
     struct recovery recovery = endpoint->live;
-    bool has_t0 = endpoint_recovery(run, endpoint, &recovery) == 0;
+    bool has_t0 = endpoint_recovery(run, endpoint, NULL, &recovery) == 0;
     int64_t t0_usec = has_t0 ? endpoint_t0(run, endpoint) : INT64_MAX;
     int64_t reverted_usec = run_reverted_usec(run);
     json_t *from_revert = json_null();
@@ -215,6 +215,7 @@ json_t *report_build(struct run *run)
 {
     struct judgement whole = {};
     json_t *faults = report_faults(run, &whole);
+    json_t *steps = report_steps(run, &whole);
     json_t *objectives = report_objectives(run, &whole);
     json_t *clocks = report_clocks(run, &whole);
     _cleanup_free_ char *sentence = NULL;
@@ -226,20 +227,21 @@ json_t *report_build(struct run *run)
         snprintf(run->reason, sizeof(run->reason), "%s", whole.why);
     sentence = report_sentence(run, &whole);
     return json_pack(
-        "{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
-        "grivet.report/1", "verdict", verdict_names[whole.verdict], "sentence",
+        "{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "schema", "grivet.report/1", "verdict", verdict_names[whole.verdict], "sentence",
         json_words(sentence ? sentence : ""), "run", run->id, "experiment", run->mandate->experiment,
         "mandate", run->mandate->hash, "state", run_state_names[run->state], "t0", time_or_null(run->t0_usec),
         "start_skew_ms", run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
-        "faults", faults, "endpoints", report_endpoints(run), "balancer", json_incref(run->facts), "budgets",
-        run->budgets ? json_incref(run->budgets) : json_array(), "replacements", report_replacements(run),
-        "objectives", objectives, "clocks", clocks, "refused",
+        "steps", steps, "faults", faults, "endpoints", report_endpoints(run), "balancer",
+        json_incref(run->facts), "budgets", run->budgets ? json_incref(run->budgets) : json_array(),
+        "replacements", report_replacements(run), "objectives", objectives, "clocks", clocks, "refused",
         run->t0_usec ? json_array() : report_refused(run));
 }
 
 json_t *report_status(const struct run *run)
 {
     json_t *hosts = json_array(), *endpoints = json_array(), *suspects = json_array(), *status;
+    json_t *waiting = json_array();
 
     EACH_ORDER (run, fault)
         json_array_append_new(hosts, json_pack("{s:s, s:s, s:s, s:o}", "host", fault->host, "step",
@@ -250,15 +252,19 @@ json_t *report_status(const struct run *run)
         json_array_append_new(endpoints,
                               json_pack("{s:s, s:s, s:s}", "name", endpoint->probe.name, "from",
                                         endpoint->from, "state", recovery_state_name(endpoint->live.state)));
+    for (size_t i = 0; i < run->mandate->n_steps && run->started_usec && !run->is_over; i++)
+        if (!run->steps[i].started_usec)
+            json_array_append_new(waiting, json_pack("{s:s, s:O}", "step", run->mandate->steps[i].name,
+                                                     "after", run->mandate->steps[i].after->json));
     EACH_HOST (run, host)
         if (host->is_suspect)
             json_array_append_new(suspects, json_string(host->id));
-    status =
-        json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "run", run->id, "experiment",
-                  run->mandate->experiment, "state", run_state_names[run->state], "since",
-                  json_time(run->since_usec), "is_over", run->is_over, "reason", json_words(run->reason),
-                  "ends_at", run->started_usec && !run->is_over ? json_time(run_end_usec(run)) : json_null(),
-                  "hosts", hosts, "endpoints", endpoints, "suspects", suspects);
+    status = json_pack(
+        "{s:s, s:s, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "run", run->id, "experiment",
+        run->mandate->experiment, "state", run_state_names[run->state], "since", json_time(run->since_usec),
+        "is_over", run->is_over, "reason", json_words(run->reason), "ends_at",
+        run->started_usec && !run->is_over ? json_time(run_expected_end_usec(run)) : json_null(), "hosts",
+        hosts, "waiting", waiting, "endpoints", endpoints, "suspects", suspects);
     if (run->is_over)
         json_object_set_new(status, "verdict", json_string(verdict_names[run->verdict]));
     return status;

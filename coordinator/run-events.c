@@ -45,7 +45,7 @@ static void on_reverted(struct run_fault *fault, const struct host_event *event,
     const char *by = json_text(event->body, "ended_by");
     char when[64] = "nobody knows when";
 
-    fault->reverted_usec = time_of(event, "reverted_at");
+    fault->reverted_usec = fault->ended_usec = time_of(event, "reverted_at");
     fault->has_revert_error = json_is_number(late);
     if (fault->has_revert_error)
         fault->revert_error_msec = json_number_value(late);
@@ -59,9 +59,16 @@ static void on_reverted(struct run_fault *fault, const struct host_event *event,
              fault->is_interfered ? ", somebody interfered" : "");
 }
 
+static void on_ended(struct run_fault *fault, const struct host_event *event, char *more)
+{
+    fault->ended_usec = event->at_usec;
+}
+
 static void on_failed(struct run_fault *fault, const struct host_event *event, char *more)
 {
     fault->is_left_behind = !is(event, "is_reverted");
+    if (!fault->is_left_behind)
+        fault->ended_usec = event->at_usec;
     snprintf(more, MORE_MAX, ": %s%s", fault->reason, fault->is_left_behind ? " (not reverted yet)" : "");
 }
 
@@ -82,7 +89,7 @@ static const struct fault_event {
     {"fault.armed", "armed", RUN_FAULT_ARMED, false, on_armed},
     {"fault.exercised", "exercised", RUN_FAULT_EXERCISED, false, on_exercised},
     {"fault.reverted", "reverted", RUN_FAULT_REVERTED, false, on_reverted},
-    {"fault.ended", "ended", RUN_FAULT_ENDED, false, NULL},
+    {"fault.ended", "ended", RUN_FAULT_ENDED, false, on_ended},
     {"fault.failed", "failed", RUN_FAULT_FAILED, true, on_failed},
     {"fault.interrupted", "interrupted", RUN_FAULT_ORDERED, true, on_interrupted},
 };
@@ -178,6 +185,7 @@ static void on_host(struct run *run, struct run_host *host, const struct host_ev
                 host->is_unready ? "up, but its boot did not wait for its faults"
                                  : "ready to boot its service");
     } else if (!strcmp(event->kind, "halt.received")) {
+        host->is_halted = true;
         run_say(run, at_usec, "%s received a halt%s%s", host->id, *by ? " by " : "", by);
     }
 }

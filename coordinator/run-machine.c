@@ -62,8 +62,9 @@ static int64_t silence_usec(const struct step *step)
     return isolate && !strcmp(isolate, "full") ? step->duration_msec * USEC_PER_MSEC : 0;
 }
 
-/* Does every step get as many hosts as the mandate requires? @host_outlook: does this one take part? Nothing
- * is open from @late_usec on, and nothing else is decided before all have spoken. */
+/* Does every step (of those with orders: every one that started last) get as many hosts as the mandate
+ * requires? @host_outlook: does this one take part? Nothing is open from @late_usec on, and nothing else is
+ * decided before all have spoken. */
 static enum outlook outlook(const struct run *run, int64_t now_usec, int64_t late_usec,
                             enum outlook (*host_outlook)(const struct run *run, const char *host,
                                                          const struct step *step))
@@ -74,12 +75,13 @@ static enum outlook outlook(const struct run *run, int64_t now_usec, int64_t lat
     for (size_t i = 0; i < run->mandate->n_steps; i++) {
         const struct step *step = &run->mandate->steps[i];
         bool is_late = now_usec >= late_usec + (has_orders ? silence_usec(step) : 0);
-        size_t counts[3] = {}, *count = &counts[1], least;
+        size_t counts[3] = {}, *count = &counts[1];
 
+        if (has_orders && !run_step_is_last(run, step))
+            continue;
         for (const struct node *node = step->hosts->first; node; node = node->next)
             count[host_outlook(run, node->string, step)]++;
-        least = later(1, (run->mandate->require_percent * (int64_t)step->hosts->count + 99) / 100);
-        if (count[OUTLOOK_YES] + (is_late ? 0 : count[OUTLOOK_OPEN]) < least)
+        if (count[OUTLOOK_YES] + (is_late ? 0 : count[OUTLOOK_OPEN]) < run_step_least(run, step))
             return OUTLOOK_NO;
         is_open |= count[OUTLOOK_OPEN] && !is_late;
     }
@@ -116,16 +118,15 @@ static int order(struct run *run, const char *host, const struct step *step, int
     return fault ? run_send_order(run, fault, error) : error_oom(error);
 }
 
-/* The observers watch from the warm-up to the end of the settling, with room for a slow start and proofs. */
+/* The observers watch from the warm-up to the end of the settling, with room for slow starts and proofs. */
 static int order_observers(struct run *run, int64_t now_usec, struct error *error)
 {
-    int64_t longest_msec = 0, length_usec;
+    int64_t margin_usec =
+        run->mandate->settle_msec * USEC_PER_MSEC + RUN_CHECK_USEC + RUN_PROOF_USEC + RUN_FLOW_USEC;
+    int64_t length_usec = run->mandate->warmup_msec * USEC_PER_MSEC +
+                          mandate_way_usec(run->mandate, NULL, margin_usec) + RUN_PROOF_USEC;
     int r;
 
-    for (size_t i = 0; i < run->mandate->n_steps; i++)
-        longest_msec = later(longest_msec, run->mandate->steps[i].duration_msec);
-    length_usec = (run->mandate->warmup_msec + longest_msec + run->mandate->settle_msec) * USEC_PER_MSEC +
-                  RUN_FLOW_USEC + RUN_CHECK_USEC + 2 * RUN_PROOF_USEC;
     EACH_HOST (run, host) {
         if (!host->is_observer || run_fault_of(run, host->id, MANDATE_OBSERVE))
             continue;
@@ -136,25 +137,36 @@ static int order_observers(struct run *run, int64_t now_usec, struct error *erro
     return 0;
 }
 
-static int order_steps(struct run *run, int64_t now_usec, struct error *error)
+static int order_step(struct run *run, const struct step *step, int64_t now_usec, struct error *error)
 {
-    int r;
+    int r = 0;
 
-    if (now_usec < run->mandate->not_before_usec || now_usec > run->mandate->not_after_usec)
-        return error_set(error, EKEYEXPIRED, "the mandate's window is not open");
-    for (size_t i = 0; i < run->mandate->n_steps; i++) {
-        const struct step *step = &run->mandate->steps[i];
-
-        for (const struct node *node = step->hosts->first; node; node = node->next) {
-            if (!run_host(run, node->string)->is_accepted)
-                continue;
+    for (const struct node *node = step->hosts->first; node && r == 0; node = node->next)
+        if (run_host(run, node->string)->is_accepted)
             r = order(run, node->string, step, now_usec, now_usec + step->duration_msec * USEC_PER_MSEC,
                       error);
-            if (r < 0)
-                return r;
-        }
+    return r;
+}
+
+/* Return: how many steps started now */
+static int order_steps(struct run *run, int64_t now_usec, struct error *error)
+{
+    const struct mandate *mandate = run->mandate;
+    int n_started = 0, r;
+
+    for (size_t i = 0; i < mandate->n_steps; i++) {
+        r = run_step_may_start(run, &mandate->steps[i], now_usec, error);
+        if (r > 0 && (now_usec < mandate->not_before_usec || now_usec > mandate->not_after_usec))
+            r = error_set(error, EKEYEXPIRED, "the mandate's window is not open");
+        n_started += r > 0;
+        if (r > 0)
+            r = order_step(run, &mandate->steps[i], now_usec, error);
+        if (r < 0 && run->started_usec)
+            error_wrap(error, "step %s is not started", mandate->steps[i].name);
+        if (r < 0)
+            return r;
     }
-    return 0;
+    return n_started;
 }
 
 /* What was started is halted first, the words come after. */
@@ -171,14 +183,16 @@ static void fail(struct run *run, int64_t now_usec, const char *format, ...)
     run_enter(run, RUN_FAILED, now_usec);
 }
 
-static void start_steps(struct run *run, int64_t now_usec)
+static int start_steps(struct run *run, int64_t now_usec)
 {
     struct error error;
+    int r = order_steps(run, now_usec, &error);
 
-    if (order_steps(run, now_usec, &error) < 0)
+    if (r < 0)
         fail(run, now_usec, "%s", error.text);
-    else
+    else if (r > 0)
         run_enter(run, RUN_STARTING, now_usec);
+    return r;
 }
 
 /* A refusal says more than a silence. */
@@ -247,7 +261,8 @@ static void start_failed(struct run *run, int64_t now_usec)
     const struct run_fault *culprit = NULL;
 
     EACH_FAULT (run, fault)
-        if ((fault->state >= RUN_FAULT_FAILED || (!fault->armed_usec && !culprit)))
+        if (run_step_is_last(run, fault->step) &&
+            (fault->state >= RUN_FAULT_FAILED || (!fault->armed_usec && !culprit)))
             culprit = fault;
     if (!culprit)
         fail(run, now_usec, "not enough hosts armed");
@@ -278,9 +293,16 @@ static bool is_at_rest(const struct run *run, int64_t from_usec, int64_t now_use
     return !is_active || now_usec >= later(from_usec, run->loaded_usec) + RUN_PROOF_USEC;
 }
 
+/* A step that waits for others starts, or ends the run, once their time for proofs is over at the latest. */
 static void advance_running(struct run *run, int64_t now_usec)
 {
-    if (is_at_rest(run, run_end_usec(run), now_usec))
+    bool is_waiting = false;
+
+    if (start_steps(run, now_usec) != 0)
+        return;
+    for (size_t i = 0; i < run->mandate->n_steps; i++)
+        is_waiting |= !run->steps[i].started_usec;
+    if (!is_waiting && is_at_rest(run, run_end_usec(run), now_usec))
         run_enter(run, RUN_SETTLING, now_usec);
 }
 
@@ -336,6 +358,14 @@ void run_advance(struct run *run, int64_t now_usec)
     } while (run->state != before);
 }
 
+static bool has_order(const struct run *run, const char *host)
+{
+    EACH_FAULT (run, fault)
+        if (!strcmp(fault->host, host))
+            return true;
+    return false;
+}
+
 void run_order_late(struct run *run, const char *host, const json_t *labels, int64_t now_usec)
 {
     const struct run_host *newborn = run_host(run, host);
@@ -346,13 +376,15 @@ void run_order_late(struct run *run, const char *host, const json_t *labels, int
         !labels_match(labels, mandate->late_labels))
         return;
     EACH_HOST (run, other)
-        n_late += other->is_replacement && run_fault_of(run, other->id, mandate->steps[0].name);
+        n_late += other->is_replacement && other != newborn && has_order(run, other->id);
     for (size_t i = 0; i < mandate->n_steps; i++) {
         const struct step *step = &mandate->steps[i];
-        int64_t end_usec = run->started_usec + step->duration_msec * USEC_PER_MSEC;
+        int64_t started_usec = run->steps[i].started_usec;
+        int64_t end_usec = started_usec + step->duration_msec * USEC_PER_MSEC;
         struct error error;
 
-        if (!step->takes_late_joiners || run_fault_of(run, host, step->name) || end_usec <= now_usec)
+        if (!step->takes_late_joiners || run_fault_of(run, host, step->name) || !started_usec ||
+            end_usec <= now_usec)
             continue;
         if ((int64_t)n_late >= mandate->late_max)
             run_note(run, now_usec, "%s joined late, but %zu late joiners are all that the mandate allows",

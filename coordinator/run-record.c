@@ -26,25 +26,27 @@ void run_say(struct run *run, int64_t at_usec, const char *format, ...)
                                     json_time(at_usec), "text", json_words(text)));
 }
 
-/* From armed hosts that were pinned: the last one's moment, and how far the first was ahead. */
-static void take_t0(struct run *run)
+/* Which steps, where not all of them start together. */
+static const char *starting_steps(const struct run *run, char text[200])
 {
-    int64_t first_usec = INT64_MAX, usec;
+    const struct mandate *mandate = run->mandate;
+    bool is_sequence = false;
+    size_t length = 0;
 
-    run->t0_usec = 0;
-    EACH_FAULT (run, fault) {
-        if (!fault->armed_usec || !run_host(run, fault->host)->is_pinned)
-            continue;
-        usec = run_corrected(run, fault->host, fault->armed_usec);
-        run->t0_usec = later(run->t0_usec, usec);
-        first_usec = usec < first_usec ? usec : first_usec;
-    }
-    run->start_skew_usec = run->t0_usec - first_usec;
+    *text = '\0';
+    for (size_t i = 0; i < mandate->n_steps; i++)
+        is_sequence |= mandate->steps[i].after != NULL;
+    for (size_t i = 0; is_sequence && i < mandate->n_steps && length < 130; i++)
+        if (run_step_is_last(run, &mandate->steps[i]))
+            length += (size_t)snprintf(text + length, 200 - length, "%s%s", length ? ", " : " ",
+                                       mandate->steps[i].name);
+    return text;
 }
 
 static void on_state(struct run *run, int64_t at_usec, json_t *body)
 {
     int state = run_state_find(json_text(body, "state"));
+    char steps[200] = "";
     bool is_news = state != (int)run->state || !json_array_size(run->lines);
 
     if (state < 0)
@@ -56,10 +58,12 @@ static void on_state(struct run *run, int64_t at_usec, json_t *body)
         if (run->state == RUN_CHECKING) /* asks, perhaps once more */
             host->has_answered = host->is_accepted = false;
     if (run->state == RUN_RUNNING)
-        take_t0(run);
+        run_take_t0(run);
+    if (run->state == RUN_STARTING)
+        starting_steps(run, steps);
     if (is_news)
-        run_say(run, at_usec, "%s%s%s%s", state == RUN_FAILED ? "the run failed" : "run is ",
-                state == RUN_FAILED ? "" : run_state_names[run->state], *run->reason ? ": " : "",
+        run_say(run, at_usec, "%s%s%s%s%s", state == RUN_FAILED ? "the run failed" : "run is ",
+                state == RUN_FAILED ? "" : run_state_names[run->state], steps, *run->reason ? ": " : "",
                 run->reason);
 }
 
@@ -88,6 +92,8 @@ static void on_ordered(struct run *run, int64_t at_usec, json_t *body)
     fault->deadline_usec = json_integer_value(json_object_get(body, "deadline_usec"));
     if (fault->step && !run->started_usec)
         run->started_usec = at_usec;
+    if (fault->step && !run_step(run, fault->step)->started_usec)
+        run_step(run, fault->step)->started_usec = at_usec;
 }
 
 static void on_joined(struct run *run, int64_t at_usec, json_t *body)

@@ -145,7 +145,8 @@ int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t n
     run->coordinator = coordinator;
     run->lines = json_array();
     run->facts = json_array();
-    r = add_hosts(run, error);
+    run->steps = calloc(mandate->n_steps, sizeof(*run->steps));
+    r = run->steps ? add_hosts(run, error) : error_oom(error);
     if (r < 0) {
         run_free(run);
         return r;
@@ -167,6 +168,7 @@ struct run *run_free(struct run *run)
     free(run->hosts);
     free(run->faults);
     free(run->endpoints);
+    free(run->steps);
     json_decref(run->lines);
     json_decref(run->facts);
     json_decref(run->budgets);

@@ -42,11 +42,12 @@ extern const char *const verdict_names[];
  * struct run_host - a host that has to do with the run: pinned, observer, or born during it
  * @is_accepted, @answer (owned, NULL = none came): to the last ask; @reason: why not
  * @is_suspect: its chain contradicts itself: what was said in its name may be forged
+ * @is_halted: somebody ended what it did, so that no further step starts
  * @in_service_usec: since when the balancer keeps it, 0 = it does not
  */
 struct run_host {
     char id[64], group[64], address[64];
-    bool is_pinned, is_observer, is_replacement, is_unready, is_head_fresh, is_suspect;
+    bool is_pinned, is_observer, is_replacement, is_unready, is_head_fresh, is_suspect, is_halted;
     char ask[UUID_TEXT_MAX];
     bool has_answered, is_accepted, is_victim;
     json_t *answer;
@@ -73,12 +74,17 @@ struct run_fault {
     char order[UUID_TEXT_MAX], host[64];
     const struct step *step;
     enum run_fault_state state;
-    int64_t started_usec, deadline_usec; /* as ordered */
-    int64_t armed_usec, exercised_usec, reverted_usec;
+    int64_t started_usec, deadline_usec;                           /* as ordered */
+    int64_t armed_usec, exercised_usec, reverted_usec, ended_usec; /* what can't be reverted ends as well */
     bool has_revert_error, is_interfered, is_interrupted, is_left_behind;
     double revert_error_msec;
     char ended_by[16], reason[256];
     json_t *effect;
+};
+
+/** struct run_step - @t0_usec, @start_skew_usec: of all steps that started together */
+struct run_step {
+    int64_t started_usec, t0_usec, start_skew_usec;
 };
 
 struct run_endpoint {
@@ -111,14 +117,16 @@ struct run {
     bool is_over;
     int64_t loaded_usec;  /* since when hosts could talk to this process: deadlines that depend on their
                              words count from here at the earliest */
-    int64_t started_usec; /* step_started_at, 0 = no fault was ordered */
-    int64_t t0_usec, start_skew_usec, finishing_usec;
+    int64_t started_usec; /* of the first steps, 0 = no fault was ordered */
+    int64_t t0_usec, start_skew_usec; /* of the first steps too */
+    int64_t finishing_usec;
     char reason[300]; /* of a failure, who halted, or why the verdict is not met */
     int64_t n_records;
     size_t n_hosts, n_faults, n_endpoints;
     struct run_host *hosts;
     struct run_fault *faults;
     struct run_endpoint *endpoints;
+    struct run_step *steps;     /* as many as the mandate's, and in their order */
     int64_t balancer_seen_usec; /* last time a balancer answered */
     json_t *lines;              /* for people: [{n, at, text}] */
     json_t *facts, *budgets;    /* of balancers, as in the report */
@@ -165,7 +173,7 @@ struct run_fault *run_fault_of(const struct run *run, const char *host, const ch
 bool run_fault_is_active(const struct run_fault *fault);
 /** run_corrected() - a time that @host reported, in the coordinator's clock */
 int64_t run_corrected(const struct run *run, const char *host, int64_t usec);
-/** run_end_usec() - the last deadline of all ordered steps; run_reverted_usec() - the last proved revert,
+/** run_end_usec() - the last deadline of all orders; run_reverted_usec() - the last proved revert,
  * corrected */
 int64_t run_end_usec(const struct run *run);
 int64_t run_reverted_usec(const struct run *run);
@@ -177,6 +185,24 @@ size_t run_count_replacements(const struct run *run, size_t *ret_served);
 
 /** run_take_event() - what a host said of this run, or of none (run-events.c) */
 void run_take_event(struct run *run, const struct host_event *event);
+
+/* run-steps.c */
+struct run_step *run_step(const struct run *run, const struct step *step);
+/** run_step_is_last() - is it one of those that started last? */
+bool run_step_is_last(const struct run *run, const struct step *step);
+/** run_step_least() - how many of its hosts the mandate requires */
+size_t run_step_least(const struct run *run, const struct step *step);
+/** run_step_may_start() - Return: 1; 0 = not yet, or it has started; -ECANCELED = it never may, and why */
+int run_step_may_start(const struct run *run, const struct step *step, int64_t now_usec, struct error *error);
+/** run_step_until_usec() - t0 of the next step that started after @step; INT64_MAX = it was the last */
+int64_t run_step_until_usec(const struct run *run, const struct step *step);
+/** run_step_ended_usec() - when the last host has proved its end, corrected; 0 = not all of them have */
+int64_t run_step_ended_usec(const struct run *run, const struct step *step);
+/** run_take_t0() - of the steps that started last, from armed hosts that were pinned: the last one's moment,
+ * and how far the first was ahead */
+void run_take_t0(struct run *run);
+/** run_expected_end_usec() - when the last step ends, if those that have not started do so on time */
+int64_t run_expected_end_usec(const struct run *run);
 
 /* run-record.c */
 /** run_take_record() - what the run recorded, when it is read again */
@@ -238,11 +264,14 @@ int objective_check(const struct document *document, const struct node *node, co
                     struct error *error);
 /** objective_judge() - Return: as in the report, owned */
 json_t *objective_judge(const struct run *run, const struct node *node, struct judgement *ret);
+/** fault_ended_early() - by a halt, by the host's own clock, or by when it was by the coordinator's clock */
+bool fault_ended_early(const struct run *run, const struct run_fault *fault);
 /** fault_judge() - was it what was signed: shown in its effect, as long as promised, and gone? */
 void fault_judge(const struct run *run, const struct run_fault *fault, struct judgement *ret);
-/** endpoint_recovery() - the endpoint's samples counted from t0, by the observer's clock. Return: -ENODATA
- * without t0 */
-int endpoint_recovery(const struct run *run, const struct run_endpoint *endpoint, struct recovery *ret);
+/** endpoint_recovery() - the endpoint's samples counted from t0, or from that of @step to the t0 of the next
+ * one, by the observer's clock. Return: -ENODATA without t0 */
+int endpoint_recovery(const struct run *run, const struct run_endpoint *endpoint, const struct step *step,
+                      struct recovery *ret);
 /** endpoint_t0() - t0 by the observer's clock */
 int64_t endpoint_t0(const struct run *run, const struct run_endpoint *endpoint);
 
@@ -252,6 +281,11 @@ int64_t endpoint_t0(const struct run *run, const struct run_endpoint *endpoint);
 json_t *report_build(struct run *run);
 /** report_status() - the run as it is now */
 json_t *report_status(const struct run *run);
+/** time_or_null() - JSON null for 0; msec_or_null() - for less than 0 */
+json_t *time_or_null(int64_t usec);
+json_t *msec_or_null(int64_t msec);
+/** report_steps() - each step, in its order, and what was seen of it (report-steps.c) */
+json_t *report_steps(const struct run *run, struct judgement *whole);
 /** report_budgets() - what balancers may take by their settings */
 json_t *report_budgets(const struct balancer_budget *budgets, size_t count);
 /** report_refused() - hosts that said no when asked, or nothing */
@@ -259,5 +293,7 @@ json_t *report_refused(const struct run *run);
 /** report_waiting() - what the replacements that are not in service were waiting for: owned list of strings;
  * @host NULL = all of those */
 json_t *report_waiting(const struct run *run, const char *host);
+/** report_is_users() - does @probe see what users see? */
+bool report_is_users(const struct run *run, const char *probe);
 /** report_sentence() - the verdict in one sentence, owned by the caller */
 char *report_sentence(const struct run *run, const struct judgement *judgement);

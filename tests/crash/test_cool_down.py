@@ -40,3 +40,24 @@ def test_steps_of_one_run_do_not_cool_each_other_down(host):
     late = agent.courier.wait_event("order.refused", order=order("lose", uuid()))
     assert "classes.network.cool_down_s: not before" in late["body"]["reason"]
     assert ["cool_down_s" in step["reason"] for step in answer()["steps"]] == [True, True]
+
+
+def test_steps_that_follow_one_another_are_never_two_at_once(host):
+    """One at a time is allowed: what follows has its turn, what would run beside is refused when it is asked for."""
+    agent = Agent(host)
+    agent.start()
+    papers, second = agent.papers, {**STEP, "name": "lose-too"}
+    beside = papers.mandate(steps=[STEP, second])
+    mandate = papers.mandate(steps=[STEP, {**second, "after": ["lose"]}])
+    answers = []
+    for asked in (beside, mandate):
+        agent.courier.send(ASK, data=papers.ask_bundle(asked, [papers.alice, papers.bob], "start"))
+        answers.append(json.loads(base64.b64decode(json.loads(agent.courier.expect(ANSWER))["payload"])))
+    assert [step["is_accepted"] for step in answers[0]["steps"]] == [True, False]
+    assert "classes.network.concurrency: 1 under way" in answers[0]["steps"][1]["reason"]
+    assert [step["is_accepted"] for step in answers[1]["steps"]] == [True, True]
+    run = uuid()
+    for step in ("lose", "lose-too"):
+        payload = papers.order_payload(mandate, step=step, run=run)
+        agent.courier.send(ORDER, data=papers.order_bundle(mandate, payload))
+        agent.courier.wait_event("fault.reverted", order=json.loads(payload)["id"])

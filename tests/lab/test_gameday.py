@@ -14,7 +14,7 @@ import pytest
 
 from lab.host import SOURCE, wait_until
 
-REPORT = {"schema", "verdict", "sentence", "t0", "start_skew_ms", "faults", "endpoints", "balancer", "replacements",
+REPORT = {"schema", "verdict", "sentence", "t0", "start_skew_ms", "steps", "faults", "endpoints", "balancer", "replacements",
           "objectives"}
 FAULT = {"host", "fault", "state", "armed_at", "exercised_at", "deadline", "reverted_at", "revert_error_ms", "effect",
          "verdict"}

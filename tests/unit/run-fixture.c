@@ -7,6 +7,7 @@
 #include <string.h>
 
 struct seen seen;
+const char *fixture_more_steps = "";
 const char *const fixture_hosts[HOSTS] = {"a1", "a2", "b1"};
 
 void run_ask(struct run *run, struct run_host *host, const char *purpose, int64_t now_usec)
@@ -50,7 +51,7 @@ static const char mandate_format[] =
     " \"zones\": {\"apse2-az1\": [\"10.1.0.0/24\"]},"
     " \"steps\": [{\"name\": \"lose-az1\", \"fault\": \"zone.block\", \"parameters\": {\"zone\": "
     "\"apse2-az1\"},"
-    "   \"duration_ms\": 20000, \"hosts\": [\"a1\", \"a2\", \"b1\"], \"late_joiners\": true}],"
+    "   \"duration_ms\": 20000, \"hosts\": [\"a1\", \"a2\", \"b1\"], \"late_joiners\": true}%s],"
     " \"late_joiners\": {\"labels\": {\"group\": \"web\"}, \"max\": 2}, \"observers\": [\"obs\"],"
     " \"probes\": [{\"name\": \"shop\", \"kind\": \"http\", \"url\": \"http://10.0.0.5/health\","
     "   \"interval_ms\": 200, \"timeout_ms\": 500, \"unhealthy_after\": 2, \"healthy_after\": 2,"
@@ -64,7 +65,7 @@ struct run *fixture_run(const char *objectives, int require_percent)
     struct mandate *mandate;
     struct error error = {};
     struct run *run;
-    int n = snprintf(text, sizeof(text), mandate_format, require_percent, objectives);
+    int n = snprintf(text, sizeof(text), mandate_format, require_percent, fixture_more_steps, objectives);
 
     json_decref(seen.records);
     seen = (struct seen){.records = json_array()};
@@ -234,4 +235,62 @@ void fixture_server(struct run *run, const char *address, const char *state, int
     snprintf(fact.address, sizeof(fact.address), "%s", address);
     snprintf(fact.state, sizeof(fact.state), "%s", state);
     run_see_balancer(run, &fact);
+}
+
+const char fixture_kill_after[] =
+    ", {\"name\": \"kill\", \"fault\": \"process.kill\", \"parameters\": {}, \"duration_ms\": 5000,"
+    " \"hosts\": [\"a1\", \"b1\"], \"after\": [\"lose-az1\"], \"late_joiners\": true}";
+void fixture_kill(struct run *run, const char *step, const char *host, const char *kind, int64_t at_usec)
+{
+    char body[200], when[TIME_TEXT_MAX];
+
+    snprintf(body, sizeof(body), "{\"fault\": \"process.kill\", \"exercised_at\": \"%s\", \"reason\": \"x\"}",
+             time_format(at_usec, when));
+    fixture_says(run, host, kind, step, body, at_usec);
+}
+
+struct run *fixture_start_steps(const char *objectives, const char *more_steps)
+{
+    struct run *run;
+
+    fixture_more_steps = more_steps;
+    run = fixture_start(objectives);
+    for (size_t i = 1; i < HOSTS; i++)
+        fixture_revert(run, fixture_hosts[i], ENDS_AT + MSEC(2), 2);
+    return run;
+}
+
+struct run *fixture_start_second(const char *objectives)
+{
+    struct run *run = fixture_start_steps(objectives, fixture_kill_after);
+
+    fixture_samples(run, STEPS_AT, ENDS_AT + SEC(1), 0, 0);
+    run_advance(run, ENDS_AT + SEC(1));
+    ck_assert_str_eq(run_state_names[run->state], "running");
+    ck_assert_int_eq(seen.orders, 1 + HOSTS);
+    fixture_revert(run, "a1", ENDS_AT + MSEC(3), 3);
+    run_advance(run, ENDS_AT + SEC(1));
+    ck_assert_str_eq(run_state_names[run->state], "starting");
+    ck_assert_int_eq(seen.orders, 1 + HOSTS + 2);
+    return run;
+}
+
+void fixture_end_second(struct run *run, int64_t bad_usec)
+{
+    int64_t at_usec = ENDS_AT + SEC(1) + MSEC(100);
+
+    for (int i = 0; i < 2; i++) {
+        const char *host = i ? "b1" : "a1";
+
+        fixture_kill(run, "kill", host, "fault.exercised", at_usec);
+        fixture_kill(run, "kill", host, "fault.ended", at_usec + MSEC(10));
+    }
+    run_advance(run, at_usec + MSEC(20));
+    ck_assert_str_eq(run_state_names[run->state], "settling");
+    fixture_samples(run, ENDS_AT + SEC(1), at_usec + SEC(16), at_usec + MSEC(100), at_usec + bad_usec);
+    run_advance(run, at_usec + SEC(16));
+    for (size_t i = 0; i < run->n_hosts; i++)
+        run->hosts[i].is_head_fresh = true;
+    run_advance(run, at_usec + SEC(17));
+    ck_assert_str_eq(run_state_names[run->state], "done");
 }

@@ -17,6 +17,7 @@ struct seen {
 };
 extern struct seen seen;
 extern const char *const fixture_hosts[HOSTS]; /* a1, a2, b1 of group web; the observer is obs */
+extern const char *fixture_more_steps;         /* JSON that follows the first step, "" */
 
 /** fixture_run() - a new run at T; @objectives: JSON list */
 struct run *fixture_run(const char *objectives, int require_percent);
@@ -46,5 +47,17 @@ void fixture_clocks(struct run *run, int64_t bound_usec);
 /** fixture_server() - what the balancer says of the slot with @address */
 void fixture_server(struct run *run, const char *address, const char *state, int64_t at_usec);
 
+/* A second step, process.kill "kill" on a1 and b1 after the first one. */
+extern const char fixture_kill_after[];
+/** fixture_start_steps() - up to the first step's end, which all but a1 have proved */
+struct run *fixture_start_steps(const char *objectives, const char *more_steps);
+/** fixture_start_second() - on to the start of fixture_kill_after, 1 s later */
+struct run *fixture_start_second(const char *objectives);
+/** fixture_end_second() - on to `done`, with fresh heads; users lose 100 ms..@bad_usec after its t0 */
+void fixture_end_second(struct run *run, int64_t bad_usec);
+/** fixture_kill() - what @host says of its order for @step, a process.kill */
+void fixture_kill(struct run *run, const char *step, const char *host, const char *kind, int64_t at_usec);
+
 #define STEPS_AT (T + SEC(3))
+#define ENDS_AT  (STEPS_AT + DURATION) /* of the first step */
 #define T0       (STEPS_AT + MSEC(100))

@@ -110,6 +110,30 @@ START_TEST(test_two_of_a_name)
 }
 END_TEST
 
+#define STEP_AFTER(name, after)                                                                              \
+    "  - {name: " name                                                                                       \
+    ", fault: zone.block, parameters: {}, hosts: {labels: {group: web}}, duration_s: 90, after: " after      \
+    "}\n"
+
+START_TEST(test_after)
+{
+    struct experiment *experiment =
+        parse(HEAD EXPECT STEPS STEP_AFTER("b", "lose-az1") STEP_AFTER("c", "[lose-az1, b]"));
+
+    ck_assert_str_eq(experiment->steps[1].after->string, "lose-az1");
+    ck_assert_uint_eq(experiment->steps[2].after->count, 2);
+    experiment_free(experiment);
+    check_refused(HEAD EXPECT STEPS STEP_AFTER("b", "lost"),
+                  "e.yaml:11:97: steps[1].after: ", "'lost' is no step that stands above this one");
+    check_refused(HEAD EXPECT STEPS STEP_AFTER("b", "b"), "e.yaml:11:97: steps[1].after: ", "'b' is no step");
+    check_refused(HEAD EXPECT STEPS STEP_AFTER("b", "[lose-az1, c]") STEP_AFTER("c", "b"),
+                  "e.yaml:11:", "steps[1].after[1]: 'c' is no step");
+    check_refused(HEAD EXPECT STEPS STEP_AFTER("b", "[]"), "e.yaml:11:", "steps[1].after: 0 entries");
+    check_refused(HEAD EXPECT STEPS STEP_AFTER("b", "3"), "e.yaml:11:", "steps[1].after: expected a list");
+    check_refused(HEAD EXPECT STEPS STEP_AFTER("b", "[lose-az1, lose-az1]"), "e.yaml:11:", "given twice");
+}
+END_TEST
+
 START_TEST(test_probes)
 {
     check_refused(HEAD EXPECT STEPS "probes: [{name: shop}]\n", "e.yaml:11:", "observers are missing");
@@ -189,6 +213,28 @@ START_TEST(test_plan)
 }
 END_TEST
 
+/* A mandate has the steps that each step follows, as a list. */
+START_TEST(test_plan_after)
+{
+    struct hosts hosts;
+    json_t *payload, *steps;
+    struct error error = {};
+
+    make_hosts(&hosts);
+    ck_assert_int_eq(build(HEAD "expect: {hosts: 4}\n" STEPS STEP_AFTER("b", "lose-az1")
+                               STEP_AFTER("c", "[b]"),
+                           &hosts, &payload, &error),
+                     0);
+    steps = json_object_get(payload, "steps");
+    ck_assert_ptr_null(json_object_get(json_array_get(steps, 0), "after"));
+    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(json_array_get(steps, 1), "after"), 0)),
+                     "lose-az1");
+    ck_assert_uint_eq(json_array_size(json_object_get(json_array_get(steps, 2), "after")), 1);
+    json_decref(payload);
+    drop_hosts(&hosts);
+}
+END_TEST
+
 static void check_plan_refused(struct hosts *hosts, const char *text, const char *whole)
 {
     json_t *payload;
@@ -219,8 +265,9 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_accepted, test_refused, test_durations,    test_two_of_a_name,
-                                  test_probes,   test_plan,    test_plan_refused, NULL};
+    const TTest *const tests[] = {test_accepted,     test_refused, test_durations, test_two_of_a_name,
+                                  test_probes,       test_after,   test_plan,      test_plan_after,
+                                  test_plan_refused, NULL};
 
     return unit_run("experiment", tests);
 }

@@ -105,6 +105,12 @@ static const struct {
     {"{\"group\": \"web\"}", "{}", "late_joiners.labels: 0 entries"},
     {"{\"group\": \"web\"}", "{\"group\": 7}", "late_joiners.labels.group: expected a string"},
     {"\"max\": 4", "\"max\": 10001", "late_joiners.max: 10001 is out of range"},
+    {"[\"a\"], \"late", "[\"a\"], \"after\": [\"third\"], \"late",
+     "steps[1].after[0]: 'third' is no step that stands above"},
+    {"[\"a\"], \"late", "[\"a\"], \"after\": [\"second\"], \"late", "steps[1].after[0]: 'second' is no step"},
+    {"[\"a\", \"b\"]", "[\"a\", \"b\"], \"after\": [\"second\"]", "steps[0].after[0]: 'second' is no step"},
+    {"[\"a\"], \"late", "[\"a\"], \"after\": [], \"late", "steps[1].after: 0 entries"},
+    {"[\"a\"], \"late", "[\"a\"], \"after\": \"lose-az1\", \"late", "steps[1].after: expected a list"},
     {"[\"o\"]", "[\"o\", \"o\"]", "observers[1]: 'o' is given twice"},
     {"\"objectives\": []}", "\"objectives\": []", "mandate:1:"},
 };
@@ -122,6 +128,36 @@ START_TEST(refuses_bad_mandates)
         assert_error(error, bad_mandates[i].part);
         assert_error(error, "mandate:1:");
     }
+}
+END_TEST
+
+#define AFTER(name, which)                                                                                   \
+    ", {\"name\": \"" name "\", \"fault\": \"zone.block\", \"parameters\": {}, \"duration_ms\": 1000, "      \
+    "\"hosts\": [\"a\"], \"after\": [" which "], \"late_joiners\": false}"
+
+/* lose-az1 (20 s) beside second (1 s) and then third (1 s); fourth (1 s) after lose-az1 and third. */
+START_TEST(steps_in_order)
+{
+    const char *text =
+        "{" HEAD TIMES COUNTS ZONES "\"steps\": [" STEP ", " SECOND AFTER("third", "\"second\"")
+            AFTER("fourth", "\"lose-az1\", \"third\"") "], " LATE REST "}";
+    _cleanup_(mandate_freep) struct mandate *mandate = NULL;
+    const struct step *steps;
+    struct error error;
+
+    ck_assert_msg(mandate_parse(&mandate, text, strlen(text), &error) == 0, "%s", error.text);
+    steps = mandate->steps;
+    ck_assert(mandate_step_follows(mandate, &steps[2], &steps[1]));
+    ck_assert(mandate_step_follows(mandate, &steps[3], &steps[1])); /* by way of third */
+    ck_assert(mandate_step_follows(mandate, &steps[3], &steps[0]));
+    ck_assert(!mandate_step_follows(mandate, &steps[2], &steps[0]));
+    ck_assert(!mandate_step_follows(mandate, &steps[1], &steps[2]));
+    ck_assert(!mandate_step_follows(mandate, &steps[1], &steps[1]));
+    ck_assert_int_eq(mandate_way_usec(mandate, &steps[2], 0), 2 * USEC_PER_SEC);
+    ck_assert_int_eq(mandate_way_usec(mandate, &steps[3], 0), 21 * USEC_PER_SEC);
+    ck_assert_int_eq(mandate_way_usec(mandate, &steps[3], 10 * USEC_PER_SEC), 41 * USEC_PER_SEC);
+    ck_assert_int_eq(mandate_way_usec(mandate, NULL, 30 * USEC_PER_SEC), 93 * USEC_PER_SEC);
+    ck_assert_int_eq(mandate_step_length_usec(mandate, "observe"), (3 + 3 * 75 + 3) * USEC_PER_SEC);
 }
 END_TEST
 
@@ -295,14 +331,9 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {parses,
-                                  refuses_bad_mandates,
-                                  refuses_too_many_steps,
-                                  orders_keep_inside,
-                                  late_joiners_by_their_own_labels,
-                                  halts,
-                                  asks_and_acks,
-                                  NULL};
+    const TTest *const tests[] = {parses,         refuses_bad_mandates, refuses_too_many_steps,
+                                  steps_in_order, orders_keep_inside,   late_joiners_by_their_own_labels,
+                                  halts,          asks_and_acks,        NULL};
 
     return unit_run("mandate", tests);
 }

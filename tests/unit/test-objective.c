@@ -184,7 +184,7 @@ START_TEST(test_clock_offset)
     run = fixture_start(RECOVER);
     run_host(run, "obs")->clock_offset_usec = SEC(5); /* obs is ahead: its t0 is later by that */
     ck_assert_int_eq(endpoint_t0(run, &run->endpoints[0]), T0 + SEC(5));
-    ck_assert_int_eq(endpoint_recovery(run, &run->endpoints[0], &recovery), 0);
+    ck_assert_int_eq(endpoint_recovery(run, &run->endpoints[0], NULL, &recovery), 0);
     ck_assert_int_eq(recovery.requests, 0);
     run = run_free(run);
 }

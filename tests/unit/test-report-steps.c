@@ -1,0 +1,80 @@
+/* What a report makes of steps that follow one another. */
+#include <string.h>
+
+#include "run-fixture.h"
+#include "unit.h"
+
+static struct run *run;
+
+static void drop(void)
+{
+    run = run_free(run);
+    fixture_more_steps = "";
+}
+
+START_TEST(test_one_after_the_other)
+{
+    json_t *report, *steps;
+
+    run = fixture_start_second("[{\"name\": \"users are served\", \"kind\": \"recover\", \"probe\": \"shop\","
+                               " \"within_s\": 3}]");
+    ck_assert(fixture_has_line(run, "run is starting kill"));
+    ck_assert_int_eq(run_fault_of(run, "b1", "kill")->deadline_usec, ENDS_AT + SEC(1) + SEC(5));
+    ck_assert_ptr_null(run_fault_of(run, "a2", "kill"));
+    fixture_end_second(run, SEC(2));
+    ck_assert_int_eq(run->t0_usec, T0);
+    ck_assert_int_eq(run->steps[1].t0_usec, ENDS_AT + SEC(1) + MSEC(100));
+    report = report_build(run);
+    ck_assert_str_eq(json_text(report, "verdict"), "met"); /* 23 s after the first t0, 2.3 s after its own */
+    steps = json_object_get(report, "steps");
+    ck_assert_str_eq(json_text(json_array_get(steps, 0), "ended_at"), "2027-01-15T08:00:23.003000Z");
+    ck_assert_str_eq(json_text(json_array_get(steps, 1), "t0"), "2027-01-15T08:00:24.100000Z");
+    ck_assert_str_eq(json_text(json_array_get(steps, 1), "ended_at"), "2027-01-15T08:00:24.110000Z");
+    ck_assert(json_is_array(json_object_get(json_array_get(steps, 1), "after")));
+    ck_assert_ptr_nonnull(strstr(json_text(report, "sentence"), "Zone apse2-az1 was lost for 20.0 s"));
+    json_decref(report);
+    drop();
+}
+END_TEST
+
+START_TEST(test_each_step_has_to_recover)
+{
+    json_t *report;
+
+    run = fixture_start_second("[{\"name\": \"users are served\", \"kind\": \"recover\", \"probe\": \"shop\","
+                               " \"within_s\": 3}]");
+    fixture_end_second(run, SEC(4));
+    report = report_build(run);
+    ck_assert_str_eq(json_text(report, "verdict"), "missed");
+    ck_assert_ptr_nonnull(strstr(json_text(report, "sentence"), "healthy again after 4.3 s"));
+    json_decref(report);
+    drop();
+}
+END_TEST
+
+/* The hosts' own words are held against the order that was signed. */
+START_TEST(test_started_too_early)
+{
+    json_t *report, *step;
+
+    run = fixture_start_second("[]");
+    fixture_end_second(run, 0);
+    run_fault_of(run, "b1", "kill")->armed_usec = ENDS_AT - SEC(2);
+    report = report_build(run);
+    ck_assert_str_eq(json_text(report, "verdict"), "unknown");
+    ck_assert_ptr_nonnull(strstr(json_text(report, "sentence"),
+                                 "step kill: it started 2.0 s before lose-az1, which it follows, had ended"));
+    step = json_array_get(json_object_get(report, "steps"), 1);
+    ck_assert_str_eq(json_text(step, "verdict"), "unknown");
+    json_decref(report);
+    drop();
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {test_one_after_the_other, test_each_step_has_to_recover,
+                                  test_started_too_early, NULL};
+
+    return unit_run("report-steps", tests);
+}
