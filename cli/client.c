@@ -17,8 +17,8 @@
 static const struct field config_fields[] = {
     {"coordinator", FIELD_STRING, offsetof(struct client, url), true, 1, 256},
     {"ca", FIELD_STRING, offsetof(struct client, ca), true, 1, PATH_BYTES_MAX},
-    {"certificate", FIELD_STRING, offsetof(struct client, certificate), true, 1, PATH_BYTES_MAX},
-    {"key", FIELD_STRING, offsetof(struct client, key), true, 1, PATH_BYTES_MAX},
+    {"certificate", FIELD_STRING, offsetof(struct client, certificate), false, 1, PATH_BYTES_MAX},
+    {"key", FIELD_STRING, offsetof(struct client, key), false, 1, PATH_BYTES_MAX},
     {},
 };
 
@@ -83,8 +83,9 @@ static int set_certificates(struct client *client, struct error *error)
 
     if (!client->ca_text)
         return web_call_set_tls(&client->web, client_path(client, client->ca, ca),
-                                client_path(client, client->certificate, certificate),
-                                client_path(client, client->key, key), error);
+                                client->certificate ? client_path(client, client->certificate, certificate)
+                                                    : NULL,
+                                client->key ? client_path(client, client->key, key) : NULL, error);
     r = web_call_set_tls(&client->web, NULL, NULL, NULL, error);
     /* Else OpenSSL would take any pinned certificate for an anchor, a server's own included. */
     curl_easy_setopt(client->web.easy, CURLOPT_SSL_OPTIONS, (long)CURLSSLOPT_NO_PARTIALCHAIN);

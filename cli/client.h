@@ -14,6 +14,7 @@
 /**
  * struct client - one connection
  * @config: owns the strings; paths in it count from @folder
+ * @certificate, @key: NULL = none is shown, which is enough for a halt
  * @ca_text: PEM, instead of the file @ca
  * @watch_fd, @on_tick: called while an answer is awaited, every half second and when @watch_fd has something;
  *                      other than 0 ends the waiting with -ECANCELED

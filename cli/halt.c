@@ -4,11 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/document.h"
 #include "common/times.h"
 #include "local.h"
 #include "run.h"
 
-#define HALT_VALID_USEC (300 * USEC_PER_SEC)
+#define HALT_VALID_USEC (600 * USEC_PER_SEC) /* the longest: clocks may differ by as much */
 
 static char *format_halt(const char *scope, const char *id)
 {
@@ -32,7 +33,7 @@ int halt_send(const struct call *call, struct client *client, const char *scope,
     int r;
 
     if (!payload)
-        return error_set(error, EINVAL, "'%.60s' can't be halted: not UTF-8", id ? id : "");
+        return error_oom(error);
     r = signing_key_load(call, key ? key : client_path(client, "halt.key", path), &secret, error);
     if (r == 0)
         r = envelope_new(&envelope, ENVELOPE_HALT, payload, strlen(payload), error);
@@ -57,15 +58,101 @@ void halt_print(FILE *out, const json_t *answer)
     fprintf(out, "\n");
 }
 
-static int halt_remote(const struct call *call, const char *scope, const char *id, struct error *error)
+/* Without a certificate, which a halt does not need: one that has expired must not stand in its way. */
+static int halt_remote(const struct call *call, const char *scope, const char *id, json_t **ret,
+                       struct error *error)
 {
     _cleanup_(client_freep) struct client *client = NULL;
-    json_auto_t *answer = NULL;
-    int r;
+    int r = client_open(&client, call, error);
 
-    r = client_open(&client, call, error);
-    if (r == 0)
-        r = halt_send(call, client, scope, id, &answer, error);
+    if (r < 0)
+        return r;
+    client->certificate = client->key = NULL;
+    r = halt_send(call, client, scope, id, ret, error);
+    if (r == -EIO)
+        error_wrap(error, "not halted (as root on a host, `grivet halt` needs no coordinator)");
+    return r;
+}
+
+/* What @more says, added to @sum. */
+static void add_answer(json_t *sum, const json_t *more)
+{
+    static const char *const counts[] = {"hosts", "gone"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+        json_object_set_new(sum, counts[i],
+                            json_integer(json_number(sum, counts[i]) + json_number(more, counts[i])));
+    json_array_extend(json_object_get(sum, "unreachable"), json_object_get(more, "unreachable"));
+}
+
+/* Hosts know runs only: all of this name that are under way. */
+static int halt_experiment(const struct call *call, const char *name, json_t **ret, struct error *error)
+{
+    json_auto_t *runs = NULL, *sum = json_pack("{s:i, s:i, s:[]}", "hosts", 0, "gone", 0, "unreachable");
+    bool is_under_way = false;
+    const json_t *run;
+    size_t index;
+    int r = client_once(call, "GET", "/v1/runs", NULL, &runs, error);
+
+    if (r < 0)
+        return error_wrap(error, "which runs are of %s? (`grivet halt --fleet` need not know)", name);
+    json_array_foreach(runs, index, run)
+    {
+        json_auto_t *answer = NULL;
+
+        if (strcmp(json_text(run, "experiment"), name) != 0 ||
+            json_is_string(json_object_get(run, "verdict")))
+            continue;
+        is_under_way = true;
+        r = halt_remote(call, "run", json_text(run, "run"), &answer, error);
+        if (r < 0)
+            return r;
+        add_answer(sum, answer);
+    }
+    if (!is_under_way)
+        return error_set(error, ENOENT, "no run of %s is under way", name);
+    *ret = json_incref(sum);
+    return 0;
+}
+
+static const struct scope {
+    const char *name;
+    bool (*is_valid)(const char *id);
+    const char *expected;
+} scopes[] = {
+    {"run", uuid_is_valid, "the id of a run; grivet status lists them"},
+    {"experiment", node_name_is_valid, "the name of an experiment; grivet status lists them"},
+    {"host", node_name_is_valid, "the name of a host; grivet hosts lists them"},
+    {"fleet"},
+};
+
+/* Return: 0, and *@ret NULL when the command line names none */
+static int find_scope(const struct call *call, const struct scope **ret, struct error *error)
+{
+    const char *id;
+
+    *ret = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(scopes); i++) {
+        id = call_option(call, scopes[i].name);
+        if (!id)
+            continue;
+        if (*ret)
+            return error_set(error, EBADRQC, "halt: one of --run, --experiment, --host and --fleet");
+        if (scopes[i].is_valid && !scopes[i].is_valid(id))
+            return error_set(error, EBADRQC, "--%s %.80s: expected %s", scopes[i].name, id,
+                             scopes[i].expected);
+        *ret = &scopes[i];
+    }
+    return 0;
+}
+
+static int halt_scope(const struct call *call, const struct scope *scope, struct error *error)
+{
+    const char *id = scope->is_valid ? call_option(call, scope->name) : NULL;
+    json_auto_t *answer = NULL;
+    int r = strcmp(scope->name, "experiment") == 0 ? halt_experiment(call, id, &answer, error)
+                                                   : halt_remote(call, scope->name, id, &answer, error);
+
     if (r < 0)
         return r;
     if (call->is_json)
@@ -77,22 +164,16 @@ static int halt_remote(const struct call *call, const char *scope, const char *i
 
 int command_halt(const struct call *call, struct error *error)
 {
-    static const char *const scopes[] = {"run", "host", "fleet"};
-    const char *scope = NULL, *id;
+    const struct scope *scope;
+    int r = find_scope(call, &scope, error);
 
-    for (size_t i = 0; i < ARRAY_SIZE(scopes); i++) {
-        if (!call_option(call, scopes[i]))
-            continue;
-        if (scope)
-            return error_set(error, EBADRQC, "halt: one of --run, --host and --fleet");
-        scope = scopes[i];
-    }
-    if (scope) {
-        id = call_option(call, scope);
-        return halt_remote(call, scope, *id ? id : NULL, error);
-    }
+    if (r < 0)
+        return r;
+    if (scope)
+        return halt_scope(call, scope, error);
     if (geteuid() == 0 && !call_option(call, "key"))
         return local_halt(call, error);
-    return error_set(error, EBADRQC,
-                     "halt what? --run ID, --host HOST or --fleet (or as root on a host: that host)");
+    return error_set(
+        error, EBADRQC,
+        "halt what? --run ID, --experiment NAME, --host HOST or --fleet (or as root on a host: that host)");
 }

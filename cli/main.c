@@ -37,6 +37,7 @@ static const struct option_row run_options[] = {
 static const struct option_row status_options[] = {{"local", 'l', NULL, "ask the executor of this host"}, {}};
 static const struct option_row halt_options[] = {
     {"run", 0, "ID", "end this run"},
+    {"experiment", 0, "NAME", "end every run of this experiment"},
     {"host", 0, "HOST", "end all faults of this host"},
     {"fleet", 0, NULL, "end all faults of all hosts"},
     {"key", 'k', "FILE",
@@ -69,7 +70,8 @@ const struct command commands[] = {
     {"run", "MANDATE.json", "start a signed mandate and watch it to its report", 1, 1, run_options,
      command_run},
     {"status", "[RUN]", "runs, one run, or what this host does", 0, 1, status_options, command_status},
-    {"halt", "", "end faults at once", 0, 0, halt_options, command_halt},
+    {"halt", "--run ID | --experiment NAME | --host HOST | --fleet",
+     "end faults at once; as root on a host, without options: there", 0, 0, halt_options, command_halt},
     {"report", "[RUN|REPORT.json]", "what a run showed (exits 0 when shown); without a word: the newest", 0,
      1, NULL, command_report},
     {"hosts", "", "who has joined, and who is in contact", 0, 0, NULL, command_hosts},

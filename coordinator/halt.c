@@ -4,6 +4,7 @@
  * majority.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -141,6 +142,7 @@ static bool halt_advance(struct waiting *waiting, int64_t now_usec)
 static int check_halt(struct halt_request *request, const char *text, size_t length, int64_t now_usec,
                       struct error *error)
 {
+    int64_t age_usec;
     int r;
 
     r = envelope_parse(&request->envelope, "halt", ENVELOPE_HALT, text, length, error);
@@ -148,19 +150,25 @@ static int check_halt(struct halt_request *request, const char *text, size_t len
         return r;
     r = roots_require(request->waiting.runs->coordinator->roots, request->envelope, ROOTS_HALT, 1, now_usec,
                       error);
-    if (r == 0)
-        r = halt_parse(&request->halt, request->envelope->payload, request->envelope->payload_length, error);
+    if (r < 0)
+        return error_wrap(error, "this key may not halt");
+    r = halt_parse(&request->halt, request->envelope->payload, request->envelope->payload_length, error);
     if (r < 0)
         return r;
-    if (now_usec > request->halt->expires_usec || now_usec > request->halt->issued_usec + HALT_AGE_USEC)
-        return error_set(error, EKEYEXPIRED, "the halt has expired");
-    if (request->halt->issued_usec > now_usec + HALT_AHEAD_USEC)
-        return error_set(error, EKEYREJECTED, "the halt was issued in the future: check the clock");
+    age_usec = now_usec - request->halt->issued_usec;
+    if (now_usec > request->halt->expires_usec || age_usec > HALT_AGE_USEC || age_usec < -HALT_AHEAD_USEC)
+        return error_set(error, EKEYEXPIRED,
+                         "the halt was signed %" PRId64
+                         " s %s by this coordinator's clock: is that of who signed it "
+                         "right?",
+                         (int64_t)(llabs(age_usec) / USEC_PER_SEC), age_usec < 0 ? "in the future" : "ago");
     if (!strcmp(request->halt->scope, "host") &&
         !fleet_find(request->waiting.runs->coordinator, request->halt->host))
-        return error_set(error, ENOENT, "there is no host %s", request->halt->host);
+        return error_set(error, ENOENT, "there is no host %s; `grivet hosts` lists them",
+                         request->halt->host);
     if (!strcmp(request->halt->scope, "run") && !runs_find(request->waiting.runs, request->halt->run))
-        return error_set(error, ENOENT, "no run %s is under way", request->halt->run);
+        return error_set(error, ENOENT, "no run %s is under way; `grivet status` lists them",
+                         request->halt->run);
     return 0;
 }
 

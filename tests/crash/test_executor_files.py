@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import pathlib
+import signal
 import sys
 
 import pytest
@@ -102,3 +104,39 @@ def test_host_restarted_in_mid_fault(host, later_s, late_ms):
     agent.courier.wait_event("fault.interrupted", order=order["id"], reason="the host was restarted during the fault")
     body = agent.courier.wait_event("fault.reverted", order=order["id"])["body"]
     assert (body["ended_by"], body["revert_error_ms"]) == ("restart", late_ms)
+
+
+def signal_executor(agent, number):
+    os.kill(next(process["pid"] for process in agent.host.processes() if process["name"] == "grivetd"), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_halt_by_root_without_an_executor_that_answers(host, number):
+    """Hung: by the file that holders watch for. Dead: its holder went with it."""
+    agent = Agent(host)
+    host.service("grivetd", ["grivetd"], is_notify=True, restart=False)
+    agent.courier = Channel(host)
+    order = agent.order(agent.papers.mandate(step={"duration_ms": 50000}), length_s=50)
+    agent.courier.wait_event("fault.armed", order=order["id"])
+    signal_executor(agent, number)
+    said = host.run(["grivet", "halt", "-o", "json"], check=False)
+    if number == signal.SIGKILL:  # there is nothing to end, and no order is to be kept out
+        assert said.returncode == 1 and "agent.sock" in said.stderr and not host.path("/run/grivet/halt").exists()
+    else:
+        assert said.returncode == 0 and json.loads(said.stdout) == {"ended": 1}, said
+        assert "made /run/grivet/halt, which ends every fault" in said.stderr and host.path("/run/grivet/halt").exists()
+        assert host.run(["grivet", "halt", "-o", "json"]).stdout == '{\n  "ended": 0\n}\n'
+    assert not agent.holder() and "grivet" not in host.sh("nft list tables").stdout
+
+
+def test_halt_by_root_says_what_does_not_end(host):
+    agent = Agent(host).start()
+    order = agent.order(agent.papers.mandate(step={"duration_ms": 50000}), length_s=50)
+    agent.courier.wait_event("fault.armed", order=order["id"])
+    signal_executor(agent, signal.SIGSTOP)
+    os.kill(agent.holder()["pid"], signal.SIGSTOP)
+    said = host.run(["grivet", "halt"], check=False)
+    assert said.returncode == 1 and "1 of 1 faults did not end: `grivet-sweep` kills and undoes them" in said.stderr
+    assert said.stdout == ""
+    host.run(["grivet-sweep"])
+    assert "grivet" not in host.sh("nft list tables").stdout

@@ -171,10 +171,15 @@ def test_halts_that_nobody_may_give(fleet):
     run = fleet.begin(seconds=3)
     armed(fleet, run)
     fleet.operator.run([GRIVET, "key", "new", "mallory", "--folder", FOLDER, "--no-passphrase"])
-    for words, complaint in ((["--run", run, "--key", f"{FOLDER}/mallory.key"], "signed by 0 of 1"),
-                             (["--run", "01890000-0000-7000-8000-000000000000"], "no run"),
-                             (["--host", "nobody"], "there is no host nobody")):
-        said = fleet.cli("halt", *words)
+    # A clock that is wrong is named; nobody finds it under "expired".
+    behind, ahead = ({"GRIVET_TEST_CLOCK_OFFSET_USEC": str(sign * 700 * 10**6)} for sign in (-1, 1))
+    for words, complaint, more in (
+            (["--run", run, "--key", f"{FOLDER}/mallory.key"], "this key may not halt: halt: signed by 0 of 1", {}),
+            (["--run", "01890000-0000-7000-8000-000000000000"], "no run", {}),
+            (["--host", "nobody"], "there is no host nobody", {}),
+            (["--fleet"], "signed 700 s ago by this coordinator's clock", behind),
+            (["--fleet"], "s in the future by this coordinator's clock: is that of who signed it right?", ahead)):
+        said = fleet.operator.run(["env", *(f"{k}={v}" for k, v in more.items()), GRIVET, "halt", *words], check=False)
         assert said.returncode != 0 and complaint in said.stderr and said.stderr.count("\n") == 1, said
     check_ends(fleet, run)
     assert fleet.report(run)["verdict"] == "met"

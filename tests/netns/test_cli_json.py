@@ -6,7 +6,8 @@ import subprocess
 
 from lab.keys import Key
 from netns.test_cli import (GRIVET, RUN, certificates, coordinator, grivet, mandate, report, serve_run,  # noqa: F401
-                            text_time, write_halt_key)
+                            text_time)
+from netns.test_cli_halt import write_halt_key
 
 
 def words_of_every_command(certificates, coordinator, tmp_path):
