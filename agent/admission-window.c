@@ -2,6 +2,7 @@
  * as soon as either clock says so. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "admission.h"
 
@@ -40,6 +41,53 @@ int admission_check_window(const struct admission *admission, const struct order
     return r < 0 ? r
                  : check_late(admission, "end_at",
                               order->end_usec - MANDATE_DURATION_MIN_MSEC * USEC_PER_MSEC, error);
+}
+
+/* Of an answer: what a step waits for before it starts, if all goes as planned. */
+static int64_t wait_usec(const struct decision *decision, int64_t length_usec)
+{
+    if (!decision->step)
+        return 0;
+    return decision->mandate->warmup_msec * USEC_PER_MSEC +
+           mandate_way_usec(decision->mandate, decision->step, 0) - length_usec;
+}
+
+int admission_check_open(struct decision *decision, struct error *error)
+{
+    const struct policy *policy = decision->rests_on->policy;
+    const struct mandate *mandate = decision->mandate;
+    int64_t length_usec = mandate_step_length_usec(mandate, decision->step_name);
+    int64_t from_usec = decision->rests_on->now_usec, last_usec, next_usec;
+    char list[256], text[TIME_TEXT_MAX];
+
+    if (decision->order)
+        length_usec = decision->order->end_usec - from_usec;
+    else
+        from_usec += wait_usec(decision, length_usec);
+    next_usec = windows_next(&decision->class->windows, from_usec, length_usec);
+    last_usec = decision->signed_by ? from_usec : mandate->not_after_usec;
+    if (next_usec <= last_usec || next_usec == from_usec)
+        return 0;
+    windows_describe(&decision->class->windows, policy->time_zone, list, sizeof(list));
+    if (next_usec == INT64_MAX)
+        return error_set(
+            error, EACCES, "policy: classes.%s.windows: step %s takes %.1f s, longer than any of %s",
+            decision->class->name, decision->step_name, (double)length_usec / USEC_PER_SEC, list);
+    return error_set(error, EACCES,
+                     "policy: classes.%s.windows: step %s does not fit into %s; the next one opens at %s",
+                     decision->class->name, decision->step_name, list, time_format(next_usec, text));
+}
+
+void admission_tell_windows(const struct decision *decision, json_t *limits)
+{
+    char list[256], words[320];
+
+    if (!decision->class->windows.count)
+        return;
+    snprintf(words, sizeof(words), "only within %s",
+             windows_describe(&decision->class->windows, decision->rests_on->policy->time_zone, list,
+                              sizeof(list)));
+    json_array_append_new(limits, json_string(words));
 }
 
 static int64_t boot_nsec_of(const struct admission *admission, int64_t at_usec)

@@ -160,8 +160,9 @@ static int check_runs(struct decision *decision, struct error *error)
 static int decide(struct decision *decision, struct error *error)
 {
     static int (*const checks[])(struct decision * decision, struct error * error) = {
-        check_environment, check_fault,     check_class,       check_signatures, check_duration,
-        check_parameters,  check_isolation, check_concurrency, check_cool_down,  check_runs,
+        check_environment, check_fault,      check_class,          check_signatures,
+        check_duration,    check_parameters, check_isolation,      check_concurrency,
+        check_cool_down,   check_runs,       admission_check_open,
     };
     int r = 0;
 
@@ -314,6 +315,8 @@ static json_t *answer_step(struct decision *decision, bool *ret_is_accepted)
         r = decide(decision, &error);
     if (r == 0)
         r = plan_step(decision, &plan, &error);
+    if (r == 0)
+        admission_tell_windows(decision, plan.limits);
     *ret_is_accepted &= r == 0;
     return step_to_json(decision->step_name, r, &plan, &error);
 }

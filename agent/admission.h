@@ -76,5 +76,10 @@ json_t *admission_answer_no(const struct error *why);
 
 int admission_check_window(const struct admission *admission, const struct order *order,
                            const struct mandate *mandate, struct error *error);
+/** admission_check_open() - is the class's window open from the start to the end: of an order, of a step that
+ * is about to be started, or of a planned one at any time while the mandate is valid? */
+int admission_check_open(struct decision *decision, struct error *error);
+/** admission_tell_windows() - add to @limits when the class may do anything, if not always */
+void admission_tell_windows(const struct decision *decision, json_t *limits);
 /** admission_set_times() - of an order that may start */
 void admission_set_times(const struct admission *admission, struct decision *decision);

@@ -44,6 +44,7 @@ static const struct field top_fields[] = {
     {"require_synchronised_clock", FIELD_BOOLEAN, AT(policy.requires_synchronised_clock)},
     {"lost_contact_after_s", FIELD_INTEGER, AT(policy.lost_contact_after_s), false, 1, 3600},
     {"coordinators", FIELD_LIST, AT(coordinators), true, 1, POLICY_COORDINATORS_MAX},
+    {"time_zone", FIELD_STRING, AT(policy.time_zone), false, 1, 64},
     {"classes", FIELD_MAP, AT(classes), false, 0, POLICY_CLASSES_MAX},
     {"protected", FIELD_MAP, AT(protected)},
     {"lifeline", FIELD_MAP, AT(lifeline)},
@@ -71,6 +72,7 @@ static const struct field class_fields[] = {
     {"concurrency", FIELD_INTEGER, AT_CLASS(concurrency), false, 1, CONCURRENCY_MAX},
     {"cool_down_s", FIELD_INTEGER, AT_CLASS(cool_down_s), false, 0, COOL_DOWN_MAX_S},
     {"allows_isolation", FIELD_BOOLEAN, AT_CLASS(allows_isolation)},
+    {"windows", FIELD_LIST, AT_CLASS(windows_list), false, 1, WINDOWS_MAX},
     {},
 };
 
@@ -121,6 +123,11 @@ static int take_coordinator(void *context, const char *url, struct error *error)
     return 0;
 }
 
+static int take_window(void *context, const char *text, struct error *error)
+{
+    return windows_parse(context, text, error);
+}
+
 /* What a class leaves out keeps its default. */
 static int read_classes(struct decoding *decoding)
 {
@@ -142,8 +149,21 @@ static int read_classes(struct decoding *decoding)
             class->name = node->key;
         }
         r = node_decode(policy->document, node, class_fields, class, decoding->error);
+        if (r == 0)
+            r = read_strings(decoding, class->windows_list, take_window, &class->windows);
     }
     return r;
+}
+
+static int read_time_zone(struct decoding *decoding)
+{
+    const struct document *document = decoding->policy.document;
+    struct error why;
+
+    if (windows_use_zone(decoding->policy.time_zone, &why) == 0)
+        return 0;
+    return node_error(document, node_get(document_root(document), "time_zone"), decoding->error, "%s",
+                      why.text);
 }
 
 struct cidr_list {
@@ -215,7 +235,7 @@ int policy_parse(struct policy **ret, const char *name, const char *text, size_t
 {
     _cleanup_(policy_freep) struct policy *policy = calloc(1, sizeof(*policy));
     struct decoding decoding = {
-        .policy = {.requires_synchronised_clock = true, .lost_contact_after_s = 60},
+        .policy = {.requires_synchronised_clock = true, .lost_contact_after_s = 60, .time_zone = "UTC"},
         .ssh_port = 22,
         .error = error,
     };
@@ -230,6 +250,8 @@ int policy_parse(struct policy **ret, const char *name, const char *text, size_t
         r = read_strings(&decoding, decoding.policy.labels, NULL, NULL);
     if (r == 0)
         r = read_strings(&decoding, decoding.coordinators, take_coordinator, &decoding.policy);
+    if (r == 0)
+        r = read_time_zone(&decoding);
     if (r == 0)
         r = read_classes(&decoding);
     if (r == 0)

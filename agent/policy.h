@@ -4,6 +4,7 @@
 
 #include "common/document.h"
 #include "faults/fault.h"
+#include "windows.h"
 
 #define POLICY_PATH             "/etc/grivet/agent.yaml"
 #define POLICY_CLASSES_MAX      8
@@ -17,6 +18,8 @@ struct policy_class {
     int64_t signatures; /* different people */
     int64_t longest_duration_s, concurrency, cool_down_s;
     bool allows_isolation; /* may a fault cut the lifeline? */
+    const struct node *windows_list;
+    struct windows windows; /* in the policy's time zone */
 };
 
 /**
@@ -28,7 +31,7 @@ struct policy_class {
  */
 struct policy {
     struct document *document;
-    const char *host, *environment, *address, *zone;
+    const char *host, *environment, *address, *zone, *time_zone;
     const struct node *labels;
     bool requires_synchronised_clock;
     int64_t lost_contact_after_s;
@@ -40,7 +43,8 @@ struct policy {
     struct parameter_cidrs protected_cidrs;
 };
 
-/** policy_parse() - decode and check YAML; every error names `@name:line:column: key` */
+/** policy_parse() - decode and check YAML; every error names `@name:line:column: key`. Its time zone is the
+ * process's from now on */
 int policy_parse(struct policy **ret, const char *name, const char *text, size_t length, struct error *error);
 /** policy_load() - refuses a file that anybody but root may write */
 int policy_load(struct policy **ret, const char *path, struct error *error);

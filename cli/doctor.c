@@ -105,6 +105,30 @@ static enum level check_policy(char words[WORDS_MAX])
     return say(words, LEVEL_OK, "host %s in environment %s", policy->host, policy->environment);
 }
 
+/* When faults may be under way here, and the next time in which one of a second could be. */
+static enum level check_windows(char words[WORDS_MAX])
+{
+    _cleanup_(policy_freep) struct policy *policy = NULL;
+    int64_t now_usec = time_now_usec(), next_usec;
+    char list[256], text[TIME_TEXT_MAX];
+    size_t length = 0;
+
+    if (policy_load(&policy, POLICY_PATH, NULL) < 0)
+        return say(words, LEVEL_WARN, "not known without a policy");
+    for (const struct policy_class *class = policy->classes;
+         class < policy->classes + policy->n_classes && length < WORDS_MAX; class ++) {
+        if (!class->windows.count)
+            continue;
+        next_usec = windows_next(&class->windows, now_usec, USEC_PER_SEC);
+        length += (size_t)snprintf(words + length, WORDS_MAX - length, "%s%s: %s, %s%s", length ? "; " : "",
+                                   class->name,
+                                   windows_describe(&class->windows, policy->time_zone, list, sizeof(list)),
+                                   next_usec == now_usec ? "open now" : "opens at ",
+                                   next_usec == now_usec ? "" : time_format(next_usec, text));
+    }
+    return length ? LEVEL_OK : say(words, LEVEL_OK, "none: at any time");
+}
+
 /* What no fault cuts off. */
 static enum level check_lifeline(char words[WORDS_MAX])
 {
@@ -210,10 +234,10 @@ static const struct {
     const char *name;
     enum level (*check)(char words[WORDS_MAX]);
 } checks[] = {
-    {"privileges", check_root}, {"kernel", check_kernel},     {"clock", check_clock},
-    {"cgroups", check_cgroups}, {"rules", check_rules},       {"containers", check_containers},
-    {"users", check_users},     {"policy", check_policy},     {"lifeline", check_lifeline},
-    {"roots", check_roots},     {"executor", check_executor},
+    {"privileges", check_root},   {"kernel", check_kernel}, {"clock", check_clock},
+    {"cgroups", check_cgroups},   {"rules", check_rules},   {"containers", check_containers},
+    {"users", check_users},       {"policy", check_policy}, {"windows", check_windows},
+    {"lifeline", check_lifeline}, {"roots", check_roots},   {"executor", check_executor},
 };
 
 /* Return: whether it failed. */

@@ -73,7 +73,9 @@ START_TEST(everything_given)
               "'https://c.example']\n"
               "labels: {zone: apse2-az1, group: web}\nrequire_synchronised_clock: false\n"
               "classes: {process: {is_allowed: true, signatures: 1}, disk: {is_allowed: true}, "
-              "network: {is_allowed: true, allows_isolation: true}}\n"
+              "network: {is_allowed: true, allows_isolation: true, "
+              "windows: ['Mon..Fri 09:00..15:00', 'Sat 22:00..04:00']}}\n"
+              "time_zone: Europe/Berlin\n"
               "protected: {processes: [sshd, init], cidrs: [10.9.0.0/16]}\n"
               "lifeline: {ssh_port: 2222, management: ['::/0'], resolvers: [10.0.0.53]}\n");
 
@@ -89,6 +91,9 @@ START_TEST(everything_given)
     ck_assert_int_eq(policy_class_find(policy, "disk")->signatures, 2);
     ck_assert(policy_class_find(policy, "network")->allows_isolation);
     ck_assert(!policy_class_find(policy, "disk")->allows_isolation);
+    ck_assert_str_eq(policy->time_zone, "Europe/Berlin");
+    ck_assert_uint_eq(policy_class_find(policy, "network")->windows.count, 2);
+    ck_assert_uint_eq(policy_class_find(policy, "disk")->windows.count, 0);
     ck_assert_str_eq(policy->protected_processes[1], "init");
     ck_assert_uint_eq(policy->protected_cidrs.count, 1);
     ck_assert_int_eq(policy->lifeline.ssh_port, 2222);
@@ -107,6 +112,10 @@ START_TEST(every_error_has_a_place)
         {HEAD "classes: {network: {is_allowed: true, longest_duration_s: 99999999}}\n", "longest_duration_s",
          "range"},
         {HEAD "classes: {network: {signatures: 1}}\n", "agent.yaml:4:", "is_allowed"},
+        {HEAD "classes: {network: {is_allowed: true, windows: [Mon 09:00..15:00, Mon 9..15]}}\n",
+         "agent.yaml:4:67: classes.network.windows[1]:", "'Mon 9..15' is no window"},
+        {HEAD "classes: {network: {is_allowed: true, windows: []}}\n", "agent.yaml:4:", "windows: 0 entries"},
+        {HEAD "time_zone: Europe/Berlyn\n", "agent.yaml:4:1: time_zone:", "'Europe/Berlyn' is no time zone"},
         {HEAD "labels: {zone: 3}\n", "agent.yaml:4:", "expected a string"},
         {HEAD "protected: {cidrs: [10.0.0.1/8]}\n", "agent.yaml:4:", "10.0.0.0/8"},
         {HEAD "host: twice\n", "agent.yaml:4:", "host"},
