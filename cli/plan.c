@@ -75,12 +75,30 @@ static void print_plan(const json_t *plan)
         printf("  REFUSED by %s: %s\n", json_text(item, "host"), json_text(item, "reason"));
 }
 
+/* Does every step get as many hosts as it needs without those of @refused? */
+static bool is_enough(const struct mandate *mandate, const json_t *refused)
+{
+    const json_t *one;
+    size_t index;
+
+    for (const struct step *step = mandate->steps; step < mandate->steps + mandate->n_steps; step++) {
+        size_t left = step->hosts->count;
+
+        json_array_foreach((json_t *)refused, index, one) left -=
+            mandate_step_has_host(mandate, step->name, json_text(one, "host"));
+        if (left < mandate_step_least(mandate, step))
+            return false;
+    }
+    return true;
+}
+
 static int show_plan(const struct call *call, json_t *plan, struct error *error)
 {
     _cleanup_(envelope_freep) struct envelope *envelope = NULL;
     _cleanup_(mandate_freep) struct mandate *mandate = NULL;
     const char *path = call_option(call, "file");
     _cleanup_free_ char *text = json_dumps(json_object_get(plan, "mandate"), JSON_INDENT(2));
+    const json_t *refused = json_object_get(plan, "refused");
     int r;
 
     if (!text)
@@ -96,11 +114,11 @@ static int show_plan(const struct call *call, json_t *plan, struct error *error)
         mandate_file_print(stdout, envelope, mandate);
         print_plan(plan);
     }
-    if (json_array_size(json_object_get(plan, "refused"))) {
-        fprintf(stderr, "grivet: the plan is refused by %zu host(s)\n",
-                json_array_size(json_object_get(plan, "refused")));
+    if (json_array_size(refused))
+        fprintf(stderr, "grivet: the plan is refused by %zu host(s)%s\n", json_array_size(refused),
+                is_enough(mandate, refused) ? "; the others are as many as it requires" : "");
+    if (!is_enough(mandate, refused))
         return EXIT_REFUSED;
-    }
     if (path)
         fprintf(stderr, "wrote %s; next: grivet sign %s --key YOU.key\n", path, path);
     return EXIT_MET;

@@ -289,6 +289,16 @@ static void print_refusal(const json_t *report)
         printf("  %s: %s: %s\n", json_text(one, "host"), json_text(one, "state"), json_text(one, "why"));
 }
 
+/* Where a share of the hosts is enough: who was not asked to take part, because it would not have. */
+static void print_left_out(const json_t *report)
+{
+    const json_t *one;
+    size_t index;
+
+    json_array_foreach(json_object_get(report, "refused"), index, one)
+        printf("left out: %s: %s\n", json_text(one, "host"), json_text(one, "reason"));
+}
+
 void report_print(const json_t *report)
 {
     bool is_bold = isatty(STDOUT_FILENO);
@@ -306,6 +316,7 @@ void report_print(const json_t *report)
     if (json_is_number(skew))
         printf(", hosts started within %.1f ms", json_number_value(skew));
     printf("\n");
+    print_left_out(report);
     shown = json_copy((json_t *)report);
     json_object_set_new(shown, "endpoints",
                         take_failed_endpoints(json_object_get(report, "endpoints"), stdout));

@@ -251,6 +251,13 @@ int64_t mandate_step_length_usec(const struct mandate *mandate, const char *step
     return mandate->warmup_msec * USEC_PER_MSEC + mandate_way_usec(mandate, NULL, margin_usec);
 }
 
+size_t mandate_step_least(const struct mandate *mandate, const struct step *step)
+{
+    size_t least = (mandate->require_percent * step->hosts->count + 99) / 100;
+
+    return least ? least : 1;
+}
+
 /* A step follows only steps above it, so that one way through the list settles each of the questions below.
  */
 bool mandate_step_follows(const struct mandate *mandate, const struct step *step, const struct step *other)

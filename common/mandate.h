@@ -71,6 +71,8 @@ int mandate_count_hosts(const struct mandate *mandate, int64_t *ret, struct erro
 /** mandate_step_length_usec() - how long an order of @step may run at most ("observe": warm-up + the longest
  * way through the steps, each with 60 s and the settle time) */
 int64_t mandate_step_length_usec(const struct mandate *mandate, const char *step);
+/** mandate_step_least() - how many of its hosts the mandate requires */
+size_t mandate_step_least(const struct mandate *mandate, const struct step *step);
 /** mandate_step_follows() - does @step start only after @other has ended? */
 bool mandate_step_follows(const struct mandate *mandate, const struct step *step, const struct step *other);
 /** mandate_way_usec() - the durations of @until (NULL: of the last step to end) and of those that it follows

@@ -235,7 +235,7 @@ json_t *report_build(struct run *run)
         "steps", steps, "faults", faults, "endpoints", report_endpoints(run), "balancer",
         json_incref(run->facts), "budgets", run->budgets ? json_incref(run->budgets) : json_array(),
         "replacements", report_replacements(run), "objectives", objectives, "clocks", clocks, "refused",
-        run->t0_usec ? json_array() : report_refused(run));
+        report_refused(run));
 }
 
 json_t *report_status(const struct run *run)

@@ -81,7 +81,7 @@ static enum outlook outlook(const struct run *run, int64_t now_usec, int64_t lat
             continue;
         for (const struct node *node = step->hosts->first; node; node = node->next)
             count[host_outlook(run, node->string, step)]++;
-        if (count[OUTLOOK_YES] + (is_late ? 0 : count[OUTLOOK_OPEN]) < run_step_least(run, step))
+        if (count[OUTLOOK_YES] + (is_late ? 0 : count[OUTLOOK_OPEN]) < mandate_step_least(run->mandate, step))
             return OUTLOOK_NO;
         is_open |= count[OUTLOOK_OPEN] && !is_late;
     }

@@ -77,6 +77,8 @@ static void on_answered(struct run *run, int64_t at_usec, json_t *body)
     host->is_accepted = json_is_true(json_object_get(body, "is_accepted"));
     host->is_victim = json_is_true(json_object_get(body, "is_victim"));
     snprintf(host->reason, sizeof(host->reason), "%s", json_text(body, "reason"));
+    if (!host->is_accepted)
+        run_say(run, at_usec, "%s would refuse: %s", host->id, host->reason);
 }
 
 static void on_ordered(struct run *run, int64_t at_usec, json_t *body)

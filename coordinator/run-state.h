@@ -190,8 +190,6 @@ void run_take_event(struct run *run, const struct host_event *event);
 struct run_step *run_step(const struct run *run, const struct step *step);
 /** run_step_is_last() - is it one of those that started last? */
 bool run_step_is_last(const struct run *run, const struct step *step);
-/** run_step_least() - how many of its hosts the mandate requires */
-size_t run_step_least(const struct run *run, const struct step *step);
 /** run_step_may_start() - Return: 1; 0 = not yet, or it has started; -ECANCELED = it never may, and why */
 int run_step_may_start(const struct run *run, const struct step *step, int64_t now_usec, struct error *error);
 /** run_step_until_usec() - t0 of the next step that started after @step; INT64_MAX = it was the last */

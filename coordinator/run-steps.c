@@ -22,11 +22,6 @@ bool run_step_is_last(const struct run *run, const struct step *step)
     return last_usec && run_step(run, step)->started_usec == last_usec;
 }
 
-size_t run_step_least(const struct run *run, const struct step *step)
-{
-    return (size_t)later(1, (run->mandate->require_percent * (int64_t)step->hosts->count + 99) / 100);
-}
-
 void run_take_t0(struct run *run)
 {
     int64_t t0_usec = 0, first_usec = INT64_MAX, usec;
@@ -118,7 +113,7 @@ static int check_ended(const struct run *run, const struct step *step, int64_t n
         else
             n_good += run_host(run, fault->host)->is_pinned;
     }
-    if (n_good >= run_step_least(run, step))
+    if (n_good >= mandate_step_least(run->mandate, step))
         return 1;
     if (!bad || (bad->state < RUN_FAULT_FAILED && !bad->is_interrupted))
         return error_set(error, ECANCELED, "%s ended early on %s", step->name, bad ? bad->host : "its hosts");

@@ -40,6 +40,16 @@ def test_steps_of_one_run_do_not_cool_each_other_down(host):
     late = agent.courier.wait_event("order.refused", order=order("lose", uuid()))
     assert "classes.network.cool_down_s: not before" in late["body"]["reason"]
     assert ["cool_down_s" in step["reason"] for step in answer()["steps"]] == [True, True]
+    # It outlives the executor, and what is in /run, which a boot takes.
+    host.kill("grivetd")
+    agent.restart()
+    assert ["cool_down_s: not before" in step["reason"] for step in answer()["steps"]] == [True, True]
+    host.stop("grivetd")
+    host.run(["sh", "-c", "rm -r /run/grivet/*"])
+    agent.start()
+    assert ["cool_down_s: not before" in step["reason"] for step in answer()["steps"]] == [True, True]
+    late = agent.courier.wait_event("order.refused", order=order("lose", uuid()))
+    assert "classes.network.cool_down_s: not before" in late["body"]["reason"]
 
 
 def test_steps_that_follow_one_another_are_never_two_at_once(host):

@@ -113,23 +113,6 @@ START_TEST(test_one_is_silent)
 }
 END_TEST
 
-START_TEST(test_share_is_enough)
-{
-    run = fixture_run("[]", 60);
-    run_begin(run, T);
-    fixture_answer(run, "a1", true, "");
-    fixture_answer(run, "a2", false, "cool-down");
-    fixture_answer(run, "b1", true, "");
-    run_advance(run, T);
-    check_state("warming-up");
-    fixture_samples(run, T, STEPS_AT, 0, 0);
-    run_advance(run, STEPS_AT);
-    check_state("starting");
-    ck_assert_int_eq(seen.orders, 3); /* the observer's, and not a2's */
-    drop();
-}
-END_TEST
-
 START_TEST(test_one_does_not_arm)
 {
     run = fixture_run("[]", 100);
@@ -347,27 +330,11 @@ START_TEST(test_away_in_the_warm_up)
 }
 END_TEST
 
-START_TEST(test_share_of_group)
-{
-    struct error error;
-
-    run = fixture_run("[]", 100);
-    run_host(run, "a1")->is_victim = run_host(run, "a2")->is_victim = true;
-    ck_assert_int_eq(run_check_share(run, NULL), 0); /* 66.7 of 67 % */
-    run_host(run, "b1")->is_victim = true;
-    ck_assert_int_lt(run_check_share(run, &error), 0);
-    ck_assert_str_eq(error.text, "3 of 3 hosts of group web would fail themselves, "
-                                 "expect.max_share_of_group_percent allows 67 %");
-    drop();
-}
-END_TEST
-
 int main(void)
 {
     const TTest *const tests[] = {test_whole,
                                   test_one_would_refuse,
                                   test_one_is_silent,
-                                  test_share_is_enough,
                                   test_one_does_not_arm,
                                   test_one_refuses_its_order,
                                   test_repeated_order,
@@ -380,7 +347,6 @@ int main(void)
                                   test_no_proof_of_the_end,
                                   test_late_joiners,
                                   test_clock_is_corrected,
-                                  test_share_of_group,
                                   test_away_in_the_warm_up,
                                   NULL};
 
