@@ -30,8 +30,13 @@ int journal_ingest(struct fleet_host *host, const char *lines, size_t length, in
 int journal_take_head(struct fleet_host *host, const struct envelope *envelope, struct error *error);
 
 #define TOKEN_TEXT_MAX 96
+#define TOKEN_ID_MAX   17
 
-/** tokens_use() - one use of @token for a host with @labels. Return: 0 or -EACCES with the reason */
-int tokens_use(struct store *store, const char *token, const json_t *labels, struct error *error);
+/** tokens_check() - may a host with @labels join by @token? @ret_id: for tokens_use(). Return: 0 or -EACCES
+ * with the reason */
+int tokens_check(struct store *store, const char *token, const json_t *labels, char ret_id[TOKEN_ID_MAX],
+                 struct error *error);
+/** tokens_use() - one use less of what was checked in this turn */
+int tokens_use(struct store *store, const char *id, struct error *error);
 /** labels_check() - a map of names to short strings? */
 int labels_check(const struct document *document, const struct node *labels, struct error *error);

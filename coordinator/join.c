@@ -39,11 +39,12 @@ static int check_proof(const struct joining *joining, const struct public_key *k
     return 0;
 }
 
-/* Everything is checked before the token loses a use and the name is given away. */
+/* Everything is checked before the name is given away, and the token loses a use only by that. */
 static int join_decide(struct coordinator *coordinator, const struct joining *joining, char **ret_certificate,
                        struct error *error)
 {
     struct fleet_host host = {.labels = joining->labels->json, .joined_usec = time_now_usec()};
+    char token[TOKEN_ID_MAX];
     int r;
 
     if (public_key_parse(&host.key, joining->public) < 0)
@@ -54,8 +55,10 @@ static int join_decide(struct coordinator *coordinator, const struct joining *jo
     if (r == 0)
         r = ca_issue_agent(coordinator->ca, host.id, joining->csr, ret_certificate, error);
     if (r == 0)
-        r = tokens_use(coordinator->store, joining->token, host.labels, error);
-    return r < 0 ? r : fleet_join(coordinator, &host, error);
+        r = tokens_check(coordinator->store, joining->token, host.labels, token, error);
+    if (r == 0)
+        r = fleet_join(coordinator, &host, error);
+    return r < 0 ? r : tokens_use(coordinator->store, token, error);
 }
 
 int join_handle(struct coordinator *coordinator, struct http_request *request, struct error *error)

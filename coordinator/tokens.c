@@ -37,7 +37,7 @@ static int make_token(struct store *store, const struct asked *asked, const char
                       char ret[TOKEN_TEXT_MAX], struct error *error)
 {
     _cleanup_free_ char *labels = json_dumps(asked->labels->json, JSON_COMPACT | JSON_SORT_KEYS);
-    char hash[HASH_TEXT_MAX], id[17], secret[65];
+    char hash[HASH_TEXT_MAX], id[TOKEN_ID_MAX], secret[65];
     int64_t now = time_now_usec();
     unsigned char bytes[40];
 
@@ -54,7 +54,7 @@ static int make_token(struct store *store, const struct asked *asked, const char
         now + asked->expires_in_s * USEC_PER_SEC, by);
 }
 
-static int token_check(const struct store_row *row, const json_t *labels, struct error *error)
+static int check_row(const struct store_row *row, const json_t *labels, struct error *error)
 {
     json_auto_t *wanted = json_loads(store_text(row, 1), 0, NULL);
     json_t *value;
@@ -77,7 +77,8 @@ static int token_check(const struct store_row *row, const json_t *labels, struct
     return 0;
 }
 
-int tokens_use(struct store *store, const char *text, const json_t *labels, struct error *error)
+int tokens_check(struct store *store, const char *text, const json_t *labels, char ret_id[TOKEN_ID_MAX],
+                 struct error *error)
 {
     char hash[HASH_TEXT_MAX];
     _cleanup_(store_row_freep) struct store_row *row = store_select(
@@ -88,11 +89,15 @@ int tokens_use(struct store *store, const char *text, const json_t *labels, stru
     if (r == 0)
         return error_set(error, EACCES, "token: not known, or revoked");
     if (r > 0)
-        r = token_check(row, labels, error);
-    if (r < 0)
-        return r;
-    return store_write(store, error, "UPDATE tokens SET uses_left = uses_left - 1 WHERE id = ?", "s",
-                       store_text(row, 0));
+        r = check_row(row, labels, error);
+    if (r == 0)
+        snprintf(ret_id, TOKEN_ID_MAX, "%s", store_text(row, 0));
+    return r;
+}
+
+int tokens_use(struct store *store, const char *id, struct error *error)
+{
+    return store_write(store, error, "UPDATE tokens SET uses_left = uses_left - 1 WHERE id = ?", "s", id);
 }
 
 int tokens_handle_new(struct coordinator *coordinator, struct http_request *request, struct error *error)

@@ -253,8 +253,10 @@ def test_join(coordinator, tmp_path):
     status, body = Host(tmp_path, "web-2").join(coordinator, token)
     assert status == 403 and "used up" in body["error"]
     stranger = Host(tmp_path / ".", "web-1")
-    status, body = stranger.join(coordinator, coordinator.token())
+    token = coordinator.token(uses=1)
+    status, body = stranger.join(coordinator, token)
     assert status == 409 and "another key" in body["error"]
+    assert Host(tmp_path, "web-3").join(coordinator, token)[0] == 200  # a name that is taken costs nothing
 
 
 @pytest.mark.parametrize("more,status,text", [
