@@ -355,10 +355,14 @@ void fault_judge(const struct run *run, const struct run_fault *fault, struct ju
         judge(ret, VERDICT_UNKNOWN, "its effect was not shown");
     else if (fault->state != RUN_FAULT_REVERTED && fault->state != RUN_FAULT_ENDED)
         judge(ret, VERDICT_UNKNOWN, "there is no proof of its end");
+    else if (fault->is_interfered)
+        judge(ret, VERDICT_UNKNOWN, "%s", fault->reason);
     else if (fault->is_interrupted)
         judge(ret, VERDICT_UNKNOWN, "it was interrupted: %s", fault->reason);
     else if (fault_ended_early(run, fault))
         judge(ret, VERDICT_UNKNOWN, "it ended early");
     else if (fault->revert_error_msec > FAULT_LATE_MSEC)
         judge(ret, VERDICT_UNKNOWN, "its end was proved only %.1f s late", fault->revert_error_msec / 1000);
+    else if (fault->state == RUN_FAULT_REVERTED && !fault->is_undisturbed)
+        judge(ret, VERDICT_UNKNOWN, "nobody saw whether somebody interfered");
 }

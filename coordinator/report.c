@@ -23,16 +23,17 @@ static json_t *report_fault(const struct run_fault *fault, const struct judgemen
                            : fault->state == RUN_FAULT_REVERTED ? "proved"
                                                                 : "unproved";
 
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s?, s:b, s:O?, s:s, s:o}", "host",
-                     fault->host, "fault", fault->step->fault, "step", fault->step->name, "state",
-                     run_fault_names[is_irreversible ? RUN_FAULT_EXERCISED : fault->state], "rollback",
-                     rollback, "armed_at", time_or_null(fault->armed_usec), "exercised_at",
-                     time_or_null(fault->exercised_usec), "deadline", json_time(fault->deadline_usec),
-                     "reverted_at", time_or_null(fault->reverted_usec), "revert_error_ms",
-                     fault->has_revert_error ? json_real(fault->revert_error_msec) : json_null(), "ended_by",
-                     *fault->ended_by ? fault->ended_by : NULL, "is_interfered", fault->is_interfered,
-                     "effect", fault->effect, "verdict", verdict_names[judgement->verdict], "why",
-                     json_words(judgement->why));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s?, s:o, s:O?, s:s, s:o}", "host", fault->host,
+        "fault", fault->step->fault, "step", fault->step->name, "state",
+        run_fault_names[is_irreversible ? RUN_FAULT_EXERCISED : fault->state], "rollback", rollback,
+        "armed_at", time_or_null(fault->armed_usec), "exercised_at", time_or_null(fault->exercised_usec),
+        "deadline", json_time(fault->deadline_usec), "reverted_at", time_or_null(fault->reverted_usec),
+        "revert_error_ms", fault->has_revert_error ? json_real(fault->revert_error_msec) : json_null(),
+        "ended_by", *fault->ended_by ? fault->ended_by : NULL, "is_interfered",
+        fault->is_interfered || fault->is_undisturbed ? json_boolean(fault->is_interfered) : json_null(),
+        "effect", fault->effect, "verdict", verdict_names[judgement->verdict], "why",
+        json_words(judgement->why));
 }
 
 static json_t *report_faults(const struct run *run, struct judgement *whole)

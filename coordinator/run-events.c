@@ -42,21 +42,25 @@ static void on_exercised(struct run_fault *fault, const struct host_event *event
 static void on_reverted(struct run_fault *fault, const struct host_event *event, char *more)
 {
     const json_t *late = json_object_get(event->body, "revert_error_ms");
-    const char *by = json_text(event->body, "ended_by");
+    const char *by = json_text(event->body, "ended_by"), *found = json_text(event->body, "interference");
     char when[64] = "nobody knows when";
 
     fault->reverted_usec = fault->ended_usec = time_of(event, "reverted_at");
     fault->has_revert_error = json_is_number(late);
     if (fault->has_revert_error)
         fault->revert_error_msec = json_number_value(late);
+    fault->is_undisturbed = json_is_false(json_object_get(event->body, "is_interfered"));
     fault->is_interfered = is(event, "is_interfered");
+    if (fault->is_interfered)
+        snprintf(fault->reason, sizeof(fault->reason), "interfered: %s",
+                 *found ? found : "somebody changed it while it was in force");
     fault->is_left_behind = false;
     snprintf(fault->ended_by, sizeof(fault->ended_by), "%s", by);
     if (fault->has_revert_error)
         snprintf(when, sizeof(when), "%.0f ms %s its end", fabs(fault->revert_error_msec),
                  fault->revert_error_msec < 0 ? "before" : "after");
-    snprintf(more, MORE_MAX, " by %s, %s%s", *by ? by : "?", when,
-             fault->is_interfered ? ", somebody interfered" : "");
+    snprintf(more, MORE_MAX, " by %s, %s%s%s", *by ? by : "?", when, fault->is_interfered ? ", " : "",
+             fault->is_interfered ? fault->reason : "");
 }
 
 static void on_ended(struct run_fault *fault, const struct host_event *event, char *more)

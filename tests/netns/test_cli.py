@@ -214,6 +214,15 @@ def test_run(grivet, coordinator, tmp_path, made, code):
     assert json.loads(grivet("report", RUN, "-o", "json").stdout) == made
 
 
+def test_a_report_names_what_somebody_interfered_with(grivet, coordinator):
+    made = report("unknown")
+    made["faults"] = [{"host": host, "fault": "cpu.burn", "state": "reverted", "is_interfered": said, "why": why}
+                      for host, said, why in ((HOSTS[0], True, "interfered: CPU 0"), (HOSTS[1], False, None), ("z", None, None))]
+    serve_run(coordinator, made)
+    said = grivet("report", RUN).stdout
+    assert re.search(rf" INTERFERED .*\n{HOSTS[0]} .* YES .* interfered: CPU 0\n{HOSTS[1]} .* no .*\nz .* not known ", said), said
+
+
 def test_a_run_that_never_began_shows_only_why(grivet, coordinator, tmp_path):
     (tmp_path / "m.json").write_text(json.dumps(mandate()))
     made = report("unknown", "failed", t0=False)

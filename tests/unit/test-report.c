@@ -188,9 +188,38 @@ static void check_fault(const char *kind, const char *body, const char *verdict,
     run = run_free(run);
 }
 
+/* Nobody saw whether, or somebody did: neither is what was signed. */
+START_TEST(test_interfered)
+{
+    check_fault("fault.reverted",
+                "{\"revert_error_ms\": 2, \"ended_by\": \"deadline\", \"is_interfered\": null}", "unknown",
+                "nobody saw whether somebody interfered");
+    check_fault("fault.reverted", "{\"revert_error_ms\": 2, \"ended_by\": \"halt\", \"is_interfered\": true}",
+                "unknown", "interfered: somebody changed it while it was in force");
+    run = fixture_start("[]");
+    fixture_says(run, "a1", "fault.interrupted", "lose-az1", "{\"reason\": \"interfered: x\"}",
+                 STEPS_AT + SEC(9));
+    fixture_says(run, "a1", "fault.reverted", "lose-az1",
+                 "{\"revert_error_ms\": 2, \"ended_by\": \"interference\", \"is_interfered\": true,"
+                 " \"interference\": \"the device x is gone\"}",
+                 STEPS_AT + SEC(9));
+    check_judgement("a1", "unknown", "interfered: the device x is gone");
+    fixture_finish(run, 0, true);
+    run_fault_of(run, "a2", "lose-az1")->is_undisturbed = false;
+    build();
+    ck_assert_str_eq(text("verdict"), "unknown");
+    ck_assert_ptr_nonnull(strstr(text("sentence"), "zone.block on a1: interfered: the device x is gone"));
+    ck_assert(json_is_true(item("faults", 0, "is_interfered")));
+    ck_assert(json_is_null(item("faults", 1, "is_interfered")));
+    ck_assert(json_is_false(item("faults", 2, "is_interfered")));
+    drop();
+}
+END_TEST
+
 START_TEST(test_fault_verdicts)
 {
-    check_fault("fault.reverted", "{\"revert_error_ms\": 2, \"ended_by\": \"deadline\"}", "met", "");
+    check_fault("fault.reverted",
+                "{\"revert_error_ms\": 2, \"ended_by\": \"deadline\", \"is_interfered\": false}", "met", "");
     check_fault("fault.ended", "{}", "met", "");
     check_fault("fault.reverted", "{\"revert_error_ms\": 2, \"ended_by\": \"halt\"}", "unknown",
                 "it ended early");
@@ -261,10 +290,19 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        test_met,           test_missed,         test_missed_outweighs_unknown, test_no_fresh_head,
-        test_no_objectives, test_fault_verdicts, test_ended_early_by_our_clock, test_halted,
-        test_failed,        test_suspect,        test_strange_objectives,       NULL};
+    const TTest *const tests[] = {test_met,
+                                  test_missed,
+                                  test_missed_outweighs_unknown,
+                                  test_no_fresh_head,
+                                  test_no_objectives,
+                                  test_interfered,
+                                  test_fault_verdicts,
+                                  test_ended_early_by_our_clock,
+                                  test_halted,
+                                  test_failed,
+                                  test_suspect,
+                                  test_strange_objectives,
+                                  NULL};
 
     return unit_run("report", tests);
 }
