@@ -46,7 +46,7 @@ int admission_check_window(const struct admission *admission, const struct order
 /* Of an answer: what a step waits for before it starts, if all goes as planned. */
 static int64_t wait_usec(const struct decision *decision, int64_t length_usec)
 {
-    if (!decision->step)
+    if (!decision->step || decision->ask->steps)
         return 0;
     return decision->mandate->warmup_msec * USEC_PER_MSEC +
            mandate_way_usec(decision->mandate, decision->step, 0) - length_usec;

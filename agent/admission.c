@@ -18,7 +18,9 @@ void decision_clear(struct decision *decision)
 /* The steps of one run do not stand in each other's way. */
 static const char *run_of(const struct decision *decision)
 {
-    return decision->order ? decision->order->run : "";
+    const char *run = decision->order ? decision->order->run : decision->ask->run;
+
+    return run ? run : "";
 }
 
 static int check_environment(struct decision *decision, struct error *error)
@@ -102,20 +104,26 @@ static int check_isolation(struct decision *decision, struct error *error)
     return 0;
 }
 
-/* Steps run together unless one follows the other: to an ask, those of the class that stand before count as
- * under way. */
+static bool is_asked(const struct ask *ask, const char *step)
+{
+    return !ask->steps || names_have(ask->steps, step);
+}
+
+/* Steps run together unless one follows the other: to an ask, those of the class that stand before and were
+ * asked for count as under way. */
 static size_t count_earlier(const struct decision *decision)
 {
     const struct mandate *mandate = decision->mandate;
     const struct fault *other;
     size_t count = 0;
 
-    if (decision->order || !decision->step)
+    if (!decision->ask || !decision->step)
         return 0;
     for (const struct step *step = mandate->steps; step < decision->step; step++) {
         other = fault_find(step->fault);
         count += other && !strcmp(other->class, decision->class->name) &&
                  !mandate_step_follows(mandate, decision->step, step) &&
+                 is_asked(decision->ask, step->name) &&
                  mandate_step_has_host(mandate, step->name, decision->rests_on->policy->host);
     }
     return count;
@@ -330,11 +338,13 @@ static bool answer_steps(const struct admission *admission, const struct ask *as
         _cleanup_(decision_clear) struct decision decision = {
             .rests_on = admission,
             .mandate = mandate,
+            .ask = ask,
             .signed_by = ask->is_start ? envelope : NULL,
             .step_name = i < mandate->n_steps ? mandate->steps[i].name : MANDATE_OBSERVE,
         };
 
-        if (!mandate_step_has_host(mandate, decision.step_name, admission->policy->host))
+        if (!mandate_step_has_host(mandate, decision.step_name, admission->policy->host) ||
+            !is_asked(ask, decision.step_name))
             continue;
         json_array_append_new(steps, answer_step(&decision, &is_accepted));
     }

@@ -34,6 +34,7 @@ struct admission {
 /**
  * struct decision - one step on one host: what is asked, and what came of it, as far as it went
  * @bundle, @order, @mandate: owned where @order is set; an ask has no order, and its mandate is borrowed
+ * @ask: NULL for an order
  * @signed_by: the mandate's envelope, whose signatures have to be enough; NULL: a draft
  * @step, @fault: NULL for the step "observe"
  * @start_boot_nsec, @end_usec, @end_boot_nsec: of an order: when it is too late to start, and when it has to
@@ -45,6 +46,7 @@ struct decision {
     struct order *order;
     struct mandate *mandate;
     const struct envelope *signed_by;
+    const struct ask *ask;
     const char *step_name;
     const struct step *step;
     const struct fault *fault;

@@ -228,6 +228,14 @@ const struct zone *mandate_zone(const struct mandate *mandate, const char *name)
     return NULL;
 }
 
+bool names_have(const struct node *names, const char *name)
+{
+    for (const struct node *node = names ? names->first : NULL; node; node = node->next)
+        if (strcmp(node->string, name) == 0)
+            return true;
+    return false;
+}
+
 bool mandate_step_has_host(const struct mandate *mandate, const char *step, const char *host)
 {
     const struct step *found = mandate_step(mandate, step);
@@ -235,10 +243,7 @@ bool mandate_step_has_host(const struct mandate *mandate, const char *step, cons
 
     if (strcmp(step, MANDATE_OBSERVE) == 0)
         list = mandate->observers;
-    for (const struct node *node = list ? list->first : NULL; node; node = node->next)
-        if (strcmp(node->string, host) == 0)
-            return true;
-    return false;
+    return names_have(list, host);
 }
 
 int64_t mandate_step_length_usec(const struct mandate *mandate, const char *step)

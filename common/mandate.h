@@ -108,10 +108,13 @@ DEFINE_PAYLOAD(order)
 int order_check(const struct order *order, const struct mandate *mandate, const char *host,
                 const struct node *labels, struct error *error);
 
-/** struct ask - decoded `grivet.ask/1`: "what would you do with this mandate?" */
+/** struct ask - decoded `grivet.ask/1`: "what would you do with this mandate?"
+ * @run: that would be started, or is under way; NULL = none yet
+ * @steps: the names of those that are about to start, NULL = all of them, each at its time */
 struct ask {
     struct document *document;
-    const char *id, *mandate_hash, *host;
+    const char *id, *mandate_hash, *host, *run;
+    const struct node *steps;
     const char *purpose;
     bool is_start; /* purpose "start": the mandate must be signed; "plan": it need not be yet */
     int64_t issued_usec, expires_usec;
@@ -138,6 +141,8 @@ struct ack {
 int ack_parse(struct ack **ret, const void *payload, size_t length, struct error *error);
 DEFINE_PAYLOAD(ack)
 
+/** names_have() - is @name one of the list @names? NULL has none */
+bool names_have(const struct node *names, const char *name);
 /** labels_match() - does object @labels contain every key and value of map @wanted? An empty or missing
  * @wanted matches nothing. */
 bool labels_match(const json_t *labels, const struct node *wanted);

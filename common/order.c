@@ -29,6 +29,8 @@ static const struct field ask_fields[] = {
     {"purpose", FIELD_CHOICE, offsetof(struct ask, purpose), true, .choices = purposes},
     {"mandate", FIELD_HASH, offsetof(struct ask, mandate_hash), true},
     {"host", FIELD_NAME, offsetof(struct ask, host), true},
+    {"run", FIELD_UUID, offsetof(struct ask, run)},
+    {"steps", FIELD_NAMES, offsetof(struct ask, steps), false, 1, MANDATE_STEPS_MAX},
     {"issued_at", FIELD_TIME, offsetof(struct ask, issued_usec), true},
     {"expires_at", FIELD_TIME, offsetof(struct ask, expires_usec), true},
     {},

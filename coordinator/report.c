@@ -205,7 +205,7 @@ json_t *report_refused(const struct run *run)
     json_t *list = json_array();
 
     EACH_HOST (run, host)
-        if ((*host->ask || host->has_answered) && !host->is_accepted)
+        if ((*host->ask || host->is_asked) && !host->is_accepted)
             json_array_append_new(
                 list, json_pack("{s:s, s:o}", "host", host->id, "reason",
                                 json_words(host->has_answered ? host->reason : "no answer within 10 s")));

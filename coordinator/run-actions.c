@@ -23,9 +23,10 @@ static int send_to(const struct run *run, const char *host, enum envelope_kind k
 void run_ask(struct run *run, struct run_host *host, const char *purpose, int64_t now_usec)
 {
     json_t *payload =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "schema", "grivet.ask/1", "id", uuid_new(host->ask),
-                  "purpose", purpose, "mandate", run->mandate->hash, "host", host->id, "issued_at",
-                  json_time(now_usec), "expires_at", json_time(now_usec + RUN_PAPER_USEC));
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*, s:o*, s:o, s:o}", "schema", "grivet.ask/1", "id",
+                  uuid_new(host->ask), "purpose", purpose, "mandate", run->mandate->hash, "host", host->id,
+                  "run", *run->id ? run->id : NULL, "steps", run_due_steps(run, host->id, now_usec),
+                  "issued_at", json_time(now_usec), "expires_at", json_time(now_usec + RUN_PAPER_USEC));
     struct error error;
 
     if (send_to(run, host->id, ENVELOPE_ASK, payload, &error) == 0)

@@ -24,33 +24,6 @@ void run_halt(struct run *run, const char *by, int64_t now_usec)
     run_enter(run, RUN_HALTED, now_usec); /* the people's own halt goes to the hosts, not one of ours */
 }
 
-void run_begin(struct run *run, int64_t now_usec)
-{
-    run_enter(run, RUN_CHECKING, now_usec);
-    EACH_HOST (run, host)
-        if (host->is_pinned)
-            run_ask(run, host, "start", now_usec);
-}
-
-int run_check_share(const struct run *run, struct error *error)
-{
-    const struct node *limit = node_get(run->mandate->expect, "max_share_of_group_percent");
-
-    EACH_HOST (run, host) {
-        const char *group = host->group;
-        size_t victims = 0, size = run_group_size(run, group);
-
-        EACH_HOST (run, other)
-            victims += other->is_pinned && other->is_victim && !strcmp(other->group, group);
-        if (limit && victims && victims * 100 > size * (size_t)limit->integer)
-            return error_set(error, EDQUOT,
-                             "%zu of %zu hosts of group %s would fail themselves, "
-                             "expect.max_share_of_group_percent allows %d %%",
-                             victims, size, *group ? group : "(none)", (int)limit->integer);
-    }
-    return 0;
-}
-
 enum outlook { OUTLOOK_NO = -1, OUTLOOK_OPEN, OUTLOOK_YES };
 
 /* A host whose lifeline is cut can't say that it is armed before that ends: only then does its silence tell.
@@ -62,9 +35,9 @@ static int64_t silence_usec(const struct step *step)
     return isolate && !strcmp(isolate, "full") ? step->duration_msec * USEC_PER_MSEC : 0;
 }
 
-/* Does every step (of those with orders: every one that started last) get as many hosts as the mandate
- * requires? @host_outlook: does this one take part? Nothing is open from @late_usec on, and nothing else is
- * decided before all have spoken. */
+/* Does every step (of those with orders: every one that started last; else: every one that is due) get as
+ * many hosts as the mandate requires? @host_outlook: does this one take part? Nothing is open from @late_usec
+ * on, and nothing else is decided before all have spoken. */
 static enum outlook outlook(const struct run *run, int64_t now_usec, int64_t late_usec,
                             enum outlook (*host_outlook)(const struct run *run, const char *host,
                                                          const struct step *step))
@@ -77,7 +50,7 @@ static enum outlook outlook(const struct run *run, int64_t now_usec, int64_t lat
         bool is_late = now_usec >= late_usec + (has_orders ? silence_usec(step) : 0);
         size_t counts[3] = {}, *count = &counts[1];
 
-        if (has_orders && !run_step_is_last(run, step))
+        if (has_orders ? !run_step_is_last(run, step) : !run_step_is_due(run, step, now_usec))
             continue;
         for (const struct node *node = step->hosts->first; node; node = node->next)
             count[host_outlook(run, node->string, step)]++;
@@ -148,6 +121,20 @@ static int order_step(struct run *run, const struct step *step, int64_t now_usec
     return r;
 }
 
+/* As run_step_may_start(), within the mandate's own time; the words name the step where others went before.
+ */
+static int may_start(const struct run *run, const struct step *step, int64_t now_usec, struct error *error)
+{
+    const struct mandate *mandate = run->mandate;
+    int r = run_step_may_start(run, step, now_usec, error);
+
+    if (r > 0 && (now_usec < mandate->not_before_usec || now_usec > mandate->not_after_usec))
+        r = error_set(error, EKEYEXPIRED, "the mandate's window is not open");
+    if (r < 0 && run->started_usec)
+        error_wrap(error, "step %s is not started", step->name);
+    return r;
+}
+
 /* Return: how many steps started now */
 static int order_steps(struct run *run, int64_t now_usec, struct error *error)
 {
@@ -155,14 +142,10 @@ static int order_steps(struct run *run, int64_t now_usec, struct error *error)
     int n_started = 0, r;
 
     for (size_t i = 0; i < mandate->n_steps; i++) {
-        r = run_step_may_start(run, &mandate->steps[i], now_usec, error);
-        if (r > 0 && (now_usec < mandate->not_before_usec || now_usec > mandate->not_after_usec))
-            r = error_set(error, EKEYEXPIRED, "the mandate's window is not open");
+        r = may_start(run, &mandate->steps[i], now_usec, error);
         n_started += r > 0;
         if (r > 0)
             r = order_step(run, &mandate->steps[i], now_usec, error);
-        if (r < 0 && run->started_usec)
-            error_wrap(error, "step %s is not started", mandate->steps[i].name);
         if (r < 0)
             return r;
     }
@@ -199,13 +182,16 @@ static int start_steps(struct run *run, int64_t now_usec)
 static void check_failed(struct run *run, int64_t now_usec)
 {
     const struct run_host *culprit = NULL;
+    json_auto_t *steps = NULL;
 
     EACH_HOST (run, host)
-        if (host->is_pinned && !host->is_accepted &&
+        if (run_has_due_step(run, host, now_usec) && !host->is_accepted &&
             (!culprit || (host->has_answered && !culprit->has_answered)))
             culprit = host;
-    fail(run, now_usec, "%s %s%s", culprit->id, culprit->has_answered ? "would refuse: " : "did not answer",
-         culprit->reason);
+    steps = run_due_steps(run, culprit->id, now_usec);
+    fail(run, now_usec, "%s%s%s%s %s%s", steps ? "step " : "",
+         steps ? json_string_value(json_array_get(steps, 0)) : "", steps ? " is not started: " : "",
+         culprit->id, culprit->has_answered ? "would refuse: " : "did not answer", culprit->reason);
 }
 
 static void advance_checking(struct run *run, int64_t now_usec)
@@ -217,6 +203,10 @@ static void advance_checking(struct run *run, int64_t now_usec)
         return;
     if (checked == OUTLOOK_NO)
         check_failed(run, now_usec);
+    else if (run->started_usec && start_steps(run, now_usec) == 0)
+        run_enter(run, RUN_RUNNING, now_usec); /* no longer due */
+    else if (run->started_usec)
+        return;
     else if (run_check_share(run, &error) < 0)
         fail(run, now_usec, "%s", error.text);
     else if (!run->n_endpoints)
@@ -297,12 +287,18 @@ static bool is_at_rest(const struct run *run, int64_t from_usec, int64_t now_use
 static void advance_running(struct run *run, int64_t now_usec)
 {
     bool is_waiting = false;
+    struct error error;
+    int r = 0;
 
-    if (start_steps(run, now_usec) != 0)
-        return;
-    for (size_t i = 0; i < run->mandate->n_steps; i++)
+    for (size_t i = 0; i < run->mandate->n_steps && r == 0; i++) {
+        r = may_start(run, &run->mandate->steps[i], now_usec, &error);
         is_waiting |= !run->steps[i].started_usec;
-    if (!is_waiting && is_at_rest(run, run_end_usec(run), now_usec))
+    }
+    if (r < 0)
+        fail(run, now_usec, "%s", error.text);
+    else if (r > 0)
+        run_begin(run, now_usec);
+    else if (!is_waiting && is_at_rest(run, run_end_usec(run), now_usec))
         run_enter(run, RUN_SETTLING, now_usec);
 }
 
@@ -372,7 +368,7 @@ void run_order_late(struct run *run, const char *host, const json_t *labels, int
     const struct mandate *mandate = run->mandate;
     size_t n_late = 0;
 
-    if ((run->state != RUN_STARTING && run->state != RUN_RUNNING) || !newborn || !newborn->is_replacement ||
+    if (!run->started_usec || run->state > RUN_RUNNING || !newborn || !newborn->is_replacement ||
         !labels_match(labels, mandate->late_labels))
         return;
     EACH_HOST (run, other)

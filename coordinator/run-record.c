@@ -54,9 +54,6 @@ static void on_state(struct run *run, int64_t at_usec, json_t *body)
     run->state = (enum run_state)state;
     run->since_usec = at_usec;
     snprintf(run->reason, sizeof(run->reason), "%s", json_text(body, "reason"));
-    EACH_HOST (run, host)
-        if (run->state == RUN_CHECKING) /* asks, perhaps once more */
-            host->has_answered = host->is_accepted = false;
     if (run->state == RUN_RUNNING)
         run_take_t0(run);
     if (run->state == RUN_STARTING)
@@ -65,6 +62,17 @@ static void on_state(struct run *run, int64_t at_usec, json_t *body)
         run_say(run, at_usec, "%s%s%s%s%s", state == RUN_FAILED ? "the run failed" : "run is ",
                 state == RUN_FAILED ? "" : run_state_names[run->state], steps, *run->reason ? ": " : "",
                 run->reason);
+}
+
+/* Perhaps once more. */
+static void on_asked(struct run *run, int64_t at_usec, json_t *body)
+{
+    struct run_host *host = run_host(run, json_text(body, "host"));
+
+    if (!host)
+        return;
+    host->is_asked = true;
+    host->has_answered = host->is_accepted = false;
 }
 
 static void on_answered(struct run *run, int64_t at_usec, json_t *body)
@@ -167,8 +175,9 @@ static const struct {
     const char *kind;
     void (*take)(struct run *run, int64_t at_usec, json_t *body);
 } kinds[] = {
-    {"run.state", on_state},   {"run.answered", on_answered}, {"run.ordered", on_ordered},
-    {"run.joined", on_joined}, {"run.balancer", on_balancer}, {"run.note", on_note},
+    {"run.state", on_state},     {"run.asked", on_asked},   {"run.answered", on_answered},
+    {"run.ordered", on_ordered}, {"run.joined", on_joined}, {"run.balancer", on_balancer},
+    {"run.note", on_note},
 };
 
 void run_take_record(struct run *run, int64_t at_usec, const char *kind, json_t *body)

@@ -47,7 +47,7 @@ extern const char *const verdict_names[];
  */
 struct run_host {
     char id[64], group[64], address[64];
-    bool is_pinned, is_observer, is_replacement, is_unready, is_head_fresh, is_suspect, is_halted;
+    bool is_pinned, is_observer, is_replacement, is_unready, is_head_fresh, is_suspect, is_halted, is_asked;
     char ask[UUID_TEXT_MAX];
     bool has_answered, is_accepted, is_victim;
     json_t *answer;
@@ -195,6 +195,10 @@ bool run_step_is_last(const struct run *run, const struct step *step);
 int run_step_may_start(const struct run *run, const struct step *step, int64_t now_usec, struct error *error);
 /** run_step_until_usec() - t0 of the next step that started after @step; INT64_MAX = it was the last */
 int64_t run_step_until_usec(const struct run *run, const struct step *step);
+/** run_step_is_due() - does it start as soon as its hosts agree? Before the first one, all are asked */
+bool run_step_is_due(const struct run *run, const struct step *step, int64_t now_usec);
+/** run_due_steps() - a new list of the steps of @host that are due, NULL = all, each at its time */
+json_t *run_due_steps(const struct run *run, const char *host, int64_t now_usec);
 /** run_step_ended_usec() - when the last host has proved its end, corrected; 0 = not all of them have */
 int64_t run_step_ended_usec(const struct run *run, const struct step *step);
 /** run_take_t0() - of the steps that started last, from armed hosts that were pinned: the last one's moment,
@@ -222,8 +226,15 @@ void run_see_balancer(struct run *run, const struct balancer_fact *fact);
  * recorded */
 void run_see_answer(struct run *run, const char *host, const json_t *answer);
 
-/* run-machine.c */
+/* run-check.c */
+/** run_has_due_step() - is @host pinned in a step that is due? */
+bool run_has_due_step(const struct run *run, const struct run_host *host, int64_t now_usec);
+/** run_begin() - ask those who have a part in the steps that are due */
 void run_begin(struct run *run, int64_t now_usec);
+/** run_check_share() - 0, or -EDQUOT with the counts, when too large a share of a group would fail */
+int run_check_share(const struct run *run, struct error *error);
+
+/* run-machine.c */
 /** run_enter() - record that it is in @state now; what it is in already is recorded again */
 void run_enter(struct run *run, enum run_state state, int64_t now_usec);
 /** run_advance() - take every step that is due */
@@ -231,8 +242,6 @@ void run_advance(struct run *run, int64_t now_usec);
 void run_halt(struct run *run, const char *by, int64_t now_usec);
 /** run_order_late() - a late joiner: order the steps that are under way */
 void run_order_late(struct run *run, const char *host, const json_t *labels, int64_t now_usec);
-/** run_check_share() - 0, or -EDQUOT with the counts, when too large a share of a group would fail */
-int run_check_share(const struct run *run, struct error *error);
 
 /* What a run does to the world: run-actions.c, or a test */
 /** run_ask() - what would @host do? @purpose: "plan" or "start"; what can't be asked has answered no */

@@ -170,3 +170,19 @@ int run_step_may_start(const struct run *run, const struct step *step, int64_t n
             return error_set(error, ECANCELED, "%s received a halt", host->id);
     return check_seen(run, step, ended_usec, now_usec, error);
 }
+
+bool run_step_is_due(const struct run *run, const struct step *step, int64_t now_usec)
+{
+    return !run->started_usec || run_step_may_start(run, step, now_usec, NULL) > 0;
+}
+
+json_t *run_due_steps(const struct run *run, const char *host, int64_t now_usec)
+{
+    json_t *list = run->started_usec ? json_array() : NULL;
+
+    for (size_t i = 0; list && i < run->mandate->n_steps; i++)
+        if (mandate_step_has_host(run->mandate, run->mandate->steps[i].name, host) &&
+            run_step_is_due(run, &run->mandate->steps[i], now_usec))
+            json_array_append_new(list, json_string(run->mandate->steps[i].name));
+    return list;
+}

@@ -55,19 +55,27 @@ def test_steps_of_one_run_do_not_cool_each_other_down(host):
 def test_steps_that_follow_one_another_are_never_two_at_once(host):
     """One at a time is allowed: what follows has its turn, what would run beside is refused when it is asked for."""
     agent = Agent(host)
+    policy = POLICY.format(name="host", lost=60).replace("cool_down_s: 0", "cool_down_s: 60")
+    host.write("/etc/grivet/agent.yaml", policy)
     agent.start()
     papers, second = agent.papers, {**STEP, "name": "lose-too"}
     beside = papers.mandate(steps=[STEP, second])
     mandate = papers.mandate(steps=[STEP, {**second, "after": ["lose"]}])
-    answers = []
-    for asked in (beside, mandate):
-        agent.courier.send(ASK, data=papers.ask_bundle(asked, [papers.alice, papers.bob], "start"))
-        answers.append(json.loads(base64.b64decode(json.loads(agent.courier.expect(ANSWER))["payload"])))
-    assert [step["is_accepted"] for step in answers[0]["steps"]] == [True, False]
-    assert "classes.network.concurrency: 1 under way" in answers[0]["steps"][1]["reason"]
-    assert [step["is_accepted"] for step in answers[1]["steps"]] == [True, True]
+
+    def ask(asked, **changes):
+        agent.courier.send(ASK, data=papers.ask_bundle(asked, [papers.alice, papers.bob], "start", **changes))
+        return json.loads(base64.b64decode(json.loads(agent.courier.expect(ANSWER))["payload"]))["steps"]
+    first, refused = ask(beside)
+    assert first["is_accepted"] and "classes.network.concurrency: 1 under way" in refused["reason"]
     run = uuid()
+    assert [step["is_accepted"] for step in ask(mandate, run=run)] == [True, True]
     for step in ("lose", "lose-too"):
+        # Asked once more before it starts: what this run did here stands in nobody's way, another run would be one too many.
+        assert [(one["step"], one["is_accepted"]) for one in ask(mandate, run=run, steps=[step])] == [(step, True)]
         payload = papers.order_payload(mandate, step=step, run=run)
         agent.courier.send(ORDER, data=papers.order_bundle(mandate, payload))
+        agent.courier.wait_event("fault.armed", order=json.loads(payload)["id"])
+        assert "concurrency" in ask(mandate, run=run, steps=[step])[0]["reason"]
         agent.courier.wait_event("fault.reverted", order=json.loads(payload)["id"])
+        assert "cool_down_s" in ask(mandate, run=uuid(), steps=[step])[0]["reason"]
+    assert ask(mandate, run=run, steps=["none"])[0]["reason"] == "mandate: has no step for host host"

@@ -260,6 +260,16 @@ struct run *fixture_start_steps(const char *objectives, const char *more_steps)
     return run;
 }
 
+void fixture_agree(struct run *run, int64_t now_usec)
+{
+    run_advance(run, now_usec);
+    ck_assert_str_eq(run_state_names[run->state], "checking");
+    fixture_answer(run, "a1", true, "");
+    fixture_answer(run, "b1", true, "");
+    run_advance(run, now_usec);
+    ck_assert_str_eq(run_state_names[run->state], "starting");
+}
+
 struct run *fixture_start_second(const char *objectives)
 {
     struct run *run = fixture_start_steps(objectives, fixture_kill_after);
@@ -269,8 +279,8 @@ struct run *fixture_start_second(const char *objectives)
     ck_assert_str_eq(run_state_names[run->state], "running");
     ck_assert_int_eq(seen.orders, 1 + HOSTS);
     fixture_revert(run, "a1", ENDS_AT + MSEC(3), 3);
-    run_advance(run, ENDS_AT + SEC(1));
-    ck_assert_str_eq(run_state_names[run->state], "starting");
+    fixture_agree(run, ENDS_AT + SEC(1));
+    ck_assert_int_eq(seen.asks, HOSTS + 2);
     ck_assert_int_eq(seen.orders, 1 + HOSTS + 2);
     return run;
 }

@@ -51,6 +51,8 @@ void fixture_server(struct run *run, const char *address, const char *state, int
 extern const char fixture_kill_after[];
 /** fixture_start_steps() - up to the first step's end, which all but a1 have proved */
 struct run *fixture_start_steps(const char *objectives, const char *more_steps);
+/** fixture_agree() - the next step is due, and a1 and b1 would do it: it starts */
+void fixture_agree(struct run *run, int64_t now_usec);
 /** fixture_start_second() - on to the start of fixture_kill_after, 1 s later */
 struct run *fixture_start_second(const char *objectives);
 /** fixture_end_second() - on to `done`, with fresh heads; users lose 100 ms..@bad_usec after its t0 */

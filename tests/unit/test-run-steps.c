@@ -95,8 +95,7 @@ START_TEST(test_a_share)
     check_state("running");
     fixture_says(run, "a1", "fault.failed", "lose-az1", "{\"reason\": \"netlink\", \"is_reverted\": true}",
                  ENDS_AT + MSEC(5));
-    run_advance(run, ENDS_AT + SEC(1));
-    check_state("starting");
+    fixture_agree(run, ENDS_AT + SEC(1));
     drop();
 }
 END_TEST
@@ -146,8 +145,7 @@ START_TEST(test_well_again)
     start(fixture_kill_after);
     fixture_revert(run, "a1", ENDS_AT + MSEC(3), 3);
     fixture_samples(run, STEPS_AT, ENDS_AT + SEC(8), T0, ENDS_AT + SEC(7));
-    run_advance(run, ENDS_AT + SEC(8));
-    check_state("starting");
+    fixture_agree(run, ENDS_AT + SEC(8));
     drop();
 }
 END_TEST
@@ -185,6 +183,57 @@ START_TEST(test_window_is_closed)
     run->mandate->not_after_usec = ENDS_AT + SEC(1) - 1;
     run_advance(run, ENDS_AT + SEC(1));
     check_never("step kill is not started: the mandate's window is not open");
+    drop();
+}
+END_TEST
+
+static void start_asking(void)
+{
+    start(fixture_kill_after);
+    fixture_samples(run, STEPS_AT, ENDS_AT + SEC(1), 0, 0);
+    fixture_revert(run, "a1", ENDS_AT + MSEC(3), 3);
+    run_advance(run, ENDS_AT + SEC(1));
+    check_state("checking");
+    ck_assert_int_eq(seen.asks, HOSTS + 2);
+}
+
+/* All hosts of a step are asked once more before it starts, and the others are not. */
+START_TEST(test_one_would_refuse_the_second)
+{
+    json_t *due;
+
+    start_asking();
+    due = run_due_steps(run, "a1", ENDS_AT + SEC(1));
+    ck_assert_uint_eq(json_array_size(due), 1);
+    ck_assert_str_eq(json_string_value(json_array_get(due, 0)), "kill");
+    json_decref(due);
+    fixture_answer(run, "a1", true, "");
+    fixture_answer(run, "b1", false, "windows");
+    run_advance(run, ENDS_AT + SEC(2));
+    check_never("step kill is not started: b1 would refuse: windows");
+    drop();
+    start_asking();
+    fixture_answer(run, "a1", true, "");
+    run_advance(run, ENDS_AT + SEC(11) - 1);
+    check_state("checking");
+    run_advance(run, ENDS_AT + SEC(11));
+    check_never("step kill is not started: b1 did not answer");
+    drop();
+}
+END_TEST
+
+/* Nor does it start when users are lost while its hosts answer: it waits again, and asks again. */
+START_TEST(test_no_longer_due)
+{
+    start_asking();
+    fixture_samples(run, ENDS_AT + SEC(1), ENDS_AT + SEC(2), T0, ENDS_AT + SEC(2));
+    fixture_answer(run, "a1", true, "");
+    fixture_answer(run, "b1", true, "");
+    run_advance(run, ENDS_AT + SEC(2));
+    check_state("running");
+    ck_assert_int_eq(seen.orders, 1 + HOSTS);
+    fixture_samples(run, ENDS_AT + SEC(2), ENDS_AT + SEC(3), 0, 0);
+    fixture_agree(run, ENDS_AT + SEC(3));
     drop();
 }
 END_TEST
@@ -227,8 +276,7 @@ START_TEST(test_after_both)
     for (size_t i = 0; i < HOSTS; i++)
         fixture_revert(run, fixture_hosts[i], ENDS_AT, 0);
     fixture_samples(run, T0 + SEC(3), ENDS_AT + SEC(1), 0, 0);
-    run_advance(run, ENDS_AT + SEC(1));
-    check_state("starting");
+    fixture_agree(run, ENDS_AT + SEC(1));
     ck_assert_int_eq(seen.orders, 1 + HOSTS + 3);
     drop();
 }
@@ -282,8 +330,7 @@ START_TEST(test_away_between)
     }
     run->loaded_usec = ENDS_AT + SEC(15);
     fixture_samples(run, STEPS_AT, ENDS_AT + SEC(14), 0, 0);
-    run_advance(run, ENDS_AT + SEC(14));
-    check_state("starting");
+    fixture_agree(run, ENDS_AT + SEC(14));
     ck_assert_int_eq(seen.orders, 2);
     drop();
     run = fixture_start_second("[]");
@@ -310,6 +357,8 @@ int main(void)
                                   test_blind,
                                   test_nobody_watches_so_long,
                                   test_window_is_closed,
+                                  test_one_would_refuse_the_second,
+                                  test_no_longer_due,
                                   test_the_second_does_not_arm,
                                   test_after_both,
                                   test_late_joiners,
