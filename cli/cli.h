@@ -25,12 +25,14 @@ enum exit_code {
  * struct option_row - one option of a command; every command also has --help, --config and -o
  * @letter: 0 = no short form; @value: name of its value, NULL = a switch; @is_required: a call without it is
  *          a mistake
+ * @min, @max: of a number, @max 0 = it is none; @fallback: what it is when it is not given
  */
 struct option_row {
     const char *name;
     char letter;
     const char *value, *help;
     bool is_required;
+    int64_t min, max, fallback;
 };
 
 struct call;
@@ -68,9 +70,8 @@ extern const struct command commands[]; /* ended by a row without name */
 int call_parse(struct call *ret, const struct command *command, int argc, char **argv, struct error *error);
 /** call_option() - the value that was given last, NULL = not given */
 const char *call_option(const struct call *call, const char *name);
-/** call_integer() - the option's value within @min..@max, @fallback when it is not given */
-int call_integer(const struct call *call, const char *name, int64_t min, int64_t max, int64_t fallback,
-                 int64_t *ret, struct error *error);
+/** call_number() - the value of an option whose row says that it is a number */
+int64_t call_number(const struct call *call, const char *name);
 /** call_labels() - every --label KEY=VALUE[,...] as a map, owned by the caller */
 int call_labels(const struct call *call, json_t **ret, struct error *error);
 /** usage_print() - of one command, or the whole table for NULL */

@@ -34,22 +34,11 @@ struct client {
 /** client_open() - by config.yaml: --config, else $GRIVET_CONFIG, else ~/.config/grivet/config.yaml; -ENOENT
  * if there is none */
 int client_open(struct client **ret, const struct call *call, struct error *error);
-/**
- * client_open_pinned() - without a certificate of one's own, only to a server whose chain ends in the CA
- * certificate with the SHA-256 @pin ("sha256:HEX", of the DER form)
- * @url: borrowed
- */
-int client_open_pinned(struct client **ret, const char *url, const char *pin, struct error *error);
 struct client *client_free(struct client *client);
 DEFINE_CLEANUP(struct client *, client_free)
 
 /** client_path() - where @name is, counted from the folder of the configuration */
 const char *client_path(const struct client *client, const char *name, char ret[PATH_MAX]);
-
-/** pin_format() - "sha256:" and the SHA-256 of @data */
-const char *pin_format(const void *data, size_t length, char ret[PIN_TEXT_MAX]);
-/** pin_check() - Return: 0, -EPROTO when the SHA-256 of @data is not @pin; @option: who gave it */
-int pin_check(const char *option, const char *pin, const void *data, size_t length, struct error *error);
 
 /**
  * client_call() - one request and its answer
@@ -66,3 +55,15 @@ int client_once(const struct call *call, const char *method, const char *path, c
                 struct error *error);
 /** client_list() - show the list that @path answers, as JSON or as a table */
 int client_list(const struct call *call, const char *path, const struct column *columns, struct error *error);
+
+/* client-pinned.c */
+/**
+ * client_open_pinned() - without a certificate of one's own, only to a server whose chain ends in the CA
+ * certificate with the SHA-256 @pin ("sha256:HEX", of the DER form)
+ * @url: borrowed
+ */
+int client_open_pinned(struct client **ret, const char *url, const char *pin, struct error *error);
+/** pin_format() - "sha256:" and the SHA-256 of @data */
+const char *pin_format(const void *data, size_t length, char ret[PIN_TEXT_MAX]);
+/** pin_check() - Return: 0, -EPROTO when the SHA-256 of @data is not @pin; @option: who gave it */
+int pin_check(const char *option, const char *pin, const void *data, size_t length, struct error *error);

@@ -148,13 +148,10 @@ int local_halt(const struct call *call, struct error *error)
 int command_wait_ready(const struct call *call, struct error *error)
 {
     json_auto_t *answer = NULL;
-    int64_t timeout_sec;
     bool is_ready;
-    int r;
+    int r =
+        ask(CHANNEL_WAIT_READY, CHANNEL_READY, (int)call_number(call, "timeout-s") * 1000, &answer, error);
 
-    r = call_integer(call, "timeout-s", 1, 3600, 15, &timeout_sec, error);
-    if (r == 0)
-        r = ask(CHANNEL_WAIT_READY, CHANNEL_READY, (int)timeout_sec * 1000, &answer, error);
     if (r < 0)
         return r;
     is_ready = json_is_true(json_object_get(answer, "is_ready"));

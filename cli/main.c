@@ -23,12 +23,13 @@ static const struct option_row key_options[] = {
 static const struct option_row plan_options[] = {{"file", 'f', "FILE", "write the mandate here"}, {}};
 static const struct option_row sign_options[] = {
     {"key", 'k', "FILE", "key to sign with (grivet key new makes one)", .is_required = true},
-    {"hosts", 0, "N", "how many hosts may be hit: answers the question in scripts"},
+    {"hosts", 0, "N", "how many hosts may be hit: answers the question in scripts", .min = 1,
+     .max = INT32_MAX},
     PASS_OPTION,
     {}};
 static const struct option_row verify_options[] = {
     {"roots", 'r', "FILE", "whom to believe (default: /etc/grivet/roots.json)"},
-    {"people", 'n', "N", "how many people must have signed (default: 1)"},
+    {"people", 'n', "N", "how many people must have signed (default: 1)", false, 1, 16, 1},
     {}};
 static const struct option_row run_options[] = {
     {"detach", 0, NULL, "start and leave it to itself"},
@@ -45,8 +46,8 @@ static const struct option_row halt_options[] = {
     {}};
 static const struct option_row token_options[] = {
     LABEL_OPTION("new: labels that a host has to bear to use the token"),
-    {"expires-in-s", 0, "S", "new: how long it is good (default: 3600)"},
-    {"max-uses", 0, "N", "new: how many hosts may use it (default: 1)"},
+    {"expires-in-s", 0, "S", "new: how long it is good (default: 3600)", false, 1, 365 * 86400, 3600},
+    {"max-uses", 0, "N", "new: how many hosts may use it (default: 1)", false, 1, 100000, 1},
     {}};
 static const struct option_row join_options[] = {
     {"token", 't', "T", "from grivet token new", .is_required = true},
@@ -57,7 +58,8 @@ static const struct option_row join_options[] = {
     {"environment", 'e', "NAME", "such as staging; must be that of an agent.yaml that is there"},
     LABEL_OPTION("zone, group...; as often as needed"),
     {}};
-static const struct option_row wait_options[] = {{"timeout-s", 0, "S", "how long at most (default: 15)"}, {}};
+static const struct option_row wait_options[] = {
+    {"timeout-s", 0, "S", "how long at most (default: 15)", false, 1, 3600, 15}, {}};
 
 const struct command commands[] = {
     {"init", "EXPERIMENT.yaml", "write a sample experiment with comments", 1, 1, NULL, command_init},

@@ -72,20 +72,42 @@ static int take_options(struct call *call, int argc, char **argv, struct error *
     return r;
 }
 
+static int check_number(const struct option_row *row, const char *text, struct error *error)
+{
+    long long number;
+    char *end;
+
+    errno = 0;
+    number = strtoll(text, &end, 10);
+    if (errno || end == text || *end || number < row->min || number > row->max)
+        return error_set(error, EBADRQC, "--%s %.40s: expected a number from %lld to %lld", row->name, text,
+                         (long long)row->min, (long long)row->max);
+    return 0;
+}
+
+static int check_option(const struct call *call, const struct option_row *row, struct error *error)
+{
+    const char *text = call_option(call, row->name);
+
+    if (!text && row->is_required)
+        return error_set(error, EBADRQC, "%s: --%s %s is missing: %s", call->command->name, row->name,
+                         row->value, row->help);
+    return text && row->max ? check_number(row, text, error) : 0;
+}
+
 static int check_options(struct call *call, struct error *error)
 {
     const struct command *command = call->command;
     const char *output = call_option(call, "output");
+    int r = 0;
 
     call->config = call_option(call, "config");
     call->is_json = output && strcmp(output, "json") == 0;
     if (output && !call->is_json && strcmp(output, "text") != 0)
         return error_set(error, EBADRQC, "%s: -o takes text or json", command->name);
-    for (const struct option_row *row = command->options; row && row->name; row++)
-        if (row->is_required && !call_option(call, row->name))
-            return error_set(error, EBADRQC, "%s: --%s %s is missing: %s", command->name, row->name,
-                             row->value, row->help);
-    return 0;
+    for (const struct option_row *row = command->options; row && row->name && r == 0; row++)
+        r = check_option(call, row, error);
+    return r;
 }
 
 int call_parse(struct call *ret, const struct command *command, int argc, char **argv, struct error *error)
@@ -117,21 +139,14 @@ const char *call_option(const struct call *call, const char *name)
     return NULL;
 }
 
-int call_integer(const struct call *call, const char *name, int64_t min, int64_t max, int64_t fallback,
-                 int64_t *ret, struct error *error)
+int64_t call_number(const struct call *call, const char *name)
 {
     const char *text = call_option(call, name);
-    char *end;
+    const struct option_row *row = call->command->options;
 
-    *ret = fallback;
-    if (!text)
-        return 0;
-    errno = 0;
-    *ret = strtoll(text, &end, 10);
-    if (errno || end == text || *end || *ret < min || *ret > max)
-        return error_set(error, EBADRQC, "--%s %s: expected a number from %lld to %lld", name, text,
-                         (long long)min, (long long)max);
-    return 0;
+    while (!text && strcmp(row->name, name) != 0)
+        row++;
+    return text ? strtoll(text, NULL, 10) : row->fallback;
 }
 
 static int add_labels(json_t *labels, const char *text, struct error *error)

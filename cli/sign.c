@@ -1,33 +1,25 @@
-/* grivet sign and verify: see what is asked of you, sign it; see who has. */
+/* grivet sign: see what is asked of you, and sign it. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "client.h"
+#include "cli.h"
 #include "common/io.h"
-#include "common/roots.h"
 #include "mandate-file.h"
-
-#define ROOTS_PATH      "/etc/grivet/roots.json"
-#define ROOTS_BYTES_MAX 65536
 
 /* Whoever signs has to have counted: a yes is typed too easily. */
 static int confirm_hosts(const struct call *call, const struct mandate *mandate, struct error *error)
 {
-    int64_t hosts, answered;
+    int64_t hosts, answered = call_number(call, "hosts");
     char answer[32];
-    char *end;
     int r;
 
     r = mandate_count_hosts(mandate, &hosts, error);
-    if (r == 0)
-        r = call_integer(call, "hosts", 1, INT32_MAX, 0, &answered, error);
     if (r == 0 && !answered) {
         r = terminal_ask("How many hosts do you sign this for? (--hosts N answers in scripts)", answer,
                          sizeof(answer), error);
         if (r == 0)
-            answered = strtoll(answer, &end, 10);
+            answered = strtoll(answer, NULL, 10);
     }
     if (r == 0 && answered != hosts)
         r = error_set(error, EKEYREJECTED, "the mandate is for %lld hosts, not %lld; nothing was signed",
@@ -74,69 +66,4 @@ int command_sign(const struct call *call, struct error *error)
     printf("\nsigned; %s has %zu signature%s now\n", path, envelope->n_signatures,
            envelope->n_signatures == 1 ? "" : "s");
     return EXIT_MET;
-}
-
-/* People, each once, in the order of the roots. */
-static json_t *find_signers(const struct roots *roots, const struct envelope *envelope)
-{
-    json_t *people = json_array(), *known;
-    size_t index;
-
-    for (size_t i = 0; i < roots->n_keys; i++) {
-        const struct roots_key *key = &roots->keys[i];
-        bool is_new = true;
-
-        json_array_foreach(people, index, known) is_new &= strcmp(json_string_value(known), key->person) != 0;
-        if (is_new && key->roles & ROOTS_APPROVE && envelope_is_signed_by(envelope, &key->key))
-            json_array_append_new(people, json_string(key->person));
-    }
-    return people;
-}
-
-/* By --roots; else an operator's lie beside the configuration, a host's where the executor reads them. */
-static int load_roots(const struct call *call, struct roots **ret, struct error *error)
-{
-    _cleanup_(client_freep) struct client *client = NULL;
-    const char *path = call_option(call, "roots");
-    _cleanup_free_ char *text = NULL;
-    char beside[PATH_MAX];
-    size_t length;
-    int r;
-
-    if (!path && client_open(&client, call, NULL) == 0 &&
-        access(client_path(client, "roots.json", beside), R_OK) == 0)
-        path = beside;
-    path = path ? path : ROOTS_PATH;
-    r = io_read_file(path, ROOTS_BYTES_MAX, &text, &length, error);
-    return r < 0 ? r : roots_parse(ret, path, text, length, error);
-}
-
-int command_verify(const struct call *call, struct error *error)
-{
-    _cleanup_(envelope_freep) struct envelope *envelope = NULL;
-    _cleanup_(mandate_freep) struct mandate *mandate = NULL;
-    _cleanup_(roots_freep) struct roots *roots = NULL;
-    json_auto_t *people = NULL, *json = NULL;
-    int64_t needed;
-    int r;
-
-    r = call_integer(call, "people", 1, 16, 1, &needed, error);
-    if (r == 0)
-        r = mandate_file_load(call->arguments[0], &envelope, &mandate, error);
-    if (r == 0)
-        r = load_roots(call, &roots, error);
-    if (r < 0)
-        return r;
-    people = find_signers(roots, envelope);
-    if (call->is_json) {
-        json = json_pack("{s:s, s:O}", "mandate", mandate->hash, "signed_by", people);
-        output_json(json);
-    } else {
-        mandate_file_print(stdout, envelope, mandate);
-        printf("signed by %zu %s: ", json_array_size(people),
-               json_array_size(people) == 1 ? "person" : "people");
-        json_format(stdout, people, NULL);
-        printf("\n");
-    }
-    return roots_require(roots, envelope, ROOTS_APPROVE, needed, time_now_usec(), error);
 }

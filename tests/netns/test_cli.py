@@ -117,6 +117,8 @@ def test_usage(grivet):
     assert "unknown command 'explode'" in grivet("explode", code=2).stderr
     assert "usage: grivet plan" in grivet("plan", code=2).stderr
     assert "-o takes text or json" in grivet("status", "-o", "xml", code=2).stderr
+    for words in (("verify", "m", "--people", "0"), ("token", "list", "--max-uses", "2x"), ("wait-ready", "--timeout-s", "")):
+        assert "expected a number from 1 to" in grivet(*words, code=2).stderr
     script = grivet("completion", "bash").stdout + "COMP_WORDS=(grivet sig) COMP_CWORD=1; _grivet; echo $COMPREPLY"
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == "sign\n"
 
