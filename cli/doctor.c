@@ -15,6 +15,7 @@
 #include "common/record.h"
 #include "common/roots.h"
 #include "faults/fault.h"
+#include "faults/kernel/forwarding.h"
 #include "faults/kernel/nft.h"
 #include "local.h"
 
@@ -79,18 +80,38 @@ static enum level check_cgroups(char words[WORDS_MAX])
     return say(words, LEVEL_WARN, "not unified v2: faults on cgroups are not available here");
 }
 
-static enum level check_containers(char words[WORDS_MAX])
+static bool has_device(const char *name)
 {
-    static const char *const bridges[] = {"docker0", "cni0", "cilium_host", "podman0"};
     char path[64];
 
-    for (size_t i = 0; i < ARRAY_SIZE(bridges); i++) {
-        snprintf(path, sizeof(path), "/sys/class/net/%s", bridges[i]);
-        if (access(path, F_OK) == 0)
-            return say(words, LEVEL_WARN, "%s: network faults of this version do not reach containers",
-                       bridges[i]);
-    }
-    return say(words, LEVEL_OK, "no bridge of containers found");
+    snprintf(path, sizeof(path), "/sys/class/net/%s", name);
+    return access(path, F_OK) == 0;
+}
+
+static const char *forwarded_families(void)
+{
+    bool is_4 = forwarding_is_on(AF_INET), is_6 = forwarding_is_on(AF_INET6);
+
+    return is_4 && is_6 ? "IPv4 and IPv6 are" : is_4 ? "IPv4 is" : is_6 ? "IPv6 is" : NULL;
+}
+
+static enum level check_containers(char words[WORDS_MAX])
+{
+    static const char *const bridges[] = {"docker0", "cni0", "podman0", "virbr0"};
+    const char *forwarded = forwarded_families();
+    const char *bridge = NULL;
+
+    if (has_device("cilium_host"))
+        return say(words, LEVEL_WARN,
+                   "cilium_host: its eBPF data path may bypass netfilter, and with it network faults");
+    for (size_t i = 0; i < ARRAY_SIZE(bridges) && !bridge; i++)
+        bridge = has_device(bridges[i]) ? bridges[i] : NULL;
+    if (!forwarded)
+        return say(words, bridge ? LEVEL_WARN : LEVEL_OK,
+                   "%s%snothing is forwarded here: scope: containers reaches nothing, and is refused",
+                   bridge ? bridge : "", bridge ? ": " : "");
+    return say(words, LEVEL_OK, "%s%s%s forwarded here, and reached by scope: containers or all",
+               bridge ? bridge : "", bridge ? ": " : "", forwarded);
 }
 
 static enum level check_policy(char words[WORDS_MAX])

@@ -98,8 +98,9 @@ static void format_effect(FILE *out, const json_t *effect, const json_t *report)
                 json_number(effect, "in_packets"),
                 json_number(effect, "out_lost") + json_number(effect, "in_lost"));
     else if (json_object_get(effect, "out_packets") || json_object_get(effect, "in_packets"))
-        fprintf(out, "dropped %lld out, %lld in", json_number(effect, "out_packets"),
-                json_number(effect, "in_packets"));
+        fprintf(out, "dropped %lld out, %lld in%s", json_number(effect, "out_packets"),
+                json_number(effect, "in_packets"),
+                json_object_get(effect, "forwarded") ? ", forwarded ones included" : "");
     else
         fprintf(out, "-");
 }

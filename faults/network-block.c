@@ -24,7 +24,7 @@ static int block_check(const void *parameters, const struct mandate *mandate, st
 {
     const struct block_parameters *own = parameters;
 
-    return network_check_isolation(own->is_isolated, own->targets.cgroup, error);
+    return network_check_scope(own->targets.scope, own->is_isolated, own->targets.cgroup, error);
 }
 
 static bool block_isolates(const void *parameters)

@@ -67,7 +67,7 @@ static int shape_check(const void *raw, const struct mandate *mandate, struct er
     if (parameters->targets.cgroup && network_spec(&parameters->targets).is_in)
         return error_set(error, EINVAL,
                          "cgroup: what comes in is shaped before its service is known: give direction: out");
-    return 0;
+    return network_check_scope(parameters->targets.scope, false, parameters->targets.cgroup, error);
 }
 
 /* Without parameters: of everything that it can do. */

@@ -11,18 +11,23 @@
 struct network_targets {
     struct parameter_cidrs cidrs;
     struct parameter_ports ports;
-    int protocol, direction;
+    int protocol, direction, scope;
     const char *cgroup;
 };
 extern const char *const network_protocols[], *const network_directions[];
 
 extern const char *const network_isolations[]; /* "none", "full" */
+extern const char *const network_scopes[];     /* "host", "containers", "all" */
 
 /* clang-format off */
 #define NETWORK_ISOLATE(type)                                                                                \
     {"isolate", PARAMETER_CHOICE, NULL, 0, 0, "none", false, network_isolations,                             \
      "full: the lifeline is cut too, and nobody can halt it from outside; the host's policy has to allow it", \
      offsetof(type, is_isolated)}
+#define NETWORK_SCOPE(type)                                                                                  \
+    {"scope", PARAMETER_CHOICE, NULL, 0, 0, "host", false, network_scopes,                                   \
+     "whose packets: the host's own, those that it forwards for its containers and virtual machines, or all", \
+     offsetof(type, scope)}
 #define NETWORK_CGROUP(type)                                                                                 \
     {"cgroup", PARAMETER_STRING, NULL, 1, 255, NULL, true, NULL,                                             \
      "only packets of this service's sockets: end of its cgroup's path, like nginx.service",                 \
@@ -37,14 +42,20 @@ extern const char *const network_isolations[]; /* "none", "full" */
      offsetof(struct network_targets, protocol)},                                                            \
     {"direction", PARAMETER_CHOICE, NULL, 0, 0, "both", false, network_directions,                           \
      "as seen from this host", offsetof(struct network_targets, direction)},                                 \
+    NETWORK_SCOPE(struct network_targets),                                                                   \
     NETWORK_CGROUP(struct network_targets)
 /* clang-format on */
 
 /** network_spec() - what the parameters mean for a gate */
 struct gate_spec network_spec(const struct network_targets *targets);
 
-/** network_check_isolation() - of a whole host, not of one service */
-int network_check_isolation(int is_isolated, const char *cgroup, struct error *error);
+/** network_scope() - gate_scope bits of the parameter */
+unsigned int network_scope(int scope);
+/** network_check_scope() - one service and the lifeline are the host's own: not of forwarded packets alone */
+int network_check_scope(int scope, int is_isolated, const char *cgroup, struct error *error);
+/** network_check_forwarding() - -EOPNOTSUPP when nothing is forwarded here and the fault is about nothing
+ * else */
+int network_check_forwarding(const struct gate_spec *spec, struct error *error);
 
 /** network_plan() - @spec: what is dropped or shaped, as for network_inject(); @what: the summary's first
  * words, "lose the zone apse2-az1" */

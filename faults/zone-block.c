@@ -10,12 +10,13 @@
 
 struct zone_parameters {
     const char *zone, *cgroup;
-    int is_isolated;
+    int is_isolated, scope;
 };
 
 static const struct fault_parameter zone_table[] = {
     {"zone", PARAMETER_ZONE, NULL, 0, 0, NULL, false, NULL, "zone id, as the mandate's zone map names it",
      offsetof(struct zone_parameters, zone)},
+    NETWORK_SCOPE(struct zone_parameters),
     NETWORK_CGROUP(struct zone_parameters),
     NETWORK_ISOLATE(struct zone_parameters),
     {},
@@ -48,6 +49,7 @@ static int zone_spec(const struct zone_parameters *parameters, const struct mand
         .protocols = GATE_TCP | GATE_UDP | GATE_OTHER,
         .is_out = true,
         .is_in = true,
+        .scope = network_scope(parameters->scope),
         .cgroup = parameters->cgroup,
         .is_isolated = parameters->is_isolated,
     };
@@ -58,7 +60,7 @@ static int zone_check(const void *parameters, const struct mandate *mandate, str
 {
     const struct zone_parameters *own = parameters;
 
-    return network_check_isolation(own->is_isolated, own->cgroup, error);
+    return network_check_scope(own->scope, own->is_isolated, own->cgroup, error);
 }
 
 static bool zone_isolates(const void *parameters)

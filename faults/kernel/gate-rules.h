@@ -27,7 +27,7 @@ enum peers {
 
 enum guard {
     GUARD_NONE,
-    GUARD_COURIER,  /* of this user only */
+    GUARD_COURIER,  /* of this user only; whose a forwarded packet is nobody knows */
     GUARD_NOT_OPEN, /* TCP that doesn't open a connection: no bare SYN */
 };
 
@@ -40,12 +40,15 @@ enum action {
     ACTION_NOTE,    /* that it wanted to reach this address and port */
 };
 
-#define IPV4    1
-#define IPV6    2
-#define OUTPUT  (1 << GATE_OUTPUT)
-#define INPUT   (1 << GATE_INPUT)
-#define EGRESS  (1 << GATE_EGRESS)
-#define INGRESS (1 << GATE_INGRESS)
+#define IPV4        1
+#define IPV6        2
+#define OUTPUT      (1 << GATE_OUTPUT)
+#define INPUT       (1 << GATE_INPUT)
+#define FORWARD_OUT (1 << GATE_FORWARD_OUT)
+#define FORWARD_IN  (1 << GATE_FORWARD_IN)
+#define EGRESS      (1 << GATE_EGRESS)
+#define INGRESS     (1 << GATE_INGRESS)
+#define DELIVERY    (1 << GATE_DELIVERY)
 
 /**
  * struct rule - one rule in each of @chains for each of @families; whatever is 0 matches every packet
@@ -68,8 +71,11 @@ struct rule {
     const uint8_t *peer;
 };
 
-#define INBOUND   (INPUT | INGRESS)
-#define BOTH_WAYS OUTPUT | INBOUND, IPV4 | IPV6
+#define INBOUND    (INPUT | INGRESS)
+#define FORWARD    (FORWARD_OUT | FORWARD_IN)
+#define FROM_PEER  (INBOUND | FORWARD_IN | DELIVERY) /* the other side is the packet's source */
+#define BOTH_WAYS  OUTPUT | INBOUND, IPV4 | IPV6
+#define EVERYWHERE OUTPUT | INBOUND | FORWARD, IPV4 | IPV6
 
 /* Ended by a row without chains. */
 extern const struct rule gate_isolation_rules[], gate_lifeline_rules[], gate_drop_rules[], gate_shape_rules[];

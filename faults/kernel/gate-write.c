@@ -6,36 +6,39 @@
 
 #include "gate-rules.h"
 
-#define PRIORITY     (-10) /* before the filters of others, after their destination NAT */
-#define TCP_FLAGS    13
-#define TCP_SYN      0x02
-#define TCP_ACK      0x10
-#define SET_NAME_MAX 16
-#define NET          NFT_PAYLOAD_NETWORK_HEADER
-#define TRANSPORT    NFT_PAYLOAD_TRANSPORT_HEADER
+#define PRIORITY      (-10) /* before the filters of others, after their destination NAT */
+#define TCP_FLAGS     13
+#define IPV4_CHECKSUM 10 /* where it stands (RFC 791) */
+#define TCP_SYN       0x02
+#define TCP_ACK       0x10
+#define SET_NAME_MAX  16
+#define NET           NFT_PAYLOAD_NETWORK_HEADER
+#define TRANSPORT     NFT_PAYLOAD_TRANSPORT_HEADER
 
 static const char *const peers_names[PEERS_SETS] = {
     [PEERS_PROTECTED] = "protected", [PEERS_METADATA] = "metadata",     [PEERS_RESOLVERS] = "resolvers",
     [PEERS_TIME] = "time",           [PEERS_MANAGEMENT] = "management", [PEERS_TARGETS] = "targets",
 };
 
-/* @has: which sets were made, by family: no rule may ask for another */
+/* @is_inbound: the other side is the packet's source; @has: which sets were made, by family: no rule may ask
+ * for another */
 struct writer {
     struct nft_batch *batch;
     struct gate *gate;
     const struct gate_spec *spec;
     enum gate_chain chain;
+    bool is_inbound;
     bool has[PEERS_SETS][GATE_FAMILIES];
 };
 
-static bool is_inbound(const struct writer *writer)
+static bool is_in(const struct writer *writer, unsigned int chains)
 {
-    return INBOUND & 1 << writer->chain;
+    return chains & 1 << writer->chain;
 }
 
-static uint32_t mark_of(const struct gate_spec *spec)
+static uint32_t mark_of(const struct writer *writer)
 {
-    return spec->shape ? GATE_MARK_SHAPE : GATE_MARK_DROP;
+    return !writer->spec->shape ? GATE_MARK_DROP : writer->is_inbound ? GATE_MARK_SHAPE_IN : GATE_MARK_SHAPE;
 }
 
 static const char *set_name(const char *set, const struct gate_family *family, char ret[SET_NAME_MAX])
@@ -49,7 +52,7 @@ static void match_family(struct writer *writer, const struct gate_family *family
 {
     const uint16_t type = htons(family->ethertype);
 
-    if ((EGRESS | INGRESS) & 1 << writer->chain)
+    if (writer->chain >= GATE_EGRESS)
         nft_match_meta(writer->batch, NFT_META_PROTOCOL, &type, sizeof(type));
     else
         nft_match_meta(writer->batch, NFT_META_NFPROTO, &family->nfproto, 1);
@@ -59,13 +62,13 @@ static void match_loopback(struct writer *writer)
 {
     const uint16_t loopback = ARPHRD_LOOPBACK;
 
-    nft_match_meta(writer->batch, is_inbound(writer) ? NFT_META_IIFTYPE : NFT_META_OIFTYPE, &loopback,
+    nft_match_meta(writer->batch, writer->is_inbound ? NFT_META_IIFTYPE : NFT_META_OIFTYPE, &loopback,
                    sizeof(loopback));
 }
 
 static void match_peer(struct writer *writer, const struct rule *rule, const struct gate_family *family)
 {
-    uint32_t offset = is_inbound(writer) ? family->source : family->destination;
+    uint32_t offset = writer->is_inbound ? family->source : family->destination;
     char name[SET_NAME_MAX];
 
     if (rule->peer)
@@ -78,7 +81,7 @@ static void match_peer(struct writer *writer, const struct rule *rule, const str
 /* The source port is at 0, the destination port at 2: there are those of the spec, both ways. */
 static void match_ports(struct writer *writer, const struct rule *rule)
 {
-    uint32_t peer = is_inbound(writer) ? 0 : 2;
+    uint32_t peer = writer->is_inbound ? 0 : 2;
     uint16_t peer_port = htons(rule->peer_port), own_port = htons(rule->own_port);
 
     if (rule->peer_port)
@@ -98,12 +101,20 @@ static void match_cgroup(struct writer *writer, const struct rule *rule)
         nft_match_cgroup(writer->batch, cgroup->id, cgroup->level);
 }
 
+/* What comes in at a device of a host that forwards need not be for the host. */
+static void match_destination(struct writer *writer, const struct rule *rule)
+{
+    if (is_in(writer, INGRESS) && rule->peers == PEERS_TARGETS && writer->spec->is_forwarding &&
+        !(writer->spec->scope & GATE_FORWARDED))
+        nft_match_not_forwarded(writer->batch);
+}
+
 static void match_guard(struct writer *writer, const struct rule *rule)
 {
     const uint32_t uid = writer->spec->lifeline->courier_uid;
-    enum guard guard = is_inbound(writer) ? rule->guard_in : rule->guard_out;
+    enum guard guard = writer->is_inbound ? rule->guard_in : rule->guard_out;
 
-    if (guard == GUARD_COURIER)
+    if (guard == GUARD_COURIER && is_in(writer, OUTPUT))
         nft_match_meta(writer->batch, NFT_META_SKUID, &uid, sizeof(uid));
     else if (guard == GUARD_NOT_OPEN)
         nft_match_not_bits(writer->batch, TRANSPORT, TCP_FLAGS, TCP_SYN | TCP_ACK, TCP_SYN);
@@ -120,11 +131,13 @@ static void write_action(struct writer *writer, enum action action, const struct
         return;
     }
     if (is_marking)
-        nft_set_mark(writer->batch, mark_of(spec));
-    else if (action != ACTION_ACCEPT)
+        nft_change_mark(writer->batch, ~mark_of(writer), mark_of(writer));
+    if (is_marking ? is_in(writer, FORWARD) : action != ACTION_ACCEPT)
         nft_count(writer->batch);
+    if (action == ACTION_SHAPE && is_in(writer, EGRESS | DELIVERY))
+        nft_change_mark(writer->batch, ~mark_of(writer), 0);
     if (action == ACTION_SHAPE)
-        nft_forward(writer->batch, is_inbound(writer) ? spec->shaper_in : spec->shaper_out);
+        nft_forward(writer->batch, writer->is_inbound ? spec->shaper_in : spec->shaper_out);
     else
         nft_verdict(writer->batch, is_marking || action == ACTION_ACCEPT ? NF_ACCEPT : NF_DROP);
 }
@@ -139,10 +152,11 @@ static void write_rule(struct writer *writer, const struct rule *rule, const str
     if (rule->protocol)
         nft_match_meta(writer->batch, NFT_META_L4PROTO, &rule->protocol, 1);
     if (rule->is_marked)
-        nft_match_mark(writer->batch, mark_of(writer->spec));
+        nft_match_mark(writer->batch, mark_of(writer));
     match_peer(writer, rule, family);
     match_ports(writer, rule);
     match_cgroup(writer, rule);
+    match_destination(writer, rule);
     if (rule->icmp[1])
         nft_match_range(writer->batch, TRANSPORT, 0, rule->icmp[0], rule->icmp[1]);
     match_guard(writer, rule);
@@ -170,14 +184,14 @@ static void write_rules(struct writer *writer, const struct rule *rules)
 static void write_lifeline(struct writer *writer)
 {
     const struct lifeline *lifeline = writer->spec->lifeline;
-    const struct rule ssh = {BOTH_WAYS, PEERS_MANAGEMENT, IPPROTO_TCP, .own_port = lifeline->ssh_port,
+    const struct rule ssh = {EVERYWHERE, PEERS_MANAGEMENT, IPPROTO_TCP, .own_port = lifeline->ssh_port,
                              .guard_out = GUARD_NOT_OPEN};
 
     for (size_t i = 0; i < lifeline->n_coordinators; i++) {
         const struct endpoint *endpoint = &lifeline->coordinators[i];
 
         write_for_families(writer,
-                           &(struct rule){.chains = OUTPUT | INBOUND,
+                           &(struct rule){.chains = OUTPUT | INBOUND | FORWARD,
                                           .families = endpoint->address.family == AF_INET ? IPV4 : IPV6,
                                           .peer = endpoint->address.address,
                                           .protocol = IPPROTO_TCP,
@@ -190,14 +204,33 @@ static void write_lifeline(struct writer *writer)
     write_rules(writer, gate_lifeline_rules);
 }
 
+static void write_passes(struct writer *writer)
+{
+    write_rules(writer, gate_isolation_rules);
+    if (!writer->spec->is_isolated)
+        write_lifeline(writer);
+}
+
+/* What is dropped is not worth shaping; and where both sides of a forwarded packet are targets, as when a
+ * zone is dead, it counts as one that goes out. */
+static int32_t priority(const struct writer *writer)
+{
+    return PRIORITY + (writer->spec->shape ? 2 : 0) + (is_in(writer, FORWARD_IN) ? 1 : 0);
+}
+
+/* A forwarded packet goes through both chains of forward, and either side may be the one that has to pass. */
 static void write_chain(struct writer *writer, enum gate_chain chain, uint32_t hook,
                         const char *const *devices)
 {
     writer->chain = chain;
-    nft_add_chain(writer->batch, gate_chains[chain], hook, PRIORITY + !!writer->spec->shape, devices);
-    write_rules(writer, gate_isolation_rules);
-    if (!writer->spec->is_isolated)
-        write_lifeline(writer);
+    writer->is_inbound = is_in(writer, FROM_PEER);
+    nft_add_chain(writer->batch, gate_chains[chain], hook, priority(writer), devices);
+    write_passes(writer);
+    if (is_in(writer, FORWARD)) {
+        writer->is_inbound ^= true;
+        write_passes(writer);
+        writer->is_inbound ^= true;
+    }
     write_rules(writer, writer->spec->shape ? gate_shape_rules : gate_drop_rules);
 }
 
@@ -248,23 +281,63 @@ static void write_inet(struct writer *writer)
         nft_add_seen_set(writer->batch, set_name("waiting", &gate_families[i], name), gate_families[i].family,
                          GATE_SEEN_MAX, spec->deadline_boot_nsec);
     add_peers(writer, PEERS_ANY + 1);
-    if (spec->is_out)
+    if (spec->is_out && spec->scope & GATE_HOST)
         write_chain(writer, GATE_OUTPUT, NF_INET_LOCAL_OUT, NULL);
-    if (spec->is_in && !spec->shape)
+    if (spec->is_in && spec->scope & GATE_HOST && !spec->shape)
         write_chain(writer, GATE_INPUT, NF_INET_LOCAL_IN, NULL);
+    if (spec->is_out && spec->scope & GATE_FORWARDED)
+        write_chain(writer, GATE_FORWARD_OUT, NF_INET_FORWARD, NULL);
+    if (spec->is_in && spec->scope & GATE_FORWARDED && !writer->gate->has_ingress)
+        write_chain(writer, GATE_FORWARD_IN, NF_INET_FORWARD, NULL);
 }
 
-/* What leaves has passed the lifeline in output; what comes in has not been asked yet. */
+/* No verdict of these hangs on the deadline: they are about own packets alone, by a mark that no two orders
+ * share. Loopback's frames are for nobody, hence the hardware address. */
+static void write_wire(struct writer *writer)
+{
+    static const char *const loopback[] = {"lo", NULL};
+    const struct gate_wire *wire = writer->spec->wire;
+
+    writer->chain = GATE_WIRE;
+    nft_add_chain(writer->batch, gate_chains[GATE_WIRE], NF_NETDEV_INGRESS, PRIORITY, loopback);
+    for (size_t i = 0; i < wire->n_targets; i++) {
+        bool is_6 = wire->targets[i].family == AF_INET6;
+        const struct gate_family *family = &gate_families[is_6];
+        const uint32_t mark = wire->mark + (uint32_t)i, checksum = is_6 ? 0 : IPV4_CHECKSUM;
+
+        nft_rule_begin(writer->batch, gate_chains[GATE_WIRE]);
+        writer->gate->n_rules[GATE_WIRE]++;
+        match_family(writer, family);
+        nft_match_meta(writer->batch, NFT_META_MARK, &mark, sizeof(mark));
+        nft_change_mark(writer->batch, 0, 0);
+        nft_set_payload(writer->batch, NFT_PAYLOAD_LL_HEADER, 0, wire->address, sizeof(wire->address), 0);
+        nft_set_payload(writer->batch, NET, family->source, wire->sources[is_6].address, family->length,
+                        checksum);
+        nft_set_payload(writer->batch, NET, family->destination, wire->targets[i].address, family->length,
+                        checksum);
+        nft_forward(writer->batch, wire->index);
+        nft_rule_end(writer->batch);
+    }
+}
+
+/* What leaves has passed the lifeline in output or forward; what comes in has not been asked yet. */
 static void write_netdev(struct writer *writer, const char *const *devices)
 {
+    const struct gate *gate = writer->gate;
+
     nft_add_table(writer->batch, NFPROTO_NETDEV, writer->spec->name);
-    add_peers(writer, writer->gate->has_ingress ? PEERS_ANY + 1 : PEERS_TARGETS);
-    if (writer->gate->has_egress)
+    if (gate->has_egress || gate->has_ingress || gate->has_delivery)
+        add_peers(writer, gate->has_ingress ? PEERS_ANY + 1 : PEERS_TARGETS);
+    if (gate->has_egress)
         write_chain(writer, GATE_EGRESS, NF_NETDEV_EGRESS, devices);
-    if (writer->gate->has_ingress) {
+    if (gate->has_delivery)
+        write_chain(writer, GATE_DELIVERY, NF_NETDEV_EGRESS, devices);
+    if (gate->has_ingress) {
         add_ports(writer);
         write_chain(writer, GATE_INGRESS, NF_NETDEV_INGRESS, devices);
     }
+    if (gate->has_wire)
+        write_wire(writer);
 }
 
 void gate_write(struct gate *gate, const struct gate_spec *spec, const char *const *devices,
@@ -274,7 +347,7 @@ void gate_write(struct gate *gate, const struct gate_spec *spec, const char *con
 
     nft_batch_begin(batch, NULL, 0);
     write_inet(&writer);
-    if (gate->has_egress || gate->has_ingress)
+    if (gate_has_netdev(gate))
         write_netdev(&writer, devices);
     nft_batch_end(batch);
 }

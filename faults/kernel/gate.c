@@ -86,13 +86,30 @@ static size_t find_devices(const struct if_nameindex *list, const char *ret[DEVI
     return count;
 }
 
+bool gate_has_netdev(const struct gate *gate)
+{
+    return gate->has_egress || gate->has_ingress || gate->has_delivery || gate->has_wire;
+}
+
 static void prepare_removal(struct gate *gate)
 {
     nft_batch_begin(&gate->removal, gate->removal_bytes, sizeof(gate->removal_bytes));
-    if (gate->has_egress || gate->has_ingress)
+    if (gate_has_netdev(gate))
         nft_drop_table(&gate->removal, NFPROTO_NETDEV, gate->name);
     nft_drop_table(&gate->removal, NFPROTO_INET, gate->name);
     nft_batch_end(&gate->removal);
+}
+
+/* UDP that is forwarded can be dropped in forward: its sender, on another host, hears nothing of it. */
+static void choose_chains(struct gate *gate, const struct gate_spec *spec, bool has_devices)
+{
+    bool is_host = spec->scope & GATE_HOST, has_egress = has_devices && gate_has_egress();
+
+    gate->is_shaping = spec->shape;
+    gate->has_egress = has_egress && spec->is_out && (spec->shape || (is_host && spec->protocols & GATE_UDP));
+    gate->has_ingress = has_devices && spec->is_in && spec->shape && is_host;
+    gate->has_delivery = has_egress && spec->is_in && spec->shape && !is_host;
+    gate->has_wire = spec->wire;
 }
 
 int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error)
@@ -105,9 +122,7 @@ int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *err
 
     *gate = (struct gate){.fd = nft_open(error)};
     snprintf(gate->name, sizeof(gate->name), "%s", spec->name);
-    gate->has_egress =
-        gate_has_egress() && n_devices && spec->is_out && (spec->shape || spec->protocols & GATE_UDP);
-    gate->has_ingress = n_devices && spec->is_in && spec->shape;
+    choose_chains(gate, spec, n_devices > 0);
     prepare_removal(gate);
     r = gate->fd < 0 ? gate->fd : gate_find_cgroup(spec, &gate->cgroup, error);
     if (r == 0) {
@@ -118,6 +133,12 @@ int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *err
     if (r < 0)
         gate_close(gate);
     return r < 0 ? r : 0;
+}
+
+/* A table that is only about own packets knows no targets. */
+static bool has_targets(const struct gate *gate, const struct nft_family *family)
+{
+    return family->number == NFPROTO_INET || gate->has_egress || gate->has_ingress || gate->has_delivery;
 }
 
 static int verify_table(const struct gate *gate, const struct nft_family *family, struct error *error)
@@ -131,7 +152,7 @@ static int verify_table(const struct gate *gate, const struct nft_family *family
         return error_set(error, EIO, "table %s %s is gone", family->name, gate->name);
     if (has_owner_flag && !(flags & NFT_TABLE_F_OWNER))
         return error_set(error, EIO, "table %s %s has no owner", family->name, gate->name);
-    for (size_t i = 0; i < ARRAY_SIZE(gate->n_intervals); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(gate->n_intervals) && has_targets(gate, family); i++) {
         r = gate->n_intervals[i] ? nft_read_set(gate->fd, family->number, gate->name,
                                                 i ? "targets6" : "targets4", NULL, NULL, error)
                                  : 0;
@@ -146,7 +167,7 @@ static int verify_table(const struct gate *gate, const struct nft_family *family
 
 static uint8_t chain_family(enum gate_chain chain)
 {
-    return chain == GATE_EGRESS || chain == GATE_INGRESS ? NFPROTO_NETDEV : NFPROTO_INET;
+    return chain >= GATE_EGRESS ? NFPROTO_NETDEV : NFPROTO_INET;
 }
 
 static int read_chains(const struct gate *gate, struct nft_chain_facts facts[GATE_CHAINS],
@@ -167,7 +188,7 @@ int gate_verify(const struct gate *gate, struct error *error)
     int r = 0;
 
     for (size_t i = 0; i < NFT_FAMILIES && r == 0; i++)
-        if (nft_families[i].number == NFPROTO_INET || gate->has_egress || gate->has_ingress)
+        if (nft_families[i].number == NFPROTO_INET || gate_has_netdev(gate))
             r = verify_table(gate, &nft_families[i], error);
     if (r == 0)
         r = read_chains(gate, facts, error);
@@ -188,8 +209,14 @@ int gate_packets(const struct gate *gate, struct gate_packets *ret, struct error
     *ret = (struct gate_packets){
         .out = facts[GATE_OUTPUT].packets + facts[GATE_EGRESS].packets,
         .silent = facts[GATE_EGRESS].packets,
-        .in = facts[GATE_INPUT].packets + facts[GATE_INGRESS].packets,
+        .in = facts[GATE_INPUT].packets + facts[GATE_INGRESS].packets + facts[GATE_DELIVERY].packets,
+        .forwarded_out = facts[GATE_FORWARD_OUT].packets,
+        .forwarded_in = facts[GATE_FORWARD_IN].packets,
     };
+    if (!gate->is_shaping) {
+        ret->out += ret->forwarded_out;
+        ret->in += ret->forwarded_in;
+    }
     return 0;
 }
 

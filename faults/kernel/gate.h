@@ -1,5 +1,6 @@
 /*
- * The gate: what every network fault is made of. A table `inet NAME` with rules in output and input, and a
+ * The gate: what every network fault is made of. A table `inet NAME` with rules in output and input, or in
+ * forward for what the host only passes on (containers, virtual machines), and a
  * table `netdev NAME` at the egress of all devices, where UDP is dropped: a drop in output would tell a UDP
  * sender at once (EPERM), which no dead network does. Every verdict stands behind a set whose elements end at
  * the deadline, and both tables die with the socket that made them.
@@ -13,16 +14,42 @@
 #include "faults/fault.h"
 #include "nft.h"
 
-/* What output has chosen for the egress chain bears a bit of the packet mark: UDP that is to be dropped in
- * silence, or what is to be shaped. The egress rule looks at the address as well, so that a mark of somebody
- * else's with the same bit changes little. */
-#define GATE_MARK_DROP  0x40000000U
-#define GATE_MARK_SHAPE 0x20000000U
+/* What output or forward has chosen for the egress chain bears a bit of the packet mark: UDP that is to be
+ * dropped in silence, or what is to be shaped, on its way to the targets or from them. The egress rule looks
+ * at the address as well, so that a mark of somebody else's with the same bit changes little. It takes the
+ * bit away, or a packet would be shaped again at each device below (a bridge and its port). */
+#define GATE_MARK_DROP     0x40000000U
+#define GATE_MARK_SHAPE    0x20000000U
+#define GATE_MARK_SHAPE_IN 0x10000000U
+
+/* Whose packets. */
+enum gate_scope {
+    GATE_HOST = 1 << 0,      /* those that end or begin at a socket of this host */
+    GATE_FORWARDED = 1 << 1, /* those that it passes on, for containers and virtual machines */
+};
 
 enum gate_protocol {
     GATE_TCP = 1 << 0,
     GATE_UDP = 1 << 1,
     GATE_OTHER = 1 << 2, /* whatever has no ports */
+};
+
+#define GATE_WIRE_MAX 16
+/**
+ * struct gate_wire - how own packets get forwarded, to show that forwarded ones are met: what is sent to
+ * loopback under a mark of its own gets a target's address and comes in again at the far end of a wire
+ * @index: of the near end; 0 = there is no wire
+ * @address: hardware address of the far end
+ * @mark: for target i it is mark + i
+ * @sources: IPv4 and IPv6 address that such packets come from; family 0 where this host does not forward
+ */
+struct gate_wire {
+    int index;
+    uint8_t address[6];
+    uint32_t mark;
+    struct cidr sources[2];
+    size_t n_targets;
+    struct cidr targets[GATE_WIRE_MAX];
 };
 
 /**
@@ -32,10 +59,13 @@ enum gate_protocol {
  * @protected: as well as the lifeline, passes
  * @ports: destination ports, of packets in either direction; none = all
  * @protocols: gate_protocol bits; GATE_OTHER only without ports
+ * @scope: gate_scope bits
+ * @is_forwarding: the host forwards, so that what comes in at a device need not be for itself
  * @cgroup: only packets of sockets of the cgroup whose path ends so; NULL = whoever's. Not of what comes in
  * to be shaped, for which no socket has been looked up yet.
  * @is_isolated: of the lifeline only loopback passes
  * @shape: what happens to the packets, NULL = they are dropped
+ * @wire: NULL = no own packets are forwarded
  * @shaper_out, @shaper_in: with @shape: index of the device that they go through
  */
 struct gate_spec {
@@ -43,8 +73,9 @@ struct gate_spec {
     int64_t deadline_boot_nsec;
     const struct parameter_cidrs *targets, *protected;
     const struct parameter_ports *ports;
-    unsigned int protocols;
-    bool is_out, is_in, is_isolated;
+    unsigned int protocols, scope;
+    bool is_out, is_in, is_isolated, is_forwarding;
+    const struct gate_wire *wire;
     const char *cgroup;
     const struct shaper_spec *shape;
     int shaper_out, shaper_in;
@@ -54,8 +85,12 @@ struct gate_spec {
 enum gate_chain {
     GATE_OUTPUT,
     GATE_INPUT,
-    GATE_EGRESS,
+    GATE_FORWARD_OUT, /* towards the targets */
+    GATE_FORWARD_IN,  /* from them */
+    GATE_EGRESS,      /* from here on: at devices, in the other table */
     GATE_INGRESS,
+    GATE_DELIVERY, /* at egress as well: what was marked in forward on its way from the targets */
+    GATE_WIRE,     /* at loopback: own packets that are going to be forwarded */
     GATE_CHAINS,
 };
 
@@ -69,7 +104,7 @@ enum gate_chain {
 struct gate {
     int fd;
     char name[UNDO_NAME_MAX];
-    bool has_egress, has_ingress;
+    bool has_egress, has_ingress, has_delivery, has_wire, is_shaping;
     struct cgroup cgroup;
     size_t n_rules[GATE_CHAINS];
     size_t n_intervals[2]; /* IPv4, IPv6 */
@@ -91,9 +126,10 @@ int gate_add_undos(struct record *record, int fd, const char *name, struct error
 int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error);
 /** gate_verify() - read back both tables: flags, number of rules, elements */
 int gate_verify(const struct gate *gate, struct error *error);
-/** struct gate_packets - dropped or shaped so far; @silent: the part of @out that was met at egress */
+/** struct gate_packets - dropped or shaped so far; @silent: the part of @out that was met at egress;
+ * @forwarded_out, @forwarded_in: met in forward. What is shaped is counted in @out and @in once it is. */
 struct gate_packets {
-    uint64_t out, silent, in;
+    uint64_t out, silent, in, forwarded_out, forwarded_in;
 };
 int gate_packets(const struct gate *gate, struct gate_packets *ret, struct error *error);
 
@@ -118,7 +154,8 @@ void gate_close(struct gate *gate);
 /** gate_is_exempt() - would the gate let packets to @address pass, whatever their ports? */
 bool gate_is_exempt(const struct gate_spec *spec, const struct cidr *address);
 
-/* gate-rules.c, gate-write.c */
+/* gate-rules.c, gate-write.c, gate.c */
+bool gate_has_netdev(const struct gate *gate);
 extern const char *const gate_chains[GATE_CHAINS];
 extern const struct cidr gate_metadata[2]; /* an instance's metadata service */
 void gate_write(struct gate *gate, const struct gate_spec *spec, const char *const *devices,

@@ -6,9 +6,10 @@
 
 #include <errno.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <net/if.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -18,27 +19,53 @@
 
 struct request {
     struct nlmsghdr header;
-    struct ifinfomsg info;
-    uint8_t attributes[128] __attribute__((aligned(NLMSG_ALIGNTO)));
+    uint8_t body[240] __attribute__((aligned(NLMSG_ALIGNTO)));
 };
 
-static void request_begin(struct request *request, uint16_t type, uint16_t flags)
+/* Return: where it stands in the request */
+static void *put(struct request *request, const void *data, size_t length)
 {
-    *request = (struct request){
-        .header = {.nlmsg_len = offsetof(struct request, attributes),
-                   .nlmsg_type = type,
-                   .nlmsg_flags = NLM_F_REQUEST | flags},
-    };
+    void *at = (uint8_t *)request + request->header.nlmsg_len;
+
+    memcpy(at, data, length);
+    request->header.nlmsg_len += NLMSG_ALIGN(length);
+    return at;
+}
+
+static void put_attribute(struct request *request, uint16_t type, const void *data, size_t length)
+{
+    put(request, &(struct rtattr){RTA_LENGTH(length), type}, sizeof(struct rtattr));
+    put(request, data, length);
 }
 
 static void put_string(struct request *request, uint16_t type, const char *text)
 {
-    struct rtattr *attribute = (struct rtattr *)((uint8_t *)request + request->header.nlmsg_len);
+    put_attribute(request, type, text, strlen(text) + 1);
+}
 
-    attribute->rta_type = type;
-    attribute->rta_len = RTA_LENGTH(strlen(text) + 1);
-    memcpy(RTA_DATA(attribute), text, strlen(text) + 1);
-    request->header.nlmsg_len += RTA_ALIGN(attribute->rta_len);
+static struct rtattr *nest(struct request *request, uint16_t type)
+{
+    return put(request, &(struct rtattr){.rta_type = type | NLA_F_NESTED}, sizeof(struct rtattr));
+}
+
+static void nest_end(struct request *request, struct rtattr *begin)
+{
+    begin->rta_len = (uint8_t *)request + request->header.nlmsg_len - (uint8_t *)begin;
+}
+
+/* About a device, which is up once it is made or changed. */
+static void request_begin(struct request *request, uint16_t type, uint16_t flags)
+{
+    bool is_change = type == RTM_NEWLINK || type == RTM_SETLINK;
+    const struct ifinfomsg info = {
+        .ifi_flags = is_change ? IFF_UP : 0,
+        .ifi_change = is_change ? IFF_UP : 0,
+    };
+
+    *request = (struct request){
+        .header = {.nlmsg_len = NLMSG_HDRLEN, .nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | flags},
+    };
+    put(request, &info, sizeof(info));
 }
 
 /* Return: what the kernel answered, > 0 = the index of the device that it describes */
@@ -99,26 +126,107 @@ int link_find(const char *name, struct error *error)
     return r < 0 ? error_errno(error, -r, "can't look for the device %s", name) : r;
 }
 
+/* Return: the new device's index or -errno */
+static int add_link(const char *name, const char *kind, const struct request *request, struct error *error)
+{
+    int r = ask_kernel(request);
+
+    if (r == -EOPNOTSUPP)
+        return error_set(error, EOPNOTSUPP, "this kernel has no %s devices (module %s)", kind, kind);
+    return r < 0 ? error_errno(error, -r, "can't make the device %s", name) : link_find(name, error);
+}
+
 int link_add_ifb(const char *name, struct error *error)
 {
     struct request request;
-    struct rtattr *nest;
+    struct rtattr *info;
     int r = check_name(name, error);
 
     if (r < 0)
         return r;
     request_begin(&request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
-    request.info.ifi_flags = request.info.ifi_change = IFF_UP;
     put_string(&request, IFLA_IFNAME, name);
-    nest = (struct rtattr *)((uint8_t *)&request + request.header.nlmsg_len);
-    nest->rta_type = IFLA_LINKINFO | NLA_F_NESTED;
-    request.header.nlmsg_len += RTA_LENGTH(0);
+    info = nest(&request, IFLA_LINKINFO);
     put_string(&request, IFLA_INFO_KIND, "ifb");
-    nest->rta_len = (uint8_t *)&request + request.header.nlmsg_len - (uint8_t *)nest;
+    nest_end(&request, info);
+    return add_link(name, "ifb", &request, error);
+}
+
+/* A veth can't be up before it has its peer. */
+static int open_far_end(const char *name, bool forwards_ipv4, struct error *error)
+{
+    const uint32_t yes = 1;
+    struct rtattr *families, *family, *settings;
+    struct request request;
+    int r;
+
+    request_begin(&request, RTM_SETLINK, NLM_F_ACK);
+    put_string(&request, IFLA_IFNAME, name);
+    if (forwards_ipv4) {
+        families = nest(&request, IFLA_AF_SPEC);
+        family = nest(&request, AF_INET);
+        settings = nest(&request, IFLA_INET_CONF);
+        put_attribute(&request, IPV4_DEVCONF_FORWARDING, &yes, sizeof(yes));
+        nest_end(&request, settings);
+        nest_end(&request, family);
+        nest_end(&request, families);
+    }
     r = ask_kernel(&request);
-    if (r == -EOPNOTSUPP)
-        return error_set(error, EOPNOTSUPP, "this kernel has no ifb devices (module ifb)");
-    return r < 0 ? error_errno(error, -r, "can't make the device %s", name) : link_find(name, error);
+    return r < 0 ? error_errno(error, -r, "can't bring up the device %s", name) : 0;
+}
+
+int link_add_wire(const struct link_wire *wire, struct error *error)
+{
+    struct rtattr *info, *data, *peer;
+    struct request request;
+    int r = check_name(wire->near, error), index;
+
+    if (r == 0)
+        r = check_name(wire->far, error);
+    if (r < 0)
+        return r;
+    request_begin(&request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
+    put_string(&request, IFLA_IFNAME, wire->near);
+    info = nest(&request, IFLA_LINKINFO);
+    put_string(&request, IFLA_INFO_KIND, "veth");
+    data = nest(&request, IFLA_INFO_DATA);
+    peer = nest(&request, VETH_INFO_PEER);
+    put(&request, &(struct ifinfomsg){0}, sizeof(struct ifinfomsg));
+    put_string(&request, IFLA_IFNAME, wire->far);
+    put_attribute(&request, IFLA_ADDRESS, wire->address, sizeof(wire->address));
+    nest_end(&request, peer);
+    nest_end(&request, data);
+    nest_end(&request, info);
+    index = add_link(wire->near, "veth", &request, error);
+    r = index < 0 ? index : open_far_end(wire->far, wire->forwards_ipv4, error);
+    if (r < 0 && index > 0)
+        link_remove(wire->near, NULL);
+    return r < 0 ? r : index;
+}
+
+int link_add_route(const char *name, const struct cidr *to, struct error *error)
+{
+    const struct rtmsg route = {
+        .rtm_family = to->family,
+        .rtm_dst_len = to->prefix,
+        .rtm_table = RT_TABLE_MAIN,
+        .rtm_protocol = RTPROT_STATIC,
+        .rtm_scope = RT_SCOPE_LINK,
+        .rtm_type = RTN_UNICAST,
+    };
+    int index = link_find(name, error), r;
+    struct request request = {
+        .header = {.nlmsg_len = NLMSG_HDRLEN,
+                   .nlmsg_type = RTM_NEWROUTE,
+                   .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK}};
+
+    if (index <= 0)
+        return index < 0 ? index : error_set(error, ENODEV, "the device %s is gone", name);
+    put(&request, &route, sizeof(route));
+    put_attribute(&request, RTA_DST, to->address, to->family == AF_INET ? 4 : 16);
+    put_attribute(&request, RTA_OIF, &index, sizeof(index));
+    r = ask_kernel(&request);
+    return r < 0 ? error_errno(error, -r, "can't add a route to the device %s", name) : 0;
 }
 
 int link_remove(const char *name, struct error *error)

@@ -1,11 +1,27 @@
-/* Network devices of our own (ifb). They have no lifetime: each is an undo step before it is made. */
+/* Network devices of our own (ifb, veth). They have no lifetime: each is an undo step before it is made. */
 #pragma once
 
+#include "common/cidr.h"
 #include "common/error.h"
 
 /** link_add_ifb() - make the ifb @name (begins with "grivet-", at most 15 characters) and bring it up.
  * Return: its index or -errno; -EEXIST when there is one, -EOPNOTSUPP where the kernel has no ifb */
 int link_add_ifb(const char *name, struct error *error);
+/**
+ * struct link_wire - a veth pair: what is sent into @near comes in at @far, if it is for its hardware
+ * @address
+ * @forwards_ipv4: what comes in there may go on, also where forwarding is off for new devices
+ */
+struct link_wire {
+    const char *near, *far;
+    uint8_t address[6];
+    bool forwards_ipv4;
+};
+/** link_add_wire() - make it, both ends up; after a failure nothing is left. Return: index of the near end or
+ * -errno, -EOPNOTSUPP where the kernel has no veth */
+int link_add_wire(const struct link_wire *wire, struct error *error);
+/** link_add_route() - @to is behind @name; goes with the device */
+int link_add_route(const char *name, const struct cidr *to, struct error *error);
 /** link_remove() - 0 also when it is gone already; refuses names that are not ours; allocates nothing */
 int link_remove(const char *name, struct error *error);
 /** link_find() - Return: its index, 0 = there is none, or -errno */

@@ -2,6 +2,7 @@
  * nft.h. */
 #include "nft.h"
 
+#include <linux/rtnetlink.h>
 #include <string.h>
 
 /* One attribute of an expression: a number, or the @length bytes at @value as NFTA_DATA_VALUE. */
@@ -94,11 +95,21 @@ void nft_match_mark(struct nft_batch *batch, uint32_t bit)
     compare(batch, NFT_CMP_EQ, &bit, sizeof(bit));
 }
 
-void nft_set_mark(struct nft_batch *batch, uint32_t bit)
+void nft_change_mark(struct nft_batch *batch, uint32_t keep, uint32_t flip)
 {
     load_meta(batch, NFT_META_MARK);
-    mask_bits(batch, &(uint32_t){~bit}, &bit, sizeof(bit));
+    mask_bits(batch, &keep, &flip, sizeof(keep));
     EXPRESSION(batch, "meta", {NFTA_META_KEY, NFT_META_MARK}, {NFTA_META_SREG, NFT_REG_1});
+}
+
+void nft_set_payload(struct nft_batch *batch, uint32_t base, uint32_t offset, const void *value,
+                     size_t length, uint32_t checksum)
+{
+    EXPRESSION(batch, "immediate", {NFTA_IMMEDIATE_DREG, NFT_REG_1}, {NFTA_IMMEDIATE_DATA, 0, value, length});
+    EXPRESSION(batch, "payload", {NFTA_PAYLOAD_SREG, NFT_REG_1}, {NFTA_PAYLOAD_BASE, base},
+               {NFTA_PAYLOAD_OFFSET, offset}, {NFTA_PAYLOAD_LEN, length},
+               {NFTA_PAYLOAD_CSUM_TYPE, checksum ? NFT_PAYLOAD_CSUM_INET : NFT_PAYLOAD_CSUM_NONE},
+               {NFTA_PAYLOAD_CSUM_OFFSET, checksum});
 }
 
 void nft_match_payload(struct nft_batch *batch, uint32_t base, uint32_t offset, const void *value,
@@ -128,6 +139,16 @@ void nft_match_cgroup(struct nft_batch *batch, uint64_t id, unsigned int level)
     EXPRESSION(batch, "socket", {NFTA_SOCKET_KEY, NFT_SOCKET_CGROUPV2}, {NFTA_SOCKET_DREG, NFT_REG_1},
                {NFTA_SOCKET_LEVEL, level});
     compare(batch, NFT_CMP_EQ, &id, sizeof(id));
+}
+
+/* A type of address as in linux/rtnetlink.h: local, broadcast, ...; unicast is what is another's. */
+void nft_match_not_forwarded(struct nft_batch *batch)
+{
+    const uint32_t unicast = RTN_UNICAST;
+
+    EXPRESSION(batch, "fib", {NFTA_FIB_DREG, NFT_REG_1}, {NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE},
+               {NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR});
+    compare(batch, NFT_CMP_NEQ, &unicast, sizeof(unicast));
 }
 
 void nft_match_set(struct nft_batch *batch, uint32_t base, uint32_t offset, size_t length, const char *set)

@@ -96,7 +96,15 @@ void nft_match_range(struct nft_batch *batch, uint32_t base, uint32_t offset, ui
 void nft_match_cgroup(struct nft_batch *batch, uint64_t id, unsigned int level);
 void nft_match_set(struct nft_batch *batch, uint32_t base, uint32_t offset, size_t length, const char *set);
 void nft_note_seen(struct nft_batch *batch, uint32_t address_offset, size_t address_length, const char *set);
-void nft_set_mark(struct nft_batch *batch, uint32_t bit);
+/** nft_match_not_forwarded() - in a netdev ingress chain: what the routes don't send on to another host */
+void nft_match_not_forwarded(struct nft_batch *batch);
+/** nft_change_mark() - mark = mark & @keep ^ @flip */
+void nft_change_mark(struct nft_batch *batch, uint32_t keep, uint32_t flip);
+/** nft_set_payload() - overwrite; @checksum: offset of the header's own checksum, which follows; 0 = it has
+ * none
+ */
+void nft_set_payload(struct nft_batch *batch, uint32_t base, uint32_t offset, const void *value,
+                     size_t length, uint32_t checksum);
 void nft_count(struct nft_batch *batch);
 void nft_verdict(struct nft_batch *batch, int verdict);
 /** nft_forward() - in a netdev chain: the packet goes on through the device with this index */

@@ -48,7 +48,7 @@ void undo_guess(struct record *record)
 {
     char name[UNDO_NAME_MAX], link[UNDO_LINK_MAX], argument[UNDO_NAME_MAX + 8];
 
-    for (const char *direction = "oi"; *direction; direction++)
+    for (const char *direction = "oip"; *direction; direction++)
         record_add_undo(record, -1, "link", undo_link_name(record->order, *direction, link), NULL);
     undo_object_name(record->order, name);
     for (size_t i = 0; i < NFT_FAMILIES; i++) {

@@ -10,7 +10,8 @@
 
 /** undo_object_name() - the prefix and the last 12 hexadecimal digits of the order's id: its nft tables */
 const char *undo_object_name(const char *order, char ret[UNDO_NAME_MAX]);
-/** undo_link_name() - the prefix, 7 digits and @direction ('o' or 'i'), since a device's name is short */
+/** undo_link_name() - the prefix, 7 digits and @direction ('o', 'i', 'p' or 'q'), since a device's name is
+ * short */
 const char *undo_link_name(const char *order, char direction, char ret[UNDO_LINK_MAX]);
 /** undo_guess() - steps for all that an order can have made, when its record can't be read */
 void undo_guess(struct record *record);

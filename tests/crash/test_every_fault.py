@@ -17,7 +17,9 @@ CASES = {
     "network.block": {"cidrs": NETWORKS, "protocol": "udp"},
     "network.block, many": {"cidrs": [*NETWORKS, *MANY]},
     "network.block, one service": {"cidrs": NETWORKS, "cgroup": "one.service"},
+    "network.block, of containers": {"cidrs": NETWORKS, "scope": "containers"},
     "network.shape": {"cidrs": NETWORKS, "rate_kbit": 64},
+    "network.shape, of containers": {"cidrs": NETWORKS, "rate_kbit": 64, "scope": "containers"},
     "cpu.burn": {"load_percent": 20, "cpus": 1, "mode": "background"},
     "cpu.burn, with systemd": {"load_percent": 20, "cpus": 1, "mode": "contend"},
     "process.kill": {"exe": "*/sleep", "cmdline": "sleep 12345"},
@@ -41,6 +43,8 @@ def test_whole_life(lab, name):
     if "systemd" in name:
         rig.host.service("pid1", [PYTHON, f"{LAB}/source/tests/crash/pid1_stand_in.py"])
         rig.host.wait_for(rig.host.path("/run/systemd/system").exists)
+    if "containers" in name:
+        rig.host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
     if "cgroup" in CASES[name]:
         rig.host.sh("mkdir /sys/fs/cgroup/one.service")
     rig.send_order(1500)
@@ -48,5 +52,7 @@ def test_whole_life(lab, name):
     end = wait_until(lambda: next((event for event in rig.courier.events() if event.get("order") == rig.order and
                                    event["kind"] in ("fault.reverted", "fault.ended", "fault.failed")), None), 8, "its end")
     assert end["kind"] == ("fault.ended" if "process.kill" in name else "fault.reverted"), end
+    if "containers" in name:
+        assert end["body"]["effect"]["forwarded"] == end["body"]["effect"]["directions"]["out"] == "exercised"
     assert (rig.host.status("victim")["status"] == -signal.SIGKILL) == (name == "process.kill")
     assert_clean(rig)

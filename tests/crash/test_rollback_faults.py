@@ -1,5 +1,5 @@
-"""The rollback matrix for faults that are no table alone: network.shape leaves devices that have no lifetime, so that an
-undo record, the executor and the sweep are all that ends them; cpu.burn is processes that end by themselves.
+"""The rollback matrix for faults that are no table alone: network.shape leaves devices that have no lifetime, as does the wire
+by which own packets are forwarded, so that an undo record, the executor and the sweep are all that ends them; cpu.burn is processes that end by themselves.
 
 Nothing of ours may be left one second after the moment that the cell names.
 """
@@ -16,12 +16,13 @@ from scenarios import assert_clean, assert_told
 
 FAULTS = {
     "network.shape": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "rate_kbit": 64},
+    "network.block, of containers": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "scope": "containers"},
     "cpu.burn": {"load_percent": 20, "cpus": 1, "mode": "contend"},
 }
 SHORT_MS, LONG_MS = 1500, 20000
 AT_ONCE, DEADLINE, GRACE = "at once", "at the deadline", "after the grace"
 
-# name: (killed, stopped, halted?, when all of it is gone for network.shape, for cpu.burn)
+# name: (killed, stopped, halted?, when all of it is gone where there are devices, for cpu.burn)
 CELLS = {
     "nothing fails": ((), (), False, DEADLINE, DEADLINE),
     "halt": ((), (), True, AT_ONCE, AT_ONCE),
@@ -64,8 +65,9 @@ def send_all(rig, names, number):
 
 def cell(rig, fault, name):
     killed, stopped, is_halted, *when = CELLS[name]
-    when = when[list(FAULTS).index(fault)]
-    rig.fault = fault, FAULTS[fault]
+    when = when[fault == "cpu.burn"]
+    rig.fault = fault.partition(",")[0], FAULTS[fault]
+    rig.host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
     rig.start(SHORT_MS if when in (DEADLINE, GRACE, None) else LONG_MS)
     assert left(rig), "armed, but nothing is there"
     send_all(rig, stopped, signal.SIGSTOP)

@@ -55,6 +55,19 @@ def test_block_of_one_service(agent):
     assert effect["waiting"] == ["10.1.0.1:80"] and not effect["cgroup_is_gone"]
 
 
+def test_block_of_containers(agent):
+    """Refused where nothing is forwarded; else an own packet shows it, with the rights of a holder."""
+    parameters = {"cidrs": ["10.1.0.0/24"], "scope": "containers", "direction": "out"}
+    answer, order = run(agent, "network.block", parameters)
+    assert not answer["is_accepted"] and "this host forwards no packets" in answer["reason"]
+    assert "this host forwards no packets" in agent.courier.wait_event("fault.failed", order=order)["body"]["reason"]
+    agent.host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward")
+    answer, order = run(agent, "network.block", parameters)
+    assert answer["is_accepted"] and answer["summary"][0].endswith(", only of what the host forwards")
+    effect = agent.courier.wait_event("fault.exercised", order=order)["body"]["effect"]
+    assert effect["forwarded"] == effect["directions"]["out"] == "exercised" and effect["waiting"] == []
+
+
 def test_a_service_that_sends_nothing_leaves_it_armed(agent):
     """Nobody else's packets count, and that is no failure."""
     agent.host.service("quiet", ["sleep", "60"])

@@ -45,10 +45,11 @@ def kbit_received(receiver, family, seconds):
     return count * (SIZE + HEADERS[family]) * 8 / 1000 / (last - first)
 
 
-def measure(net, address, direction, uid=OTHER, seconds=2.0):
-    """kbit/s of UDP in one direction of the wire; the target's side is always `there`."""
-    family, here = family_of(address), "fd09::1" if ":" in address else "10.9.0.1"
-    near, far = net.open(net.here, family, socket.SOCK_DGRAM, uid), net.open(net.there, family, socket.SOCK_DGRAM, OTHER)
+def measure(net, address, direction, uid=OTHER, seconds=2.0, near=None):
+    """kbit/s of UDP in one direction of the wire; the target's side is always `there`, the other `here` or `near` (name, address)."""
+    family = family_of(address)
+    name, here = near or (net.here, "fd09::1" if ":" in address else "10.9.0.1")
+    near, far = net.open(name, family, socket.SOCK_DGRAM, uid), net.open(net.there, family, socket.SOCK_DGRAM, OTHER)
     with near, far:
         sender, receiver, to = (near, far, address) if direction == "out" else (far, near, here)
         receiver.bind((to, 5000))

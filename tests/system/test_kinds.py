@@ -226,6 +226,51 @@ def test_delay_of_one_service(machine):
         machine.run(["systemctl", "stop", "asker"])
 
 
+@pytest.fixture
+def box(machine):
+    """A container on a bridge; every device checks reverse paths, and the administrator's firewall forwards for it alone."""
+    machine.sh(f"""sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=1
+        ip netns add box; ip link add br0 type bridge; ip link set br0 up; ip addr add 10.3.0.1/24 dev br0
+        ip link add b0 master br0 type veth peer name b1 netns box; ip link set b0 up
+        ip -n box addr add 10.3.0.2/24 dev b1; ip -n box link set b1 up; ip -n box route add default via 10.3.0.1
+        ip -n far route add 10.3.0.0/24 via {HERE}
+        nft 'add table inet docker; add chain inet docker f {{ type filter hook forward priority 0; policy drop; }}'
+        nft 'add rule inet docker f iifname br0 accept; add rule inet docker f oifname br0 accept'""")
+    yield
+    machine.sh("ip netns del box; ip link del br0; nft delete table inet docker; ip -n far route del 10.3.0.0/24;"
+               "sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=0")
+    machine.wait_for(lambda: "b0" not in machine.sh("ip -o link"), what="the end of the box's wire")
+
+
+def median_of(machine, name=None):
+    prefix = ["ip", "netns", "exec", name] if name else []
+    done = machine.run([*prefix, "python3", "/run/ask.py", 20, 0.05, 100], timeout=40)
+    return sorted(ms for _, ms in json.loads(done.stdout))[10]
+
+
+@pytest.mark.parametrize("scope", ["host", "containers", "all"])
+def test_delay_of_a_container(machine, box, scope):
+    """Both ways, each packet once, by whatever devices it goes; and an own packet was forwarded to show it."""
+    effect = machine.shape(delay_ms=100, direction="both", scope=scope)
+    assert effect["directions"]["out"] == "exercised"
+    assert effect.get("forwarded") == (None if scope == "host" else "exercised")
+    of_host, of_box = median_of(machine), median_of(machine, "box")
+    print(f"100 ms each way for {scope}: the host {of_host:.1f} ms, its container {of_box:.1f} ms")
+    assert (199 < of_host < 206) if scope != "containers" else of_host < 50
+    assert (199 < of_box < 206) if scope != "host" else of_box < 50
+    machine.halt()
+    assert median_of(machine, "box") < 50
+
+
+def test_block_of_a_container(machine, box):
+    effect = machine.arm("network.block", {"cidrs": [f"{FAR}/32"], "scope": "containers"}, 60)
+    assert effect["forwarded"] == effect["directions"]["out"] == "exercised"
+    assert len(machine.answers(20)) == 20
+    done = machine.run(["ip", "netns", "exec", "box", "python3", "/run/ask.py", 20, 0.01, 100])
+    assert json.loads(done.stdout) == []
+    machine.halt()
+
+
 def test_flush_and_lost_device_in_mid_fault(machine):
     """Tables with an owner survive a flush; a device that goes takes nothing else along."""
     machine.sh("ip link add extra0 type veth peer name extra1; ip link set extra0 up")
