@@ -11,8 +11,9 @@ import traceback
 from lab.host import Lab, LabError, die_with_parent
 
 IS_FULL = bool(os.environ.get("GRIVET_FULL"))
-WORKERS = int(os.environ.get("GRIVET_WORKERS") or (4 if IS_FULL else 2) * os.cpu_count())
+WORKERS = int(os.environ.get("GRIVET_WORKERS") or (8 if IS_FULL else 2) * os.cpu_count())
 AGAIN = 40  # so many on one host: its journal grows
+TRIES = 3
 
 
 def chance():
@@ -20,6 +21,10 @@ def chance():
     # Plain ./verify tries the same points each time: what it finds has to be found again. --full goes where nobody was.
     seed = os.environ.get("GRIVET_SEED") or (str(random.SystemRandom().randrange(10**6)) if os.environ.get("GRIVET_FULL") else "1")
     return random.Random(seed), seed
+
+
+class Spent(Exception):
+    """It could not be done on this host, and says nothing: it wants another."""
 
 
 class Place:
@@ -33,23 +38,31 @@ class Place:
             self.lab.close()
         self.lab = self.rig = None
 
+    def once(self, do, item):
+        if self.rig is None:
+            self.lab, self.uses = Lab(logs=pathlib.Path(tempfile.mkdtemp(prefix="logs-", dir=os.getcwd()))), 0
+            self.rig = self.make(self.lab)
+        result = do(self.rig, item)
+        self.uses += 1
+        if self.uses % AGAIN == 0:
+            self.rig.check_whole()
+            self.close()
+        return result
+
     def do(self, do, item):
         """What do(rig, item) returned, and in which way it failed or None."""
-        try:
-            if self.rig is None:
-                self.lab, self.uses = Lab(logs=pathlib.Path(tempfile.mkdtemp(prefix="logs-", dir=os.getcwd()))), 0
-                self.rig = self.make(self.lab)
-            result = do(self.rig, item)
-            self.uses += 1
-            if self.uses % AGAIN == 0:
-                self.rig.check_whole()
+        for left in reversed(range(TRIES)):
+            try:
+                return self.once(do, item), None
+            except (AssertionError, LabError, OSError, Spent) as error:
+                if isinstance(error, Spent) and left:
+                    print(f"{item}: again on another host: {error}", flush=True)
+                    self.close()
+                    continue
+                where = "" if isinstance(error, AssertionError) else traceback.format_exc()
+                executor = self.rig.host.log("grivetd")[-1000:] if self.rig else ""
                 self.close()
-            return result, None
-        except (AssertionError, LabError, OSError) as error:
-            where = "" if isinstance(error, AssertionError) else traceback.format_exc()
-            executor = self.rig.host.log("grivetd")[-1000:] if self.rig else ""
-            self.close()
-            return None, f"{error}\n{where}{executor}"
+                return None, f"{error}\n{where}{executor}"
 
 
 def live(folder, make, do, pipe):

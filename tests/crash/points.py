@@ -6,17 +6,18 @@ import contextlib
 import datetime
 import os
 import signal
-import socket
 import time
 
 from executor_client import Channel
 from executor_rig import ExecutorRig
-from lab.host import LabError, set_namespace, wait_until
+from lab.host import LabError, wait_until
+from many import Spent
+from netlink import NETFILTER, ROUTE, Netlink
 from rig import GATE_MS, GRACE_MS, boot_ns
 from tracer import Tracer
 
-DURATION_MS, LONG_MS = 800, 10000
-WHOLE_MS = (800, 2000, 6000)  # of a run that lists the points: it has to be whole, on a slow machine too
+LONG_MS = 10000
+WHOLE_MS = (800, 2000, 6000)  # if the fault is never armed, the next: a traced process is slow
 VICTIM = "points-victim"
 FAULTS = {
     "network.block": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"]},
@@ -30,6 +31,7 @@ ENDS = ("fault.reverted", "fault.failed", "fault.ended")
 # After an executor's death the init starts one pass of the sweep, then an executor that finds what the other left.
 AFTERWARDS = {"pass": 1, "next": 2}
 NSEC_PER_MSEC = 1_000_000
+LOST_S = 0.5  # an executor that was hit may know nothing of the order; what it knows it has written down by then
 
 Point = collections.namedtuple("Point", "who fault call nth action")
 Point.__str__ = lambda point: "/".join(map(str, point))
@@ -47,40 +49,35 @@ class PointRig(ExecutorRig):
     def __init__(self, lab):
         super().__init__(lab)
         self.host.stop("meter", grace=0)
-        self.pids = {}
-        self.tracer, self.stopped, self.duration_ms = None, [], DURATION_MS
-        self.seen = self.restarts = 0
+        self.netlink, self.processes, self.pids = Netlink(self.host.init_pid), self.host.path("/proc"), {}
+        self.tracer, self.stopped, self.duration_ms = None, [], WHOLE_MS[0]
+        self.seen = self.starts = 0
         self.last_left_usec = 0
 
     # ---- what is left
 
     def proc(self):
         """The names of the host's processes."""
-        for pid in filter(str.isdigit, os.listdir(self.host.path("/proc"))):
-            with contextlib.suppress(OSError):
-                stat = self.host.path(f"/proc/{pid}/stat").read_text()
-                if stat.rpartition(")")[2].split()[0] not in "ZX":
-                    yield stat.partition("(")[2].rpartition(")")[0]
+        for pid in filter(str.isdigit, os.listdir(self.processes)):
+            with contextlib.suppress(OSError), open(f"{self.processes}/{pid}/stat", "rb") as file:
+                name, _, rest = file.read().partition(b"(")[2].rpartition(b")")
+                if rest.split(None, 1)[0] not in (b"Z", b"X"):
+                    yield name.decode()
+
+    def tables(self):
+        return [name for name in self.netlink.names(NETFILTER) if "grivet" in name]
 
     def interfaces(self):
-        with open("/proc/self/ns/net") as ours, open(f"/proc/{self.host.init_pid}/ns/net") as theirs:
-            set_namespace(theirs.fileno())
-            try:
-                return [name for _, name in socket.if_nameindex()]
-            finally:
-                set_namespace(ours.fileno())
-
-    def effects(self):
-        """What a fault is made of that is there now."""
-        at = time.time() * 1e6
-        found = [*self.tables(), *(name for name in self.interfaces() if "grivet" in name),
-                 *(name for name in self.proc() if name.startswith("burn-"))]
-        if found:
-            self.last_left_usec = at
-        return found
+        return [name for name in self.netlink.names(ROUTE) if "grivet" in name]
 
     def left(self):
-        return self.effects() + [name for name in self.proc() if name == "grivet-holder"]
+        """What a fault is made of that is there now, and its holder."""
+        at = time.time() * 1e6
+        effects = [*self.tables(), *self.interfaces()]
+        running = [name for name in self.proc() if name.startswith(("grivet-holder", "burn-"))]
+        if effects or any(name.startswith("burn-") for name in running):
+            self.last_left_usec = at
+        return effects + running
 
     def wait_gone(self, until_ns):
         while found := self.left():
@@ -124,11 +121,12 @@ class PointRig(ExecutorRig):
                 return False
         wait_until(find, 10, "an executor that answers")
 
-    def send(self, fault, duration_ms=DURATION_MS):
+    def send(self, fault, duration_ms):
         """Sends the order and returns when it ends."""
         self.fault = fault, FAULTS[fault]
         if fault == "process.kill":
             self.host.service(f"victim-{boot_ns()}", ["bash", "-c", f"exec -a {VICTIM} sleep 20"], restart=False)
+            wait_until(lambda: "sleep" in self.proc(), 5, "the victim")
         self.last_left_usec = 0
         with contextlib.suppress(BrokenPipeError):  # the point may lie before it
             self.send_order(duration_ms)
@@ -144,26 +142,28 @@ class PointRig(ExecutorRig):
                 self.courier = Channel(self.host)
             return None
 
-    def check_said(self):
+    def check_said(self, may_be_lost=True):
         """An order that was accepted has one end, and that came after the last that we saw of it."""
+        lost_at = time.monotonic() + LOST_S
+
         def find():
             events = self.our_events()
             if events is None:
                 return None
             kinds = [event["kind"] for event in events]
-            if "order.accepted" in kinds and not any(map(self.is_end, events)):
-                return None
-            return events or [None]
+            if not kinds:
+                return [None] if may_be_lost and time.monotonic() > lost_at else None
+            return events if "order.refused" in kinds or any(map(self.is_end, events)) else None
         try:
             events = wait_until(find, 2)
         except LabError:  # one that can't write its journal any more says so, and waits for a restart
-            self.restarts += 1
             self.host.kill("grivetd")
             self.wait_ready()
             try:
                 events = wait_until(find, 5)
             except LabError:
-                raise Left(f"no end is told: {[(e['kind'], e['body']) for e in self.our_events() or ()]}") from None
+                told = [(event["kind"], event["body"]) for event in self.our_events() or ()]
+                raise (Left if told else Spent)(f"no end is told: {told}") from None
         events = [event for event in events if event]
         if not all(event["boot"] for event in events):
             raise Left("an event without its boot, which no coordinator takes")
@@ -189,26 +189,38 @@ class PointRig(ExecutorRig):
 
     def wait_armed(self, deadline_ns):
         def find():
-            kinds = [event["kind"] for event in self.our_events() or ()]
-            return boot_ns() > deadline_ns or "fault.armed" in kinds
-        wait_until(find, 10, "the fault to be armed")
+            told = {event["kind"]: event["body"] for event in self.our_events() or ()}
+            if "order.refused" in told or boot_ns() > deadline_ns:
+                raise Spent(f"the fault is not armed: {told}")
+            return "fault.armed" in told
+        wait_until(find, 15, "the fault to be armed")
+
+    def follow(self, *arguments):
+        """Whether it is there to be followed: one that comes to its end looks alive until the init has seen that."""
+        tracer = Tracer(*arguments)
+        if tracer.is_attached:
+            self.tracer = tracer
+        else:
+            tracer.finish()
+        return tracer.is_attached
 
     def begin(self, point):
         """Starts a fault and follows the process; returns when the fault is over if the point changes nothing."""
         calls = point[2:] if point.call else None
-        executor, sweep = self.find("grivetd"), self.find("grivet-sweep")
         if point.who in AFTERWARDS:
             self.wait_armed(self.send(point.fault, LONG_MS))
+            self.starts = self.host.status("grivetd")["starts"]
             self.tracer = Tracer(self.host.init_pid, AFTERWARDS[point.who], calls)
-            self.send_signal(executor, signal.SIGKILL)
+            self.send_signal(self.find("grivetd"), signal.SIGKILL)
             return boot_ns()
-        self.tracer = Tracer(sweep if point.who == "sweep" else executor, point.who == "holder", calls)
+        service = "grivet-sweep" if point.who == "sweep" else "grivetd"
+        wait_until(lambda: self.follow(self.find(service), point.who == "holder", calls), 5, f"{service} to be followed")
         deadline_ns = self.send(point.fault, self.duration_ms)
         if point.who != "sweep":
             return deadline_ns
         self.wait_armed(deadline_ns)
-        self.stopped = [executor]  # the sweep is the only one that can end it
-        for pid in (executor, self.holder_pid()):
+        self.stopped = [self.find("grivetd")]  # the sweep is the only one that can end it
+        for pid in (*self.stopped, self.holder_pid()):
             self.send_signal(pid, signal.SIGSTOP)
         return deadline_ns + GRACE_MS * NSEC_PER_MSEC
 
@@ -221,14 +233,19 @@ class PointRig(ExecutorRig):
     def watch(self, point):
         """A fault's life, until nothing of it is left."""
         over_ns, hit = self.begin(point), None
-        while not hit and boot_ns() < over_ns:
-            hit = self.tracer.hear(max(0, min(0.05, (over_ns - boot_ns()) / 1e9)), "hit")
-            self.effects()
-        while self.left():
-            hit = self.tracer.hear(0.01, "hit")
-            if boot_ns() > self.gate_ns(point, over_ns, hit):
+        while self.left() or (not hit and boot_ns() < over_ns):
+            gate_ns = self.gate_ns(point, over_ns, hit)
+            if boot_ns() > gate_ns:
                 raise Left(f"left: {self.left()}")
+            seconds = max(0.01, min(0.05, (gate_ns - boot_ns()) / 1e9 - GATE_MS / 1000))
+            if hit:
+                time.sleep(seconds)
+            hit = self.tracer.hear(0 if hit else seconds, "hit")
+        if point.who == "sweep":
+            self.wait_records()
         self.go_on()
+        if point.who in AFTERWARDS:
+            wait_until(lambda: self.host.status("grivetd")["starts"] > self.starts, 10, "the next executor")
         self.host.wait_active("grivetd")  # it is told and written down by an executor that lives, or by the next
         if not hit and not point.call:
             wait_until(lambda: not self.records(), 5)
@@ -240,40 +257,52 @@ class PointRig(ExecutorRig):
         self.stopped = []
 
     def try_point(self, point):
-        """Returns (whether the point was reached, the calls in their order); raises Left."""
-        self.duration_ms = DURATION_MS
-        return self.run(point)[:2]
+        """Returns whether the point was reached; raises Left."""
+        return self.run_whole(point)[0]
 
     def list_calls(self, run):
-        """The calls in their order when nothing is made to fail."""
-        for self.duration_ms in WHOLE_MS:
-            _, calls, said = self.run(run)
-            if calls and "fault.armed" in said:
-                return calls
-        raise Left(f"nothing is made to fail, and yet it is not armed, or was not followed: {len(calls)} calls, {said}")
+        """The calls in their order when nothing is made to fail, and which of them are the dynamic linker's."""
+        _, calls, linked = self.run_whole(run)
+        if not calls:
+            raise Left("nobody was followed")
+        return calls, linked
 
-    def run(self, point):
-        """Returns (whether the point was reached, the calls in their order, what is told)."""
+    def run_whole(self, point):
+        """The fault has to be there, unless the point took it away: one that never was leaves nothing."""
+        may_be_lost = point.who in ("holder", "executor")
+        for self.duration_ms in WHOLE_MS:
+            result, said = self.run(point, may_be_lost)
+            refused = said.get("order.refused", {}).get("reason", "")
+            if "quarantine" in refused or "under way" in refused:
+                raise Spent(refused)  # by what the point before did
+            if "fault.armed" in said or (result[0] and may_be_lost):
+                return result
+        raise Spent(f"it was never armed: {said}")
+
+    def run(self, point, may_be_lost):
+        """Returns ((whether the point was reached, the calls in their order, the linker's), what is told)."""
         self.wait_ready()
-        self.tracer, self.stopped, hit, calls = None, [], None, []
+        self.tracer, self.stopped, hit, calls, linked = None, [], None, [], []
         try:
             self.watch(point)
         finally:
             self.go_on()
             if self.tracer:
-                hit, calls = self.tracer.finish()
+                hit, calls, linked = self.tracer.finish()
         self.wait_ready()
-        said = self.check_said()
+        said = self.check_said(hit and may_be_lost)
         self.wait_records()
         self.wait_gone(0)
         self.forget_events()
-        return hit is not None, calls, said
+        return (hit is not None, calls, linked), said
 
     def check_whole(self):
         """The long look that is not taken after each point."""
         swept = self.host.run(["grivet-sweep"], check=False)
         if swept.returncode or swept.stderr:
             raise Left(f"the sweep finds something in the end: {swept.stderr}")
+        if super().tables():
+            raise Left(f"nft sees what we did not: {super().tables()}")
         if self.traffic_control() != self.before:
             raise Left("queues or filters are not as they were")
         self.host.run(["ping", "-c1", "-W2", "10.9.2.1"])

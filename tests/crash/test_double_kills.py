@@ -41,7 +41,7 @@ def strike(rig, double, sent_ns):
     pids = {}
     for at, step, name in steps:
         while boot_ns() < sent_ns + at * NSEC_PER_MSEC:
-            rig.effects()
+            rig.left()
             time.sleep(max(0, min(0.02, (sent_ns - boot_ns()) / 1e9 + at / 1000)))
         # By then somebody else may stand in its place: what is killed is what was stopped.
         pids[name] = pids.get(name) or pid_of(rig, name)

@@ -2,8 +2,10 @@
 
 A point is (call, nth, action): at the start of the nth system call of that kind the process is killed (action "KILL"), or
 the call is not made and returns an error (action "EIO" and so on). close() is made nevertheless, as the kernel does.
+Without a point the calls are listed in their order, those of the dynamic linker apart: main() has not begun.
 """
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -76,19 +78,30 @@ class Follower:
         self.target = None if child else pid
         self.names = call_names()
         self.calls, self.counts = [], {}
+        self.linker, self.linked = range(0), []  # its addresses, and the indices of its calls before main()
         self.is_failing = False
         options = TRACE_SYSGOOD | (TRACE_CHILDREN | TRACE_EXEC if child else 0)
         if ptrace(SEIZE, pid, 0, options) < 0:
             raise OSError(ctypes.get_errno(), f"can't trace {pid}")
         if not child:
             ptrace(INTERRUPT, pid)
-            os.waitpid(pid, WALL)
+            if not os.WIFSTOPPED(os.waitpid(pid, WALL)[1]):
+                raise ProcessLookupError(f"{pid} has just ended")
             ptrace(SYSCALL, pid)
 
-    def on_entry(self, pid, number):
+    def on_exec(self, pid):
+        with open(f"/proc/{pid}/maps") as maps:
+            where = [int(end, 16) for line in maps if "/ld-linux" in line for end in line.split()[0].split("-")]
+        self.linker = range(min(where), max(where)) if where else range(0)
+
+    def on_entry(self, pid, number, address):
         name = self.names.get(number, str(number))
         self.counts[name] = self.counts.get(name, 0) + 1
         self.calls.append(name)
+        if address not in self.linker:
+            self.linker = self.linker if not self.linked else range(0)
+        else:
+            self.linked.append(len(self.calls) - 1)
         if self.point and (name, self.counts[name]) == self.point[:2]:
             self.tell(hit=time.clock_gettime_ns(time.CLOCK_BOOTTIME))
             if self.point[2] == "KILL":
@@ -108,12 +121,14 @@ class Follower:
         info = (ctypes.c_uint64 * 11)()  # struct ptrace_syscall_info: its kind, then at 24 bytes the number
         ptrace(SYSCALL_INFO, pid, ctypes.sizeof(info), ctypes.addressof(info))
         if info[0] & 0xff == ENTRY:
-            self.on_entry(pid, info[3])
+            self.on_entry(pid, info[3], info[1])
         elif info[0] & 0xff == EXIT:
             self.on_exit(pid)
         ptrace(SYSCALL, pid)
 
     def on_target(self, pid, number, event):
+        if event == EVENT_EXEC:
+            self.on_exec(pid)
         if number == SYSCALL_STOP:
             self.on_call(pid)
         elif event == EVENT_STOP and number != signal.SIGTRAP:
@@ -160,13 +175,13 @@ class Tracer:
         call_names()  # found once, here
         reader, writer = os.pipe()
         self.reader, self.buffer = reader, b""
-        self.said = {"hit": None, "calls": None}
+        self.said = {"hit": None, "calls": None, "linked": []}
         self.process = os.fork()
         if self.process == 0:
             os.close(reader)
             self.live(pid, child, point, writer)
         os.close(writer)
-        self.hear(5, "is_attached")
+        self.is_attached = self.hear(5, "is_attached")
 
     @staticmethod
     def live(pid, child, point, writer):
@@ -181,12 +196,13 @@ class Tracer:
             signal.signal(signal.SIGTERM, stop)
             follower = Follower(pid, child, point, tell)
             tell(is_attached=True)
-            try:
+            with contextlib.suppress(Done, ChildProcessError):
                 follower.follow()
-            except (Done, ChildProcessError):
-                pass
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            tell(linked=follower.linked)
             tell(calls=follower.calls)
+        except OSError:
+            pass  # there is nobody to follow: nothing is told
         finally:
             os._exit(0)  # the kernel lets all go that were followed
 
@@ -206,7 +222,7 @@ class Tracer:
         return self.said[word]
 
     def finish(self):
-        """Ends the following; returns when the point was hit (None: never) and the calls in their order."""
+        """Ends the following; returns when the point was hit (None: never), the calls in their order, and the linker's."""
         try:
             os.kill(self.process, signal.SIGTERM)
             calls = self.hear(5, "calls")
@@ -214,4 +230,4 @@ class Tracer:
             os.kill(self.process, signal.SIGKILL)
             os.waitpid(self.process, 0)
             os.close(self.reader)
-        return self.said["hit"], calls or []
+        return self.said["hit"], calls or [], self.said["linked"]

@@ -254,13 +254,15 @@ class Host:
     def outside_pid(self, name):
         """The main process of a service as it is numbered on the machine."""
         inside = self.pid(name)
-        return next((process["pid"] for process in self.processes() if process["inside"] == inside), None)
+        folder = self.lab.cgroup and self.lab.cgroup / self.name / "system.slice" / f"{name}.service"
+        among = (folder / "cgroup.procs").read_text().split() if folder and folder.exists() else None
+        return next((process["pid"] for process in self.processes(among) if process["inside"] == inside), None)
 
-    def processes(self):
+    def processes(self, among=None):
         """Every process of this host: {"pid" outside, "inside", "parent" (outside), "name", "argv"}, oldest first."""
         namespace = os.readlink(f"/proc/{self.init_pid}/ns/pid")
         found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
+        for pid in filter(str.isdigit, os.listdir("/proc")) if among is None else among:
             try:
                 if os.readlink(f"/proc/{pid}/ns/pid") != namespace:
                     continue

@@ -1,16 +1,25 @@
-"""Ed25519 keys and signed envelopes for tests, by the openssl command: what a person or a thief could make."""
+"""Ed25519 keys and signed envelopes for tests: what a person or a thief could make."""
 
 import base64
+import ctypes
+import functools
 import json
-import pathlib
 import subprocess
-import tempfile
 
 PKCS8 = bytes.fromhex("302e020100300506032b657004220420")  # what stands before an Ed25519 seed (RFC 8410)
 
 
 def openssl(*arguments, data=None):
     return subprocess.run(["openssl", *arguments], input=data, capture_output=True, check=True).stdout
+
+
+@functools.cache
+def sodium():
+    """Without a process for each signature: tests/crash makes a hundred thousand."""
+    library = ctypes.CDLL("libsodium.so")
+    if library.sodium_init() < 0:
+        raise OSError("libsodium does not start")
+    return library
 
 
 class Key:
@@ -37,11 +46,9 @@ class Key:
                            "secret": base64.b64encode(self.der[-32:] + self.public).decode()})
 
     def sign(self, message):
-        with tempfile.TemporaryDirectory(prefix="grivet-key-") as folder:
-            key, data = pathlib.Path(folder, "key"), pathlib.Path(folder, "message")
-            key.write_bytes(self.der)
-            data.write_bytes(message)
-            return openssl("pkeyutl", "-sign", "-rawin", "-keyform", "DER", "-inkey", str(key), "-in", str(data))
+        signature = ctypes.create_string_buffer(64)
+        sodium().crypto_sign_detached(signature, None, message, ctypes.c_ulonglong(len(message)), self.der[-32:] + self.public)
+        return signature.raw
 
 
 def pre_authentication(kind, payload):
