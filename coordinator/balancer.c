@@ -33,8 +33,7 @@ struct balancer {
 struct balancers {
     struct event_base *base;
     struct event *timer;
-    void (*on_server)(void *context, const struct balancer_fact *fact);
-    void (*on_line)(void *context, const struct balancer_fact *fact);
+    void (*on_fact)(void *context, const struct balancer_fact *fact);
     void *context;
     size_t count;
     struct balancer *items;
@@ -76,6 +75,13 @@ static void hang_up(struct balancer *balancer)
     balancer->connection = NULL;
 }
 
+static void tell(const struct balancer *balancer, struct balancer_fact *fact)
+{
+    fact->at_usec = time_now_usec();
+    snprintf(fact->balancer, sizeof(fact->balancer), "%s", balancer->name);
+    balancer->all->on_fact(balancer->all->context, fact);
+}
+
 static void on_row(void *context, const struct balancer_fact *row, int64_t rise, int64_t fall)
 {
     struct balancer *balancer = context;
@@ -83,9 +89,7 @@ static void on_row(void *context, const struct balancer_fact *row, int64_t rise,
 
     if (rise > 0 && fall > 0)
         haproxy_budget(&balancer->budget, balancer->interval_msec, balancer->timeout_msec, rise, fall);
-    fact.at_usec = time_now_usec();
-    snprintf(fact.balancer, sizeof(fact.balancer), "%s", balancer->name);
-    balancer->all->on_server(balancer->all->context, &fact);
+    tell(balancer, &fact);
 }
 
 /* HAProxy closes after one command: the answer is whole then. A silent or broken one says nothing, which
@@ -162,9 +166,7 @@ static void on_log(evutil_socket_t fd, short what, void *context)
         line[n] = '\0';
         if (!haproxy_parse_log(line, balancer->backend, &fact))
             continue;
-        fact.at_usec = time_now_usec();
-        snprintf(fact.balancer, sizeof(fact.balancer), "%s", balancer->name);
-        balancer->all->on_line(balancer->all->context, &fact);
+        tell(balancer, &fact);
         if (event_pending(balancer->all->timer, EV_TIMEOUT, NULL))
             ask(balancer); /* which address the server has now */
     }
@@ -205,8 +207,7 @@ static int balancer_open(struct balancer *balancer, const struct document *docum
 }
 
 int balancers_open(struct balancers **ret, struct event_base *base, const struct config *config,
-                   void (*on_server)(void *context, const struct balancer_fact *fact),
-                   void (*on_line)(void *context, const struct balancer_fact *fact), void *context,
+                   void (*on_fact)(void *context, const struct balancer_fact *fact), void *context,
                    struct error *error)
 {
     _cleanup_(balancers_freep) struct balancers *all = calloc(1, sizeof(*all));
@@ -215,7 +216,7 @@ int balancers_open(struct balancers **ret, struct event_base *base, const struct
 
     if (!all)
         return error_oom(error);
-    *all = (struct balancers){.base = base, .on_server = on_server, .on_line = on_line, .context = context};
+    *all = (struct balancers){.base = base, .on_fact = on_fact, .context = context};
     all->timer = event_new(base, -1, EV_PERSIST, ask_all, all);
     all->items = calloc(node ? config->balancers->count : 1, sizeof(*all->items));
     if (!all->timer || !all->items)

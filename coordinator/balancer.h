@@ -8,11 +8,10 @@ struct balancers;
 
 /**
  * balancers_open() - from coordinator.yaml's `balancers`; binds the syslog ports
- * @on_server: one server as it is now; @on_line: a line of the balancer's log, by time of receipt
+ * @on_fact: one server as it is now, or (without an address) a line of the balancer's log, by time of receipt
  */
 int balancers_open(struct balancers **ret, struct event_base *base, const struct config *config,
-                   void (*on_server)(void *context, const struct balancer_fact *fact),
-                   void (*on_line)(void *context, const struct balancer_fact *fact), void *context,
+                   void (*on_fact)(void *context, const struct balancer_fact *fact), void *context,
                    struct error *error);
 struct balancers *balancers_free(struct balancers *balancers);
 DEFINE_CLEANUP(struct balancers *, balancers_free)

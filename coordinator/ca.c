@@ -129,29 +129,28 @@ static int join_names(const struct node *names, char **ret, struct error *error)
     return fclose(to) == 0 ? 0 : error_oom(error);
 }
 
-int ca_issue(const struct ca *ca, enum ca_use use, const char *common, const struct node *names,
-             const char *certificate_path, const char *key_path, struct error *error)
+int ca_issue(const struct ca *ca, const struct ca_wish *wish, struct error *error)
 {
     _cleanup_(certificate_key_freep) EVP_PKEY *key = NULL;
     _cleanup_free_ char *certificate = NULL, *key_text = NULL, *joined = NULL;
     int r;
 
     r = certificate_key_generate(&key, error);
-    if (r == 0 && names)
-        r = join_names(names, &joined, error);
+    if (r == 0 && wish->names)
+        r = join_names(wish->names, &joined, error);
     if (r == 0)
-        r = sign(ca, key, use, common, joined, &certificate, error);
+        r = sign(ca, key, wish->use, wish->common, joined, &certificate, error);
     if (r == 0)
         r = certificate_key_format(key, &key_text, error);
     if (r == 0)
-        r = io_write_new(key_path, key_text, strlen(key_text), 0600, error);
+        r = io_write_new(wish->key_path, key_text, strlen(key_text), 0600, error);
     if (key_text)
         explicit_bzero(key_text, strlen(key_text));
     if (r < 0)
         return r;
-    r = io_write_new(certificate_path, certificate, strlen(certificate), 0644, error);
+    r = io_write_new(wish->certificate_path, certificate, strlen(certificate), 0644, error);
     if (r < 0)
-        unlink(key_path);
+        unlink(wish->key_path);
     return r;
 }
 

@@ -26,13 +26,17 @@ const char *ca_pin(const struct ca *ca, char ret[72]);
 /** ca_sha256() - of @text, 64 hexadecimal digits and a NUL */
 const char *ca_sha256(const char *text, char ret[65]);
 
-/**
- * ca_issue() - a fresh key and its certificate into two new files, both or none
- * @ca: NULL = signed by its own key: a new CA
- * @names: host names and addresses of a server, else NULL
- */
-int ca_issue(const struct ca *ca, enum ca_use use, const char *common, const struct node *names,
-             const char *certificate_path, const char *key_path, struct error *error);
+/** struct ca_wish - a certificate for @common; @names: host names and addresses of a server, else NULL */
+struct ca_wish {
+    enum ca_use use;
+    const char *common;
+    const struct node *names;
+    const char *certificate_path, *key_path;
+};
+
+/** ca_issue() - a fresh key and its certificate into two new files, both or none; @ca NULL = signed by its
+ * own key: a new CA */
+int ca_issue(const struct ca *ca, const struct ca_wish *wish, struct error *error);
 /**
  * ca_issue_agent() - a certificate (OU=agent, CN=@host) for the key of a request, whatever else it asks for
  * @csr: PEM; signed by its own key, which must be P-256 or Ed25519

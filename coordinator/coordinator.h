@@ -43,7 +43,7 @@ struct delivery;
 struct runs;
 struct balancers;
 
-/** struct coordinator - owned by main(), passed to every handler */
+/** struct coordinator - owned by serve_run(), passed to every handler */
 struct coordinator {
     struct event_base *base;
     struct event *retry; /* while the store can't be written */
@@ -59,7 +59,7 @@ struct coordinator {
     struct balancers *balancers;
     struct http_server *server;
     struct ca *ca;
-    void (*notice)(const char *text); /* for the log; main() sets it */
+    void (*notice)(const char *text); /* for the log */
 };
 
 /** config_take() - check coordinator.yaml, which is taken over; config_load() reads it, config_clear() frees

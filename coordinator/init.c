@@ -179,10 +179,19 @@ static int make_certificates(struct init *init, struct error *error)
 {
     _cleanup_(ca_freep) struct ca *ca = NULL;
     char name[80];
+    const struct ca_wish itself = {.use = CA_ITSELF,
+                                   .common = name,
+                                   .certificate_path = init->paths[CA_CERTIFICATE],
+                                   .key_path = init->paths[CA_KEY]};
+    const struct ca_wish server = {.use = CA_SERVER,
+                                   .common = "grivet-coordinator",
+                                   .names = init->config.names,
+                                   .certificate_path = init->paths[SERVER_CERTIFICATE],
+                                   .key_path = init->paths[SERVER_KEY]};
     int r;
 
     snprintf(name, sizeof(name), "grivet %s", init->config.environment);
-    r = ca_issue(NULL, CA_ITSELF, name, NULL, init->paths[CA_CERTIFICATE], init->paths[CA_KEY], error);
+    r = ca_issue(NULL, &itself, error);
     if (r < 0)
         return r;
     init->n_made = CA_KEY + 1;
@@ -190,8 +199,7 @@ static int make_certificates(struct init *init, struct error *error)
     if (r < 0)
         return r;
     ca_pin(ca, init->ca_pin);
-    r = ca_issue(ca, CA_SERVER, "grivet-coordinator", init->config.names, init->paths[SERVER_CERTIFICATE],
-                 init->paths[SERVER_KEY], error);
+    r = ca_issue(ca, &server, error);
     if (r == 0)
         init->n_made = SERVER_KEY + 1;
     return r;

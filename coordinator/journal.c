@@ -76,7 +76,7 @@ static int insert_line(struct fleet_host *host, struct line *line, struct error 
         return r;
     host->sequence = line->sequence;
     memcpy(host->hash, line->hash, sizeof(host->hash));
-    runs_on_event(host->coordinator, host, &line->event);
+    runs_on_event(host->coordinator, &line->event);
     return 0;
 }
 
@@ -188,7 +188,7 @@ static int judge_head(struct fleet_host *host, struct error *error)
     head->hash[0] = '\0';
     if (r == 0) {
         host->head_nonce_usec = head->nonce_usec;
-        runs_on_head(host->coordinator, host);
+        runs_on_head(host->coordinator);
     }
     return r;
 }

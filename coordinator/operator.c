@@ -95,8 +95,12 @@ static int fill_folder(struct addition *addition, const struct ca *ca, struct er
     snprintf(config, sizeof(config),
              "coordinator: \"%s\"\nca: ca.crt\ncertificate: %s.crt\nkey: %s.tls.key\n", addition->url,
              addition->name, addition->name);
-    r = ca_issue(ca, CA_OPERATOR, addition->name, NULL, name_file(addition, 0, addition->name, ".crt"),
-                 name_file(addition, 1, addition->name, ".tls.key"), error);
+    r = ca_issue(ca,
+                 &(struct ca_wish){.use = CA_OPERATOR,
+                                   .common = addition->name,
+                                   .certificate_path = name_file(addition, 0, addition->name, ".crt"),
+                                   .key_path = name_file(addition, 1, addition->name, ".tls.key")},
+                 error);
     if (r < 0)
         return r;
     addition->n_made = 2;

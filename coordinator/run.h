@@ -20,11 +20,11 @@ void runs_store_halts(struct coordinator *coordinator);
 
 /** runs_on_event() - @event is in the store (not yet committed) and fits the chain; called exactly once for
  * each */
-void runs_on_event(struct coordinator *coordinator, struct fleet_host *host, const struct host_event *event);
+void runs_on_event(struct coordinator *coordinator, const struct host_event *event);
 /** runs_on_answer() - @payload was signed by @host's key */
 void runs_on_answer(struct coordinator *coordinator, struct fleet_host *host, const struct document *payload);
-/** runs_on_head() - a fresh head arrived; host->head_* is set */
-void runs_on_head(struct coordinator *coordinator, struct fleet_host *host);
+/** runs_on_head() - a fresh head of a host arrived and is known to the fleet */
+void runs_on_head(struct coordinator *coordinator);
 /** runs_on_first_poll() - before the first poll is answered: orders for a late joiner go out with that answer
  */
 void runs_on_first_poll(struct coordinator *coordinator, struct fleet_host *host);

@@ -110,7 +110,7 @@ int runs_open(struct coordinator *coordinator, struct error *error)
     coordinator->runs = runs;
     runs->tick = event_new(coordinator->base, -1, 0, on_tick, runs);
     r = runs->tick ? balancers_open(&coordinator->balancers, coordinator->base, &coordinator->config, on_fact,
-                                    on_fact, runs, error)
+                                    runs, error)
                    : error_oom(error);
     if (r == 0)
         r = runs_store_load(runs, error);
@@ -149,7 +149,7 @@ void runs_close(struct coordinator *coordinator)
     coordinator->balancers = balancers_free(coordinator->balancers);
 }
 
-void runs_on_event(struct coordinator *coordinator, struct fleet_host *host, const struct host_event *event)
+void runs_on_event(struct coordinator *coordinator, const struct host_event *event)
 {
     for (struct run *run = coordinator->runs->first; run; run = run->next)
         if (!event->run || !strcmp(event->run, run->id))
@@ -169,7 +169,7 @@ void runs_on_answer(struct coordinator *coordinator, struct fleet_host *host, co
     runs_wake(coordinator->runs);
 }
 
-void runs_on_head(struct coordinator *coordinator, struct fleet_host *host)
+void runs_on_head(struct coordinator *coordinator)
 {
     runs_wake(coordinator->runs);
 }

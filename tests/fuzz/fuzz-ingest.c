@@ -11,10 +11,10 @@ static char folder[] = "grivet-fuzz-XXXXXX";
 static struct coordinator coordinator;
 
 /* The runs' side, which is not looked at here. */
-void runs_on_event(struct coordinator *c, struct fleet_host *h, const struct host_event *event)
+void runs_on_event(struct coordinator *c, const struct host_event *event)
 {
 }
-void runs_on_head(struct coordinator *c, struct fleet_host *h)
+void runs_on_head(struct coordinator *c)
 {
 }
 

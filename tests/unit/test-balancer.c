@@ -19,7 +19,7 @@ static struct balancer_fact facts[8], line;
 static size_t n_facts, n_wanted, n_lines;
 static char asked[64];
 
-static void on_server(void *context, const struct balancer_fact *fact)
+static void on_server(const struct balancer_fact *fact)
 {
     if (n_facts < 8)
         facts[n_facts++] = *fact;
@@ -27,11 +27,19 @@ static void on_server(void *context, const struct balancer_fact *fact)
         event_base_loopbreak(base);
 }
 
-static void on_line(void *context, const struct balancer_fact *fact)
+static void on_line(const struct balancer_fact *fact)
 {
     line = *fact;
     n_lines++;
     event_base_loopbreak(base);
+}
+
+static void on_fact(void *context, const struct balancer_fact *fact)
+{
+    if (*fact->address)
+        on_server(fact);
+    else
+        on_line(fact);
 }
 
 static void on_sent(struct bufferevent *connection, void *context)
@@ -110,8 +118,7 @@ START_TEST(test_asks_and_listens)
     listener = evconnlistener_new_bind(base, on_accept, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, 1,
                                        (struct sockaddr *)&statistics, sizeof(statistics));
     ck_assert_ptr_nonnull(listener);
-    ck_assert_msg(balancers_open(&balancers, base, &config, on_server, on_line, NULL, &error) == 0, "%s",
-                  error.text);
+    ck_assert_msg(balancers_open(&balancers, base, &config, on_fact, NULL, &error) == 0, "%s", error.text);
     ck_assert_uint_eq(balancers_budgets(balancers, &budget, 1), 1);
     ck_assert_int_eq(budget.out_most_msec, 0); /* not known yet */
 
@@ -152,7 +159,7 @@ START_TEST(test_silent)
     base = event_base_new();
     n_facts = 0;
     document = configure(&config, &statistics, &syslog);
-    ck_assert_int_eq(balancers_open(&balancers, base, &config, on_server, on_line, NULL, NULL), 0);
+    ck_assert_int_eq(balancers_open(&balancers, base, &config, on_fact, NULL, NULL), 0);
     balancers_watch(balancers, true); /* refused: nobody listens */
     for (int i = 0; i < 3; i++)
         event_base_loop(base, EVLOOP_ONCE | (i ? EVLOOP_NONBLOCK : 0));
@@ -176,7 +183,7 @@ START_TEST(test_refused)
     ck_assert_int_eq(document_parse_json(&document, "c.yaml", text, strlen(text), NULL), 0);
     config = (struct config){.document = document, .balancers = document_root(document)};
     base = event_base_new();
-    ck_assert_int_lt(balancers_open(&balancers, base, &config, on_server, on_line, NULL, &error), 0);
+    ck_assert_int_lt(balancers_open(&balancers, base, &config, on_fact, NULL, &error), 0);
     ck_assert_msg(strstr(error.text, "kind: expected one of haproxy") != NULL, "%s", error.text);
     document_free(document);
     event_base_free(base);

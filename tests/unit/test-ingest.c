@@ -18,11 +18,11 @@ static int events_seen, heads_seen;
 static char said[512];
 
 /* The runs' side, which only counts here. */
-void runs_on_event(struct coordinator *c, struct fleet_host *h, const struct host_event *event)
+void runs_on_event(struct coordinator *c, const struct host_event *event)
 {
     events_seen++;
 }
-void runs_on_head(struct coordinator *c, struct fleet_host *h)
+void runs_on_head(struct coordinator *c)
 {
     heads_seen++;
 }

@@ -210,7 +210,7 @@ START_TEST(test_killed_everywhere)
     check_state("settling");
     for (size_t i = 0; i < the_run()->n_hosts; i++)
         fleet_find(&coordinator, the_run()->hosts[i].id)->head_nonce_usec = time_now_usec();
-    runs_on_head(&coordinator, fleet_find(&coordinator, "a1"));
+    runs_on_head(&coordinator);
     ck_assert_ptr_null(runs_find(coordinator.runs, RUN_ID));
     restart();
     check_report();
