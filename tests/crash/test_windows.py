@@ -42,9 +42,9 @@ def refusal(agent, **changes):
     return agent.courier.wait_event("order.refused", order=agent.order(**changes)["id"])["body"]["reason"]
 
 
-def answer(agent, mandate, purpose):
+def answer(agent, mandate, purpose, **changes):
     signers = [agent.papers.alice, agent.papers.bob] if purpose == "start" else []
-    agent.courier.send(ASK, data=agent.papers.ask_bundle(mandate, signers, purpose))
+    agent.courier.send(ASK, data=agent.papers.ask_bundle(mandate, signers, purpose, **changes))
     return json.loads(base64.b64decode(json.loads(agent.courier.expect(ANSWER))["payload"]))["steps"][0]
 
 
@@ -82,6 +82,17 @@ def test_ends_too_late(agent):
     assert "does not fit into" in refusal(agent, mandate=long, length_s=200)
     assert "does not fit into" in answer(agent, long, "start")["reason"]
     agent.courier.wait_event("fault.reverted", order=agent.order()["id"])
+
+
+def test_a_step_that_follows_has_its_own_time(agent):
+    """Its predecessor, elsewhere, takes until after the window closes; once that is over, only what is left counts."""
+    start(agent, window(-5, 2))
+    step = {"fault": "zone.block", "parameters": {"zone": "z1"}, "late_joiners": False}
+    mandate = agent.papers.mandate(expect={"hosts": 2}, steps=[
+        {**step, "name": "long", "duration_ms": 200000, "hosts": ["elsewhere"]},
+        {**step, "name": "lose", "duration_ms": 1500, "hosts": ["host"], "after": ["long"]}])
+    assert "does not fit into" in answer(agent, mandate, "start")["reason"]
+    assert answer(agent, mandate, "start", steps=["lose"])["is_accepted"]
 
 
 def test_never_fits(agent):

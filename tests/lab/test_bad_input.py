@@ -182,7 +182,7 @@ def test_100_mb_from_an_operator(fleet):
 
 @pytest.mark.parametrize("words, complaint", [
     (["plan"], "EXPERIMENT"), (["plan", "a", "b"], "usage: grivet plan"), (["run", "x", "--colour"], "colour"),
-    (["nonsense"], "unknown command"), (["halt"], "halt what?"), (["halt", "--run", "x", "--fleet"], "one of --run"), (["sign", "x"], "--key FILE is missing")])
+    (["nonsense"], "unknown command"), (["halt"], "halt what?"), (["halt", "--host", "x", "--fleet"], "one of --run"), (["sign", "x"], "--key FILE is missing")])
 def test_usage(fleet, words, complaint):
     said = fleet.operator.run(["setpriv", "--reuid", "64001", "--clear-groups", GRIVET, *words], check=False)
     assert said.returncode == 2 and complaint in said.stderr, said

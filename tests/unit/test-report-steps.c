@@ -71,10 +71,41 @@ START_TEST(test_started_too_early)
 }
 END_TEST
 
+/* A coordinator that was content with fewer hosts than people wanted, or let in more that joined late. */
+START_TEST(test_other_hosts_than_signed)
+{
+    json_t *report;
+
+    run = fixture_start_second("[]");
+    fixture_end_second(run, 0);
+    run_fault_of(run, "b1", "kill")->armed_usec = 0;
+    report = report_build(run);
+    ck_assert_ptr_nonnull(
+        strstr(json_text(report, "sentence"), "step kill: 1 of 2 hosts were armed, 2 are required"));
+    json_decref(report);
+    drop();
+    run = fixture_start("[]");
+    for (int i = 0; i < 3; i++) {
+        const char *id = (const char *[]){"n1", "n2", "n3"}[i];
+
+        fixture_join(run, id, "10.2.0.13", T0 + SEC(4));
+        fixture_order(run, id, T0 + SEC(4));
+        fixture_arm(run, id, T0 + SEC(4));
+        fixture_exercise(run, id, T0 + SEC(4));
+    }
+    fixture_finish(run, 0, true);
+    report = report_build(run);
+    ck_assert_str_eq(json_text(report, "verdict"), "unknown");
+    ck_assert_ptr_nonnull(strstr(json_text(report, "sentence"), "step lose-az1: 3 hosts joined late, 2 may"));
+    json_decref(report);
+    drop();
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {test_one_after_the_other, test_each_step_has_to_recover,
-                                  test_started_too_early, NULL};
+                                  test_started_too_early, test_other_hosts_than_signed, NULL};
 
     return unit_run("report-steps", tests);
 }
