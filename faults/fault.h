@@ -151,7 +151,7 @@ struct fault_run {
  * @measure: counters and findings so far into @effect; called before the undo and while running
  * @revert: undo; allocates nothing that can fail and writes no disk
  * @verify_reverted: nothing with the names of run->order exists: also called by the executor after a holder's
- * death, with state NULL
+ * death, with parameters and state NULL
  * @release: free @state
  */
 struct fault {

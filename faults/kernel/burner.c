@@ -188,6 +188,13 @@ void burner_reap(struct burner *burner)
     burner->pid = 0;
 }
 
+bool burner_are_left(void)
+{
+    siginfo_t info;
+
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 /* One that is dead and waits for whoever adopted it (state Z) burns nothing. */
 static bool is_running_as(int proc_fd, const char *pid, const char *name)
 {
