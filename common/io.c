@@ -64,6 +64,41 @@ int io_read_file(const char *path, size_t limit_bytes, char **ret, size_t *ret_l
     return io_read_fd(fd, path, limit_bytes, ret, ret_length, error);
 }
 
+/* A last line without an end is a line. Return: 1 = there is more to look at, 0 = no more, -errno */
+static int fill(struct io_lines *lines)
+{
+    ssize_t got;
+
+    memmove(lines->text, lines->text + lines->begin, lines->end - lines->begin);
+    lines->end -= lines->begin;
+    lines->begin = 0;
+    if (lines->end == IO_LINE_MAX - 1)
+        return -E2BIG;
+    got = io_read_once(lines->fd, lines->text + lines->end, IO_LINE_MAX - 1 - lines->end);
+    if (got == 0 && lines->end)
+        lines->text[lines->end++] = '\n';
+    else if (got <= 0)
+        return got < 0 ? -errno : 0;
+    lines->end += got;
+    return 1;
+}
+
+int io_next_line(struct io_lines *lines, char **ret)
+{
+    char *line, *end;
+    int r;
+
+    while (!(end = memchr(line = lines->text + lines->begin, '\n', lines->end - lines->begin))) {
+        r = fill(lines);
+        if (r <= 0)
+            return r;
+    }
+    *end = '\0';
+    lines->begin += end + 1 - line;
+    *ret = line;
+    return 1;
+}
+
 int io_write_all(int fd, const void *data, size_t length)
 {
     const char *next = data;

@@ -10,6 +10,23 @@
 int io_read_file(const char *path, size_t limit_bytes, char **ret, size_t *ret_length, struct error *error);
 int io_read_fd(int fd, const char *name, size_t limit_bytes, char **ret, size_t *ret_length,
                struct error *error);
+
+#define IO_LINE_MAX 4096
+
+/** struct io_lines - a file that is read line by line; {.fd = its descriptor} at the start, which stays the
+ * caller's */
+struct io_lines {
+    int fd;
+    size_t begin, end;
+    char text[IO_LINE_MAX];
+};
+/**
+ * io_next_line() - @ret: the next line, NUL-ended, good until the next call
+ * Unlike stdio it never seeks, not even when the rest is not wanted. Return: 1, 0 = there is no more, -E2BIG,
+ * -errno
+ */
+int io_next_line(struct io_lines *lines, char **ret);
+
 int io_write_all(int fd, const void *data, size_t length);
 
 /** io_write_file() - atomically: temporary file in the same folder, fsync, rename, fsync of the folder */

@@ -79,6 +79,41 @@ START_TEST(new_files_whole_or_none)
 }
 END_TEST
 
+/* The second line crosses the end of the buffer, the last one has no end of its own. */
+START_TEST(lines_one_by_one)
+{
+    _cleanup_close_ int fd = memfd_create("lines", MFD_CLOEXEC);
+    struct io_lines lines = {.fd = fd};
+    char longest[IO_LINE_MAX - 1] = {0}, *line; /* with its end it fills the buffer */
+
+    memset(longest, 'x', sizeof(longest) - 1);
+    dprintf(fd, "first\n%s\n\nlast", longest);
+    lseek(fd, 0, SEEK_SET);
+    ck_assert_int_eq(io_next_line(&lines, &line), 1);
+    ck_assert_str_eq(line, "first");
+    ck_assert_int_eq(io_next_line(&lines, &line), 1);
+    ck_assert_str_eq(line, longest);
+    ck_assert_int_eq(io_next_line(&lines, &line), 1);
+    ck_assert_str_eq(line, "");
+    ck_assert_int_eq(io_next_line(&lines, &line), 1);
+    ck_assert_str_eq(line, "last");
+    ck_assert_int_eq(io_next_line(&lines, &line), 0);
+    ck_assert_int_eq(io_next_line(&lines, &line), 0);
+}
+END_TEST
+
+START_TEST(lines_too_long)
+{
+    _cleanup_close_ int fd = memfd_create("lines", MFD_CLOEXEC);
+    struct io_lines lines = {.fd = fd};
+    char *line;
+
+    dprintf(fd, "%*s\n", IO_LINE_MAX - 1, "x");
+    lseek(fd, 0, SEEK_SET);
+    ck_assert_int_eq(io_next_line(&lines, &line), -E2BIG);
+}
+END_TEST
+
 START_TEST(large_files)
 {
     _cleanup_free_ char *data = calloc(1, 100000);
@@ -171,6 +206,8 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {files_whole,
+                                  lines_one_by_one,
+                                  lines_too_long,
                                   new_files_whole_or_none,
                                   large_files,
                                   memfds_are_sealed,
