@@ -29,14 +29,17 @@
 /* ---- the child */
 
 /* A change of user without PR_SET_KEEPCAPS takes all capabilities, and no_new_privs keeps them from coming
- * back. */
+ * back. The group is the one that sees processes where the unit's /proc hides them (proc(5): hidepid, gid):
+ * without it a plan would say that there are none. */
 static int give_up_privileges(void)
 {
+    const gid_t group = 0;
+
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
     if (geteuid() != 0)
         return 0;
-    if (setgroups(0, NULL) < 0 || setresgid(ANSWER_UID, ANSWER_UID, ANSWER_UID) < 0 ||
+    if (setgroups(1, &group) < 0 || setresgid(ANSWER_UID, ANSWER_UID, ANSWER_UID) < 0 ||
         setresuid(ANSWER_UID, ANSWER_UID, ANSWER_UID) < 0)
         return -errno;
     return 0;

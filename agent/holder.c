@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "common/kill-timer.h"
 #include "faults/kernel/undo.h"
@@ -112,6 +113,7 @@ static int holder_confine(struct holder *holder, struct error *error)
     fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_NAME, RECORD_HOLDER_NAME);
     lock_memory();
+    tzset(); /* the first time that is written as text would look for the time zone, and seek in its file */
     r = kill_timer_arm(end_boot_nsec);
     if (r < 0)
         return error_errno(error, -r, "can't arm the kernel timer that ends this holder");

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "common/cleanup.h"
@@ -37,6 +38,15 @@ struct sandbox_limit {
 
 static const struct sandbox_limit no_namespace = {0, NAMESPACES, 0};
 static const struct sandbox_limit read_only = {2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY};
+/* Nothing that has a signal sent to others (F_SETOWN), or takes O_APPEND from the record (F_SETFL). */
+static const struct sandbox_limit duplicate = {1, UINT32_MAX, F_DUPFD_CLOEXEC};
+static const struct sandbox_limit get_flags = {1, UINT32_MAX, F_GETFL};
+static const struct sandbox_limit set_close_on_exec = {1, UINT32_MAX, F_SETFD};
+static const struct sandbox_limit die_with_parent = {0, UINT32_MAX, PR_SET_PDEATHSIG};
+static const struct sandbox_limit set_name = {0, UINT32_MAX, PR_SET_NAME};
+static const struct sandbox_limit oneself = {0, UINT32_MAX, 0}; /* other holders have the same user */
+/* Connected to each other for good: a datagram could be sent to others. */
+static const struct sandbox_limit stream_socket = {1, UINT32_MAX & ~SOCK_CLOEXEC, SOCK_STREAM};
 static const struct sandbox_limit unix_socket = {0, UINT32_MAX, AF_UNIX};
 static const struct sandbox_limit inet_socket = {0, UINT32_MAX, AF_INET};
 static const struct sandbox_limit inet6_socket = {0, UINT32_MAX, AF_INET6};
@@ -96,13 +106,16 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(faccessat2), START},
     {SCMP_SYS(fchmod), COURIER | EXECUTOR},
     {SCMP_SYS(fchmodat), SWEEP | EXECUTOR, NULL, AARCH64},
-    {SCMP_SYS(fcntl), SWEEP | WEB | EXECUTOR | START | HOLDER},
+    {SCMP_SYS(fcntl), HOLDER, &duplicate},
+    {SCMP_SYS(fcntl), NETLINK, &get_flags},
+    {SCMP_SYS(fcntl), NETLINK, &set_close_on_exec},
+    {SCMP_SYS(fcntl), SWEEP | WEB | EXECUTOR | START},
     {SCMP_SYS(fdatasync), EXECUTOR | SYNCER},
     {SCMP_SYS(fstat), SWEEP | WEB | EXECUTOR | START | HOLDER, NULL, GLIBC},
     {SCMP_SYS(fsync), COURIER | EXECUTOR},
     {SCMP_SYS(ftruncate), EXECUTOR},
     {SCMP_SYS(futex), WEB | START},
-    {SCMP_SYS(getdents64), SWEEP | EXECUTOR | NETLINK | PROCESS | BURNER},
+    {SCMP_SYS(getdents64), SWEEP | EXECUTOR | NETLINK | PROCESS},
     {SCMP_SYS(getegid), WEB | EXECUTOR},
     {SCMP_SYS(geteuid), WEB | EXECUTOR | START},
     {SCMP_SYS(getgid), WEB | EXECUTOR},
@@ -119,7 +132,7 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(ioctl), WEB},
     {SCMP_SYS(kill), EXECUTOR | BURNER},
     {SCMP_SYS(listen), EXECUTOR},
-    {SCMP_SYS(lseek), WEB | EXECUTOR | START | HOLDER},
+    {SCMP_SYS(lseek), WEB | EXECUTOR | START},
     {SCMP_SYS(madvise), WEB | EXECUTOR},
     {SCMP_SYS(memfd_create), COURIER | EXECUTOR},
     {SCMP_SYS(memfd_create), PROBER, NULL, JOURNAL},
@@ -145,14 +158,15 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(poll), SWEEP | WEB | SYNCER | START | HOLDER},
     {SCMP_SYS(ppoll), NETLINK | BURNER},
     {SCMP_SYS(ppoll), SWEEP | WEB | EXECUTOR | SYNCER | START | HOLDER, NULL, AARCH64},
-    {SCMP_SYS(prctl), EXECUTOR | START | BURNER},
+    {SCMP_SYS(prctl), BURNER, &die_with_parent},
+    {SCMP_SYS(prctl), BURNER, &set_name},
+    {SCMP_SYS(prctl), EXECUTOR | START},
     {SCMP_SYS(pread64), WEB | EXECUTOR | START},
     {SCMP_SYS(prlimit64), EXECUTOR | START},
     {SCMP_SYS(prlimit64), WEB, NULL, NSS},
     {SCMP_SYS(read), SWEEP | WEB | EXECUTOR | START | HOLDER},
     {SCMP_SYS(readlink), EXECUTOR | PROCESS},
-    {SCMP_SYS(readlinkat), PROCESS},
-    {SCMP_SYS(readlinkat), EXECUTOR, NULL, AARCH64},
+    {SCMP_SYS(readlinkat), EXECUTOR | PROCESS, NULL, AARCH64},
     {SCMP_SYS(recvfrom), SWEEP | WEB | EXECUTOR | NETLINK},
     {SCMP_SYS(recvmsg), SWEEP | WEB | EXECUTOR | SYNCER | START | HOLDER},
     {SCMP_SYS(rename), COURIER | EXECUTOR},
@@ -164,10 +178,10 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(rt_sigprocmask), WEB | EXECUTOR | HOLDER},
     {SCMP_SYS(rt_sigreturn), EXECUTOR},
     {SCMP_SYS(rt_sigreturn), WEB, NULL, ASKED},
-    {SCMP_SYS(sched_getaffinity), BURNER},
+    {SCMP_SYS(sched_getaffinity), BURNER, &oneself},
     {SCMP_SYS(sched_getaffinity), WEB, NULL, ARENAS},
-    {SCMP_SYS(sched_setaffinity), BURNER},
-    {SCMP_SYS(sched_setscheduler), BURNER},
+    {SCMP_SYS(sched_setaffinity), BURNER, &oneself},
+    {SCMP_SYS(sched_setscheduler), BURNER, &oneself},
     {SCMP_SYS(seccomp), START},
     {SCMP_SYS(sendmmsg), WEB},
     {SCMP_SYS(sendmsg), WEB | EXECUTOR | SYNCER | HOLDER},
@@ -184,6 +198,7 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(socket), SWEEP | EXECUTOR | NETLINK, &netlink_socket},
     {SCMP_SYS(socket), WEB | EXECUTOR | START, &unix_socket},
     {SCMP_SYS(socket), WEB, &netlink_socket, NSS},
+    {SCMP_SYS(socketpair), PROCESS, &stream_socket},
     {SCMP_SYS(socketpair), WEB | EXECUTOR},
     {SCMP_SYS(statfs), NETLINK},
     {SCMP_SYS(sysinfo), WEB | EXECUTOR},

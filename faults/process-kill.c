@@ -1,16 +1,19 @@
 /* process.kill: processes of a service die, by a signal. There is nothing to undo: what restarts them is the
  * point. */
 #include <errno.h>
-#include <pwd.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/capability.h>
 
+#include "common/io.h"
 #include "fault.h"
+#include "kernel/listener.h"
 #include "kernel/process.h"
 
+#define PASSWD_PATH  "/etc/passwd"
 #define COUNT_MAX    1000
 #define SUMMARY_LIST 8
 
@@ -45,7 +48,7 @@ static const struct fault_parameter kill_table[] = {
     {"user", PARAMETER_USER, NULL, 0, 0, NULL, true, NULL,
      "whose rights it has: a number, or a name that /etc/passwd has", offsetof(struct kill_parameters, user)},
     {"listens_on", PARAMETER_INTEGER, NULL, 1, UINT16_MAX, NULL, true, NULL,
-     "TCP or UDP port that it has a socket open on", offsetof(struct kill_parameters, port)},
+     "TCP or UDP port that it has a socket open on (kernel 5.14)", offsetof(struct kill_parameters, port)},
     {"pick", PARAMETER_CHOICE, NULL, 0, 0, "one", false, picks,
      "how many of those that match, chosen at random", offsetof(struct kill_parameters, pick)},
     {"count", PARAMETER_INTEGER, "processes", 0, COUNT_MAX, "0", false, NULL, "how many with `pick: n`",
@@ -89,21 +92,37 @@ static int kill_check(const void *parameters, const struct mandate *mandate, str
     return 0;
 }
 
+/* Is the line of passwd(5) that of @name? Its third field is the number. */
+static bool is_line_of(const char *line, const char *name, uid_t *ret)
+{
+    size_t length = strlen(name);
+    const char *field =
+        !strncmp(line, name, length) && line[length] == ':' ? strchr(line + length + 1, ':') : NULL;
+
+    return field && sscanf(field, ":%u:", ret) == 1;
+}
+
 /* From the file alone: a service of names (sssd, systemd's) would have to be asked over a socket, which a
- * holder has no business to. Return: 0 or -ESRCH with words */
+ * holder has no business to. Return: 0 or -errno with words */
 static int find_user(const struct parameter_user *user, uid_t *ret, struct error *error)
 {
-    FILE *file = user->name ? fopen("/etc/passwd", "re") : NULL;
-    struct passwd *entry = NULL;
+    _cleanup_close_ int fd = user->name ? open(PASSWD_PATH, O_RDONLY | O_CLOEXEC) : -1;
+    struct io_lines lines = {.fd = fd};
+    char *line;
+    int r = user->name && fd < 0 ? -errno : 0;
 
-    while (file && (entry = fgetpwent(file)) && strcmp(entry->pw_name, user->name) != 0)
-        ;
-    *ret = entry ? entry->pw_uid : user->id;
-    if (file)
-        fclose(file);
-    return entry || !user->name
-               ? 0
-               : error_set(error, ESRCH, "user: /etc/passwd has no '%s': give the number", user->name);
+    *ret = user->id;
+    if (!user->name)
+        return 0;
+    while (r >= 0 && (r = io_next_line(&lines, &line)) > 0)
+        if (is_line_of(line, user->name, ret))
+            return 0;
+    if (r < 0)
+        return error_errno(error, -r, "user: can't read " PASSWD_PATH);
+    return error_set(error, ESRCH,
+                     "user: " PASSWD_PATH " has no '%s', and no other source of names is asked: give the "
+                     "number, or the unit",
+                     user->name);
 }
 
 static int find_matches(const struct kill_parameters *parameters, const struct fault_host *host,
@@ -149,6 +168,10 @@ static int plan_limits(const struct kill_parameters *parameters, json_t *limits)
     if (parameters->port)
         r |= json_array_append_new(
             limits, json_string("listens_on: sockets in a container's own network are not seen"));
+    if (parameters->port)
+        r |= json_array_append_new(
+            limits,
+            json_sprintf("listens_on: of a process the %d lowest descriptors are seen", LISTENER_FDS_MAX));
     if (parameters->unit)
         r |= json_array_append_new(
             limits, json_string("unit: processes in cgroups of their own below the unit's are not meant"));
@@ -298,9 +321,12 @@ static void kill_release(struct fault_run *run)
 
 static int kill_supported(const void *parameters, struct error *error)
 {
+    const struct kill_parameters *own = parameters;
     int fd = process_open(&(struct process){.pid = getpid()}, error);
 
-    return fd == -ENOSYS ? error_set(error, EOPNOTSUPP, "needs pidfds (kernel 5.3)") : 0;
+    if (fd == -ENOSYS)
+        return error_set(error, EOPNOTSUPP, "needs pidfds (kernel 5.3)");
+    return own && !own->port ? 0 : listeners_supported(error);
 }
 
 const struct fault fault_process_kill = {
@@ -309,7 +335,7 @@ const struct fault fault_process_kill = {
     .class = "process",
     .flags = FAULT_SELF_EXERCISED,
     .mechanisms = MECHANISM_PROCESS,
-    .capabilities = 1ULL << CAP_KILL | 1ULL << CAP_SYS_PTRACE | 1ULL << CAP_DAC_READ_SEARCH,
+    .capabilities = 1ULL << CAP_KILL | 1ULL << CAP_SYS_PTRACE,
     .parameters = kill_table,
     .parameters_size = sizeof(struct kill_parameters),
     .supported = kill_supported,

@@ -186,7 +186,7 @@ static int finder_look(struct finder *finder, pid_t pid)
             return 0;
     }
     if (r < 0) {
-        finder->list->n_unreadable += r == -EACCES || r == -EPERM;
+        finder->list->n_unreadable += r != -ENOENT && r != -ESRCH;
         return 0;
     }
     if (is_protected(finder, &process)) {

@@ -32,7 +32,7 @@ struct process_query {
     const char *const *protected;
 };
 
-/** struct process_list - @n_unreadable: processes whose program could not be told for lack of rights */
+/** struct process_list - @n_unreadable: matching ones whose program or descriptors could not be seen */
 struct process_list {
     size_t count, n_unreadable, n_protected;
     struct process *processes;

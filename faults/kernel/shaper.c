@@ -3,6 +3,7 @@
 #include "shaper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netlink/errno.h>
 #include <netlink/route/qdisc.h>
 #include <netlink/route/qdisc/netem.h>
@@ -235,14 +236,13 @@ static bool file_has(const char *path, const char *word)
 
 static bool kernel_knows(const char *symbol)
 {
-    FILE *file = fopen("/proc/kallsyms", "re");
-    char line[256], name[128];
+    _cleanup_close_ int fd = open("/proc/kallsyms", O_RDONLY | O_CLOEXEC);
+    struct io_lines lines = {.fd = fd};
     bool is_known = false;
+    char *line, name[128];
 
-    while (file && !is_known && fgets(line, sizeof(line), file))
+    while (fd >= 0 && !is_known && io_next_line(&lines, &line) > 0)
         is_known = sscanf(line, "%*s %*c %127s", name) == 1 && strcmp(name, symbol) == 0;
-    if (file)
-        fclose(file);
     return is_known;
 }
 

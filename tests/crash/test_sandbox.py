@@ -4,6 +4,7 @@ say of times is not asked: strace takes its own."""
 
 import collections
 import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -160,33 +161,51 @@ def test_arguments_are_limited_where_a_call_is_listed(rows):
     assert attempt("cpu.burn", "clone", CLONE_NEWUSER) is None
 
 
-CHANGES = ["open", "openat2", "creat", "unlink", "unlinkat", "rename", "renameat2", "mkdir", "symlink", "link", "truncate",
-           "ftruncate", "chmod", "fchmodat", "chown", "mknod", "utimensat", "setxattr", "open_by_handle_at", "memfd_create"]
+PR_SET_NAME, PR_SET_DUMPABLE, F_SETSIG, F_SETLEASE, F_NOTIFY = 15, 4, 10, 1024, 1026
+STDERR, SCHED_OTHER = 2, 0
+# A call and its arguments, to whom it is allowed, and why others don't get it.
+BORDERS = [
+    ("fcntl", [STDERR, fcntl.F_DUPFD_CLOEXEC, 0], FAULTS),
+    ("fcntl", [STDERR, fcntl.F_SETFL, 0], []),  # would take O_APPEND from the record
+    ("fcntl", [STDERR, fcntl.F_SETOWN, 1], []),  # has the kernel send signals
+    ("fcntl", [STDERR, F_SETSIG, signal.SIGKILL], []),
+    ("fcntl", [STDERR, F_SETLEASE, fcntl.F_RDLCK], []),
+    ("fcntl", [STDERR, F_NOTIFY, 1], []),
+    ("fcntl", [STDERR, fcntl.F_SETLK, 0], []),
+    ("socket", [socket.AF_UNIX, socket.SOCK_SEQPACKET, 0], []),  # to the executor's socket, or PID 1's
+    ("socketpair", [socket.AF_UNIX, socket.SOCK_STREAM, 0, 0], ["process.kill"]),  # EFAULT: there is no place for two numbers
+    ("socketpair", [socket.AF_UNIX, socket.SOCK_DGRAM, 0, 0], []),  # sendmsg() would reach any other
+    ("prctl", [PR_SET_NAME, "/name"], ["cpu.burn"]),
+    ("prctl", [PR_SET_DUMPABLE, 1], []),
+    ("sched_setaffinity", [0, 0, 0], ["cpu.burn"]),  # EFAULT or EINVAL
+    ("sched_setaffinity", [1, 0, 0], []),
+    ("sched_setscheduler", [0, SCHED_OTHER, 0], ["cpu.burn"]),
+    ("sched_setscheduler", [1, SCHED_OTHER, 0], []),
+    ("timer_create", [0, 0, 0], ["cpu.burn"]),
+    *((call, [STDERR, 0, 0, 0], []) for call in ["lseek", "dup", "dup2", "dup3", "flock", "fallocate", "pwrite64", "writev", "pwritev2",
+                                                 "sendfile", "splice", "vmsplice", "copy_file_range", "ioctl", "fchmod", "fchown"]),
+]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_holder_opens_nothing_for_writing(rows, host, fault):
-    """Not even what every user of the host may write; its record is open already (test_holder.py)."""
-    host.write("/tmp/everybodys", "", 0o666)
-    opened = {flags: attempt(fault, "openat", AT_FDCWD, "/tmp/everybodys", flags, host=host)
-              for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_RDWR, os.O_CREAT, os.O_TRUNC)}
-    assert opened == {**dict.fromkeys(opened), os.O_RDONLY: "done"}
-    assert attempt(fault, "openat", AT_FDCWD, "/tmp", os.O_TMPFILE | os.O_RDWR, host=host) is None
-    assert {call: attempt(fault, call, "/tmp/everybodys", host=host) for call in CHANGES} == dict.fromkeys(CHANGES)
+def test_holder_stays_within_its_borders(rows, fault):
+    """What is left over of calls of which a holder needs one use, and what could write to a descriptor that it has."""
+    for call, arguments, allowed in BORDERS:
+        is_alive = attempt(fault, call, *arguments, stdin=subprocess.DEVNULL) is not None
+        assert is_alive == (fault in allowed), (call, arguments)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_holder_signals_only_its_own(rows, host, fault):
-    """CAP_KILL is what process.kill declares; a load's holder can signal its own user's processes, its burners."""
+def test_holder_can_not_read_the_signing_key(rows, host, fault):
+    """Neither from its file nor through the process that has it, though who kills may look into processes of others."""
+    host.sh("install -d -m 700 /var/lib/grivet; install -m 600 /dev/null /var/lib/grivet/host.key")
     host.service("victim", ["/usr/bin/sleep", "12345"], restart=False)
-    victim = host.pid("victim")
-    pidfd = os.pidfd_open(host.outside_pid("victim"))
-    sent = {call: attempt(fault, call, *arguments, host=host, pass_fds=[pidfd]) for call, arguments in {
-        "kill": [victim, 0], "tkill": [victim, 0], "tgkill": [victim, victim, 0], "rt_sigqueueinfo": [victim, 0],
-        "pidfd_send_signal": [pidfd, 0]}.items()}
-    os.close(pidfd)
-    allowed = {"process.kill": {"pidfd_send_signal": "done"}, "cpu.burn": {"kill": "EPERM"}}
-    assert sent == {**dict.fromkeys(sent), **allowed.get(fault, {})}
+    victim = f"/proc/{host.pid('victim')}"
+    paths = ["/var/lib/grivet/host.key", *(f"{victim}/{name}" for name in ("mem", "environ", "fd", "fd/0", "map_files"))]
+    opened = {path: attempt(fault, "openat", AT_FDCWD, path, os.O_RDONLY, host=host) for path in paths}
+    assert opened == dict.fromkeys(paths, "EACCES")
+    others = attempt(fault, "openat", AT_FDCWD, f"{victim}/fdinfo", os.O_RDONLY, host=host)
+    assert others == ("done" if fault == "process.kill" else "EACCES")  # which socket is whose
 
 
 def test_a_program_that_is_asked_to_end_ends_well(host):

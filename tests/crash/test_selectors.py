@@ -87,9 +87,14 @@ def test_a_service_that_is_not_there_is_refused(agent):
     assert "is the service running?" in agent.courier.wait_event("fault.failed", order=order)["body"]["reason"]
 
 
-@pytest.mark.parametrize("parameters", [
-    {"listens_on": 7000}, {"unit": "web.service"}, {"user": "grivet-prober", "pick": "percent", "percent": 1}])
-def test_kill_of_one_service(agent, parameters):
+SELECTORS = [{"listens_on": 7000}, {"unit": "web.service"}, {"user": "grivet-prober", "pick": "percent", "percent": 1}]
+
+
+@pytest.mark.parametrize("hidepid", ["off", "invisible"])
+@pytest.mark.parametrize("parameters", SELECTORS)
+def test_kill_of_one_service(agent, parameters, hidepid):
+    """Also where /proc shows only to root's group and to tracers whose processes there are, as the unit's does."""
+    agent.host.sh(f"mount -o remount,hidepid={hidepid} /proc")
     before = agent.host.pid("web")
     answer, order = run(agent, "process.kill", parameters)
     assert answer["is_accepted"], answer

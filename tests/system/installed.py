@@ -14,7 +14,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 
-from executor_client import ORDER, VERSION, Channel, Papers, when  # noqa: E402
+from executor_client import ANSWER, ASK, ORDER, VERSION, Channel, Papers, when  # noqa: E402
 from lab.host import BUILD, LabError  # noqa: E402
 from machine import Machine  # noqa: E402
 
@@ -127,6 +127,13 @@ class Installed(Machine):
         now = datetime.datetime.fromtimestamp(self.ask("clock")["real_ns"] / 1e9, datetime.timezone.utc)
         step = {"fault": fault, "parameters": parameters, "duration_ms": length_s * 1000}
         return self.papers.mandate(step=step, created_at=when(0, now), not_before=when(-60, now), not_after=when(600, now)), now
+
+    def answer(self, fault, parameters, length_s=3):
+        """What the host says that it would do."""
+        mandate, now = self.mandate(fault, parameters, length_s)
+        self.courier.send(ASK, data=self.papers.ask_bundle(mandate, [self.papers.alice, self.papers.bob], "start",
+                                                           issued_at=when(0, now), expires_at=when(300, now)))
+        return json.loads(base64.b64decode(json.loads(self.courier.expect(ANSWER))["payload"]))["steps"][0]
 
     def begin(self, fault, parameters, length_s):
         """Orders a fault and waits until its effect is proved."""
