@@ -2,7 +2,6 @@
  * it reads at the start, in which order it opens, and its loop. The only file of it that logs. */
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 
 #include "clock.h"
 #include "common/io.h"
+#include "common/passwd.h"
 #include "executor.h"
 #include "holder.h"
 #include "sandbox.h"
@@ -76,14 +76,12 @@ struct event *executor_event(struct executor *executor, int fd, short what, even
 
 static int find_user(const char *name, uid_t *ret, struct error *error)
 {
-    const struct passwd *user = getpwnam(name);
+    struct error why = {0};
+    gid_t group;
 
-    if (!user)
-        return error_set(error, ENOENT, "user %s: does not exist; run systemd-sysusers", name);
-    if (user->pw_uid == 0)
-        return error_set(error, EPERM, "user %s: must not be root", name);
-    *ret = user->pw_uid;
-    return 0;
+    if (passwd_find(name, ret, &group, &why) < 0)
+        return error_set(error, ENOENT, "user %s: %s; run systemd-sysusers", name, why.text);
+    return *ret == 0 ? error_set(error, EPERM, "user %s: must not be root", name) : 0;
 }
 
 static int read_files(struct executor *executor, struct error *error)

@@ -3,9 +3,10 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <pwd.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
+
+#include "common/passwd.h"
 
 static int drop_bounding(uint64_t keep)
 {
@@ -16,12 +17,19 @@ static int drop_bounding(uint64_t keep)
     return 0;
 }
 
-static int become(const struct passwd *user)
+/* Return: 0, also where there is no such user */
+static int become(const char *name, struct error *error)
 {
-    if (setgroups(0, NULL) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-        prctl(PR_SET_KEEPCAPS, 1) < 0 || setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
-        return -errno;
-    return prctl(PR_SET_KEEPCAPS, 0) < 0 ? -errno : 0;
+    uid_t user;
+    gid_t group;
+    int r = geteuid() == 0 ? passwd_find(name, &user, &group, error) : -ESRCH;
+
+    if (r < 0)
+        return r == -ESRCH ? 0 : r;
+    if (setgroups(0, NULL) < 0 || setresgid(group, group, group) < 0 || prctl(PR_SET_KEEPCAPS, 1) < 0 ||
+        setresuid(user, user, user) < 0 || prctl(PR_SET_KEEPCAPS, 0) < 0)
+        return error_errno(error, errno, "can't become user %s", name);
+    return 0;
 }
 
 static int set_capabilities(uint64_t keep)
@@ -44,7 +52,6 @@ static int set_capabilities(uint64_t keep)
 
 int privileges_drop(const char *user, uint64_t capabilities, struct error *error)
 {
-    const struct passwd *entry = geteuid() == 0 ? getpwnam(user) : NULL;
     int r = 0;
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || cap_reset_ambient() < 0)
@@ -53,10 +60,9 @@ int privileges_drop(const char *user, uint64_t capabilities, struct error *error
         r = drop_bounding(capabilities);
     if (r < 0)
         return error_errno(error, -r, "can't give up capabilities (is CAP_SETPCAP missing?)");
-    if (entry)
-        r = become(entry);
+    r = become(user, error);
     if (r < 0)
-        return error_errno(error, -r, "can't become user %s", user);
+        return r;
     r = set_capabilities(capabilities);
     return r < 0 ? error_errno(error, -r, "can't keep the capabilities of this fault") : 0;
 }

@@ -1,19 +1,17 @@
 /* process.kill: processes of a service die, by a signal. There is nothing to undo: what restarts them is the
  * point. */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/capability.h>
 
-#include "common/io.h"
+#include "common/passwd.h"
 #include "fault.h"
 #include "kernel/listener.h"
 #include "kernel/process.h"
 
-#define PASSWD_PATH  "/etc/passwd"
 #define COUNT_MAX    1000
 #define SUMMARY_LIST 8
 
@@ -92,37 +90,14 @@ static int kill_check(const void *parameters, const struct mandate *mandate, str
     return 0;
 }
 
-/* Is the line of passwd(5) that of @name? Its third field is the number. */
-static bool is_line_of(const char *line, const char *name, uid_t *ret)
-{
-    size_t length = strlen(name);
-    const char *field =
-        !strncmp(line, name, length) && line[length] == ':' ? strchr(line + length + 1, ':') : NULL;
-
-    return field && sscanf(field, ":%u:", ret) == 1;
-}
-
-/* From the file alone: a service of names (sssd, systemd's) would have to be asked over a socket, which a
- * holder has no business to. Return: 0 or -errno with words */
 static int find_user(const struct parameter_user *user, uid_t *ret, struct error *error)
 {
-    _cleanup_close_ int fd = user->name ? open(PASSWD_PATH, O_RDONLY | O_CLOEXEC) : -1;
-    struct io_lines lines = {.fd = fd};
-    char *line;
-    int r = user->name && fd < 0 ? -errno : 0;
+    gid_t group;
 
     *ret = user->id;
-    if (!user->name)
+    if (!user->name || passwd_find(user->name, ret, &group, error) == 0)
         return 0;
-    while (r >= 0 && (r = io_next_line(&lines, &line)) > 0)
-        if (is_line_of(line, user->name, ret))
-            return 0;
-    if (r < 0)
-        return error_errno(error, -r, "user: can't read " PASSWD_PATH);
-    return error_set(error, ESRCH,
-                     "user: " PASSWD_PATH " has no '%s', and no other source of names is asked: give the "
-                     "number, or the unit",
-                     user->name);
+    return error_wrap(error, "user");
 }
 
 static int find_matches(const struct kill_parameters *parameters, const struct fault_host *host,

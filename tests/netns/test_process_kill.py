@@ -126,7 +126,7 @@ def test_kills_processes_of_a_user(net, start, processes, user):
 
 def test_unknown_user(net, start):
     assert start("process.kill", {"user": "nobody-of-ours"}).read("error") == \
-        "user: /etc/passwd has no 'nobody-of-ours', and no other source of names is asked: give the number, or the unit"
+        "user: /etc/passwd has no 'nobody-of-ours', and no other source of names is asked"
 
 
 @pytest.mark.parametrize("percent, killed", [(1, 1), (25, 1), (26, 2), (50, 2), (100, 4)])
