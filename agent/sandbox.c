@@ -90,7 +90,7 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(clone), WEB | EXECUTOR | BURNER, &no_namespace},
     {SCMP_SYS(close), SWEEP | WEB | EXECUTOR | SYNCER | START | HOLDER},
     {SCMP_SYS(close_range), EXECUTOR | SYNCER | BURNER},
-    {SCMP_SYS(connect), WEB | EXECUTOR | START | NETLINK},
+    {SCMP_SYS(connect), WEB | START | NETLINK},
     {SCMP_SYS(dup2), EXECUTOR | SYNCER},
     {SCMP_SYS(dup3), EXECUTOR},
     {SCMP_SYS(dup3), SYNCER, NULL, AARCH64},
