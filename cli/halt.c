@@ -129,20 +129,20 @@ static const struct scope {
 /* Return: 0, and *@ret NULL when the command line names none */
 static int find_scope(const struct call *call, const struct scope **ret, struct error *error)
 {
+    const struct scope *scope = NULL;
     const char *id;
 
-    *ret = NULL;
     for (size_t i = 0; i < ARRAY_SIZE(scopes); i++) {
-        id = call_option(call, scopes[i].name);
-        if (!id)
+        if (!call_option(call, scopes[i].name))
             continue;
-        if (*ret)
+        if (scope)
             return error_set(error, EBADRQC, "halt: one of --run, --experiment, --host and --fleet");
-        if (scopes[i].is_valid && !scopes[i].is_valid(id))
-            return error_set(error, EBADRQC, "--%s %.80s: expected %s", scopes[i].name, id,
-                             scopes[i].expected);
-        *ret = &scopes[i];
+        scope = &scopes[i];
     }
+    id = scope ? call_option(call, scope->name) : NULL;
+    if (id && scope->is_valid && !scope->is_valid(id))
+        return error_set(error, EBADRQC, "--%s %.80s: expected %s", scope->name, id, scope->expected);
+    *ret = scope;
     return 0;
 }
 
@@ -164,7 +164,7 @@ static int halt_scope(const struct call *call, const struct scope *scope, struct
 
 int command_halt(const struct call *call, struct error *error)
 {
-    const struct scope *scope;
+    const struct scope *scope = NULL;
     int r = find_scope(call, &scope, error);
 
     if (r < 0)

@@ -23,7 +23,7 @@ static int take_name(const char *path, char ret[64], struct error *error)
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
 
     if (snprintf(ret, 64, "%.*s", (int)strcspn(base, "."), base) >= 64 || !node_name_is_valid(ret))
-        return error_set(error, EINVAL,
+        return error_set(error, EBADRQC,
                          "'%s' names no experiment: a-z, 0-9 and _- please, such as zone-outage.yaml", path);
     return 0;
 }

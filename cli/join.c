@@ -57,7 +57,7 @@ static int check_pin(const struct call *call, const char *option, struct error *
 
     if (strncmp(pin, "sha256:", 7) != 0 || strlen(pin) != PIN_TEXT_MAX - 1 ||
         pin[7 + strspn(pin + 7, "0123456789abcdef")])
-        return error_set(error, EINVAL, "--%s %.80s: expected sha256: and 64 hexadecimal digits", option,
+        return error_set(error, EBADRQC, "--%s %.80s: expected sha256: and 64 hexadecimal digits", option,
                          pin);
     return 0;
 }
@@ -69,9 +69,9 @@ static int take_options(const struct call *call, struct member *member, struct e
     member->url = call->arguments[0];
     member->name = call_option(call, "name");
     if (strncmp(member->url, "https://", 8) != 0 || strlen(member->url) > 255)
-        return error_set(error, EINVAL, "%.80s: expected a URL such as https://10.0.0.2:8443", member->url);
+        return error_set(error, EBADRQC, "%.80s: expected a URL such as https://10.0.0.2:8443", member->url);
     if (!node_name_is_valid(member->name))
-        return error_set(error, EINVAL,
+        return error_set(error, EBADRQC,
                          "--name %.80s: expected lower-case letters, digits and ._-, 63 at most",
                          member->name);
     r = call_labels(call, &member->labels, error);
@@ -148,7 +148,7 @@ static int make_policy(const struct call *call, struct member *member, struct er
     if (access(POLICY_PATH, F_OK) == 0)
         return check_policy(call, member, error);
     if (!call_option(call, "environment"))
-        return error_set(error, EINVAL, "--environment is needed: there is no " POLICY_PATH " that says it");
+        return error_set(error, EBADRQC, "--environment is needed: there is no " POLICY_PATH " that says it");
     member->policy_text = format_policy(call, member);
     if (!member->policy_text)
         return error_oom(error);

@@ -105,7 +105,7 @@ static int key_new(const struct call *call, const char *name, struct error *erro
     int r = 0;
 
     if (!node_name_is_valid(name))
-        return error_set(error, EINVAL, "'%s' is no name: a-z, 0-9 and ._- please, at most 63", name);
+        return error_set(error, EBADRQC, "'%s' is no name: a-z, 0-9 and ._- please, at most 63", name);
     if (!call_option(call, "no-passphrase"))
         r = get_passphrase(call, name, true, passphrase, error);
     if (r == 0)

@@ -67,7 +67,7 @@ int local_status(const struct call *call, struct error *error)
     int r = ask(CHANNEL_STATUS, CHANNEL_STATUS_IS, STATUS_MAX_MSEC, &status, error);
 
     if (r < 0)
-        return r;
+        return error_wrap(error, "grivetd does not say what it does");
     if (call->is_json)
         return output_json(status);
     faults = json_incref(json_object_get(status, "faults"));

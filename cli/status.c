@@ -91,7 +91,7 @@ static int show_run(const struct call *call, const char *id, struct error *error
     int r;
 
     if (!uuid_is_valid(id))
-        return error_set(error, EINVAL, "'%.60s' is no run; grivet status lists them", id);
+        return error_set(error, EBADRQC, "'%.60s' is no run; grivet status lists them", id);
     snprintf(path, sizeof(path), "/v1/runs/%s", id);
     r = client_once(call, "GET", path, NULL, &run, error);
     if (r < 0)

@@ -114,6 +114,7 @@ def grivet(certificates, tmp_path):
 def test_usage(grivet):
     assert "sign" in grivet("--help").stdout
     assert "--passphrase-file" in grivet("sign", "--help").stdout
+    assert "'A.yaml' names no experiment" in grivet("init", "A.yaml", code=2).stderr
     assert "unknown command 'explode'" in grivet("explode", code=2).stderr
     assert "usage: grivet plan" in grivet("plan", code=2).stderr
     assert "-o takes text or json" in grivet("status", "-o", "xml", code=2).stderr
@@ -130,7 +131,7 @@ def test_keys(grivet, tmp_path):
     assert grivet("key", "show", "alice.key").stdout == grivet("key", "show", "alice.pub").stdout == shown
     assert "secret" not in json.loads((tmp_path / "alice.key").read_text())
     assert "File exists" in grivet("key", "new", "alice", "--no-passphrase", code=1).stderr
-    assert "no name" in grivet("key", "new", "../alice", "--no-passphrase", code=1).stderr
+    assert "no name" in grivet("key", "new", "../alice", "--no-passphrase", code=2).stderr
     assert "no terminal" in grivet("key", "new", "bob", code=1).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alice.key", "alice.pub", "words"]
 
@@ -250,7 +251,7 @@ def test_status_hosts_and_tokens(grivet, coordinator):
     coordinator.replies["GET", "/v1/runs"] = [run]
     assert RUN in grivet("status").stdout
     assert json.loads(grivet("status", "-o", "json").stdout) == [run]
-    assert "no run" in grivet("status", "x", code=1).stderr
+    assert "no run" in grivet("status", "x", code=2).stderr
     assert "no such thing" in grivet("status", RUN, code=1).stderr
     serve_run(coordinator, report())
     assert "SUSPECT" not in grivet("status", RUN).stdout

@@ -159,14 +159,14 @@ def test_what_was_made_goes_when_the_rest_fails(coordinator):
 @pytest.mark.parametrize("words, code, text", [
     (["join"], 2, "usage: grivet join URL"),
     (["join", "http://a", "--token", "t", "--ca", "sha256:" + "0" * 64, "--roots", "sha256:" + "0" * 64, "--name", "a"],
-     1, "http://a: expected a URL such as https://"),
-    (["join", URL, "--token", "t", "--ca", "0" * 64, "--roots", "sha256:" + "0" * 64, "--name", "a"], 1,
+     2, "http://a: expected a URL such as https://"),
+    (["join", URL, "--token", "t", "--ca", "0" * 64, "--roots", "sha256:" + "0" * 64, "--name", "a"], 2,
      "expected sha256: and 64 hexadecimal digits"),
-    (["join", URL, "--token", "t", "--ca", "sha256:" + "0" * 64, "--roots", "sha256:" + "0" * 64, "--name", "A b"], 1,
+    (["join", URL, "--token", "t", "--ca", "sha256:" + "0" * 64, "--roots", "sha256:" + "0" * 64, "--name", "A b"], 2,
      "--name A b: expected lower-case letters"),
     (["join", URL, "--token", "t", "--ca", "sha256:" + "0" * 64, "--roots", "sha256:" + "0" * 64, "--name", "a",
       "--label", "zone"], 2, "--label zone: expected KEY=VALUE"),
-    (["join", URL, "--token", "t", "--ca", "sha256:" + "0" * 64, "--roots", "sha256:" + "0" * 64, "--name", "a"], 1,
+    (["join", URL, "--token", "t", "--ca", "sha256:" + "0" * 64, "--roots", "sha256:" + "0" * 64, "--name", "a"], 2,
      "--environment is needed"),
 ])
 def test_bad_options(host, words, code, text):
