@@ -63,6 +63,12 @@ static void end(struct holder *holder, int64_t at_boot_nsec, bool is_halted)
     holder->over_boot_nsec = at_boot_nsec;
 }
 
+void holder_end_harm(struct holder *holder, int64_t at_boot_nsec)
+{
+    holder->is_harming = !holder->is_over;
+    end(holder, at_boot_nsec, false);
+}
+
 /* A deadline is over when it was due, which is before we woke up: that delay belongs to the error that we
  * report. Except for a clock that was set to later than that: until then, it was not due.
  */

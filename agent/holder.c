@@ -23,12 +23,7 @@
 
 #define HOLDER_USER "grivet-holder"
 
-/* Up to here is "shortly before": the last measurement must not stand between deadline and undo. */
-#define LEAD_NSEC     (50 * NSEC_PER_MSEC)
-#define MEASURE_NSEC  NSEC_PER_SEC
-#define EXERCISE_NSEC (3 * NSEC_PER_SEC)
-#define RETRY_NSEC    (20 * NSEC_PER_MSEC)
-#define LEAST_NSEC    (100 * NSEC_PER_MSEC) /* less than this is left: not worth starting */
+#define LEAST_NSEC (100 * NSEC_PER_MSEC) /* less than this is left: not worth starting */
 
 /* Files are closed by the end of the process. */
 static void holder_clear(struct holder *holder)
@@ -44,9 +39,7 @@ static void holder_clear(struct holder *holder)
 /* ---- what the executor hears: docs/protocol.md. A full or closed channel is no reason to do anything else.
  */
 
-/* The body of the event `fault.@state`, which is taken. @findings are left out when they don't fit into a
- * message, so that the state itself arrives. */
-static void say(const char *state, json_t *body, const char *findings)
+void holder_say(const char *state, json_t *body, const char *findings)
 {
     json_t *whole = json_pack("{s:s s:o}", "state", state, "body", body);
     const size_t form = JSON_COMPACT | JSON_REAL_PRECISION(12); /* no 15.140000000000001 */
@@ -62,6 +55,25 @@ static void say(const char *state, json_t *body, const char *findings)
     json_decref(whole);
 }
 
+static void say_interrupted(const struct holder *holder)
+{
+    holder_say("interrupted", json_pack("{s:s+}", "reason", "interfered: ", holder->interference.text),
+               "reason");
+}
+
+static const char *who_ended(const struct holder *holder)
+{
+    return holder->is_harming ? "interference" : holder->is_halted ? "halt" : "deadline";
+}
+
+/* Null where nobody can tell. */
+static json_t *json_is_interfered(const struct holder *holder)
+{
+    bool is_interfered = holder->interference.code;
+
+    return is_interfered || holder->has_looked ? json_boolean(is_interfered) : json_null();
+}
+
 static void say_reverted(const struct holder *holder, int64_t done_boot_nsec)
 {
     int64_t at_usec = time_now_usec() - (time_boot_nsec() - done_boot_nsec) / NSEC_PER_USEC;
@@ -69,11 +81,12 @@ static void say_reverted(const struct holder *holder, int64_t done_boot_nsec)
     double error_msec = (double)((done_boot_nsec - holder->over_boot_nsec) / NSEC_PER_USEC) / 1000.0;
     char at[TIME_TEXT_MAX];
 
-    say("reverted",
-        json_pack("{s:s s:f s:s s:O s:b}", "reverted_at", time_format(at_usec, at), "revert_error_ms",
-                  error_msec, "ended_by", holder->is_halted ? "halt" : "deadline", "effect", holder->effect,
-                  "is_interfered", holder->is_interfered),
-        "effect");
+    holder_say("reverted",
+               json_pack("{s:s s:f s:s s:O s:o s:s*}", "reverted_at", time_format(at_usec, at),
+                         "revert_error_ms", error_msec, "ended_by", who_ended(holder), "effect",
+                         holder->effect, "is_interfered", json_is_interfered(holder), "interference",
+                         holder->interference.code ? holder->interference.text : NULL),
+               "effect");
 }
 
 /* ---- what bounds a holder from outside of its own good will */
@@ -194,87 +207,13 @@ static int holder_inject(struct holder *holder, struct error *error)
     r = holder->fault->verify ? holder->fault->verify(&holder->run, error) : 0;
     if (r < 0)
         return r;
-    say("armed",
-        json_pack("{s:s s:s s:O}", "armed_at", time_format(time_now_usec(), at), "deadline",
-                  time_format(holder->job->deadline_real_usec, deadline), "summary", holder->plan.summary),
-        "summary");
+    holder->has_looked = holder->fault->verify;
+    holder_say("armed",
+               json_pack("{s:s s:s s:O}", "armed_at", time_format(time_now_usec(), at), "deadline",
+                         time_format(holder->job->deadline_real_usec, deadline), "summary",
+                         holder->plan.summary),
+               "summary");
     return 0;
-}
-
-/* Return: 0 = exercised, -EAGAIN or -EINPROGRESS = no effect seen yet, else failure */
-static int holder_try_exercise(struct holder *holder, struct error *error)
-{
-    char at[TIME_TEXT_MAX];
-    int r = -EAGAIN;
-
-    if (holder->is_exercised)
-        return 0;
-    if (holder->fault->exercise)
-        r = holder->fault->exercise(&holder->run, holder->effect, error);
-    if (r < 0)
-        return r;
-    holder->is_exercised = true;
-    say("exercised",
-        json_pack("{s:s s:O}", "exercised_at", time_format(time_now_usec(), at), "effect", holder->effect),
-        "effect");
-    return 0;
-}
-
-/* Is there a reason to ask again before the fault goes on? */
-static bool is_exercising(const struct holder *holder, int r)
-{
-    return r == -EINPROGRESS || (r == -EAGAIN && holder->fault->flags & FAULT_SELF_EXERCISED);
-}
-
-/* A fault that can measure its own effect has to, within its time; the others may wait for traffic to come.
- */
-static int holder_exercise(struct holder *holder, struct error *error)
-{
-    int64_t until = time_boot_nsec() + EXERCISE_NSEC;
-    struct error words = {0};
-    int r;
-
-    while (is_exercising(holder, r = holder_try_exercise(holder, &words)) && time_boot_nsec() < until) {
-        r = holder_wait(holder, time_boot_nsec() + RETRY_NSEC, error);
-        if (r < 0)
-            return r;
-        if (r > 0 && time_boot_nsec() < holder->job->deadline_boot_nsec)
-            return 0; /* a halt came first */
-        if (r > 0)
-            break;
-    }
-    if (r == 0 || (r == -EAGAIN && !is_exercising(holder, r)))
-        return 0;
-    return error_set(error, EIO, "no effect could be measured%s%s", words.code ? ": " : "", words.text);
-}
-
-/* What can't be counted just now was counted a second ago; only the last look tells whether somebody
- * interfered. */
-static void holder_measure(struct holder *holder, bool is_last)
-{
-    const struct fault *fault = holder->fault;
-
-    holder_try_exercise(holder, NULL);
-    if (fault->measure)
-        fault->measure(&holder->run, holder->effect, NULL);
-    if (is_last && fault->verify && fault->verify(&holder->run, NULL) < 0)
-        holder->is_interfered = true;
-}
-
-static int holder_watch(struct holder *holder, struct error *error)
-{
-    int64_t last = holder->job->deadline_boot_nsec - LEAD_NSEC, now;
-    int r = 0;
-
-    while (r == 0 && (now = time_boot_nsec()) < last) {
-        holder_measure(holder, false);
-        r = holder_wait(holder, last - now < MEASURE_NSEC ? last : now + MEASURE_NSEC, error);
-    }
-    if (r != 0)
-        return r < 0 ? r : 0;
-    holder_measure(holder, true);
-    r = holder_wait(holder, DEADLINE_NONE, error);
-    return r < 0 ? r : 0;
 }
 
 static int keep_spare_fds(struct holder *holder, struct error *error)
@@ -303,6 +242,7 @@ static int holder_revert(struct holder *holder, struct error *error)
     give_spare_fds(holder);
     if (holder->is_injected && fault->revert && fault->revert(&holder->run, error) < 0)
         undo_all(&holder->record, NULL);
+    holder_note_interference(holder, &holder->run.interference, holder->over_boot_nsec);
     return fault->verify_reverted ? fault->verify_reverted(&holder->run, error) : 0;
 }
 
@@ -311,6 +251,8 @@ static int holder_end(struct holder *holder, struct error *error)
 {
     int r = holder_revert(holder, error);
 
+    if (holder->is_harming)
+        say_interrupted(holder);
     if (r == 0)
         say_reverted(holder, time_boot_nsec());
     return r;
@@ -320,7 +262,7 @@ static int holder_end_irreversible(struct holder *holder)
 {
     if (holder->fault->measure)
         holder->fault->measure(&holder->run, holder->effect, NULL);
-    say("ended", json_pack("{s:O}", "effect", holder->effect), "effect");
+    holder_say("ended", json_pack("{s:O}", "effect", holder->effect), "effect");
     return 0;
 }
 
@@ -348,7 +290,7 @@ static int holder_fail(struct holder *holder, const struct error *error)
 {
     bool is_reverted = !holder->run.order || holder_revert(holder, NULL) == 0;
 
-    say("failed", json_pack("{s:s s:b}", "reason", error->text, "is_reverted", is_reverted), "reason");
+    holder_say("failed", json_pack("{s:s s:b}", "reason", error->text, "is_reverted", is_reverted), "reason");
     return 1;
 }
 

@@ -15,7 +15,8 @@
 
 /* ---- what a holder says of its fault: a row for each word */
 
-/** struct state_row - a word of docs/protocol.md; @is_over: nothing of it is left when this is said */
+/** struct state_row - a word of docs/protocol.md; @next: SLOT_FREE = as before; @is_over: nothing of it is
+ * left when this is said */
 struct state_row {
     const char *state;
     enum slot_state next;
@@ -24,7 +25,7 @@ struct state_row {
 
 static const struct state_row states[] = {
     {"armed", SLOT_ARMED, false}, {"exercised", SLOT_EXERCISED, false}, {"reverted", SLOT_OVER, true},
-    {"ended", SLOT_OVER, true},   {"failed", SLOT_OVER, false},
+    {"ended", SLOT_OVER, true},   {"failed", SLOT_OVER, false},         {"interrupted", SLOT_FREE, false},
 };
 
 static const struct state_row *state_find(const char *name)
@@ -42,8 +43,9 @@ static void slot_on_said(struct slot *slot, const struct state_row *row, json_t 
     json_t *effect = json_object_get(body, "effect");
     char kind[32];
 
-    slot->state = row->next;
-    slot->has_failed = row->next == SLOT_OVER && !row->is_over;
+    if (row->next)
+        slot->state = row->next;
+    slot->has_failed |= !row->next || (row->next == SLOT_OVER && !row->is_over);
     slot->has_ended = row->is_over || json_is_true(json_object_get(body, "is_reverted"));
     if (effect) {
         json_decref(slot->effect);
@@ -65,7 +67,7 @@ static int slot_on_state(void *context, struct message *message, struct error *e
     const struct state_row *row = state_find(json_string_value(json_object_get(said, "state")));
     int r = 0;
 
-    if (row && json_is_object(body) && slot->state != SLOT_OVER && row->next >= slot->state)
+    if (row && json_is_object(body) && slot->state != SLOT_OVER && (!row->next || row->next >= slot->state))
         slot_on_said(slot, row, body);
     else
         r = error_set(error, EPROTO, "holder of order %s: unexpected state", slot->order);
@@ -98,14 +100,14 @@ static json_t *json_msec(int64_t nsec)
     return json_real((double)(nsec / NSEC_PER_USEC) / 1000.0);
 }
 
-/* @error_msec: taken; null = not known */
+/* @error_msec: taken; null = not known. So is whether somebody interfered: who could tell is gone. */
 static void say_reverted(struct slot *slot, int64_t at_usec, json_t *error_msec, const char *ended_by)
 {
     char at[TIME_TEXT_MAX];
 
     slot_event(slot, "fault.reverted",
-               json_pack("{s:s s:o s:s s:O? s:b}", "reverted_at", time_format(at_usec, at), "revert_error_ms",
-                         error_msec, "ended_by", ended_by, "effect", slot->effect, "is_interfered", false));
+               json_pack("{s:s s:o s:s s:O? s:n}", "reverted_at", time_format(at_usec, at), "revert_error_ms",
+                         error_msec, "ended_by", ended_by, "effect", slot->effect, "is_interfered"));
     slot->has_ended = true;
 }
 

@@ -30,7 +30,7 @@ enum slot_state { SLOT_FREE, SLOT_ARMING, SLOT_ARMED, SLOT_EXERCISED, SLOT_OVER,
  * @channel: to the holder, -1 when there is none
  * @on_timer: the backstop while the holder lives, the next try while we undo
  * @has_ended: it was said that it is over and all is as before
- * @has_failed: the holder said `failed`; the reason was passed on
+ * @has_failed: the holder said `failed` or `interrupted`; the reason was passed on
  * @is_of_earlier_boot: the host was restarted since
  * @over_boot_nsec: when it was asked to end or was found dead
  * @death: in words

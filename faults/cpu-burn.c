@@ -139,10 +139,22 @@ static int start_burners(struct fault_run *run, const cpu_set_t *cpus, struct er
     return r;
 }
 
+/* One of our children that has ended: asked without a look through /proc. */
+static int burn_verify(struct fault_run *run, struct error *error)
+{
+    const struct burn_state *state = run->state;
+
+    for (size_t i = 0; i < state->count; i++)
+        if (!burner_is_alive(&state->burners[i]))
+            return error_set(error, FAULT_CHANGED, "the burner on CPU %d is gone", state->burners[i].cpu);
+    return 0;
+}
+
 static int burn_revert(struct fault_run *run, struct error *error)
 {
     struct burn_state *state = run->state;
 
+    burn_verify(run, &run->interference);
     for (size_t i = 0; i < state->count; i++)
         burner_kill(&state->burners[i]);
     for (size_t i = 0; i < state->count; i++)
@@ -169,16 +181,6 @@ static int burn_inject(struct fault_run *run, struct error *error)
     if (r < 0)
         burn_revert(run, NULL);
     return r;
-}
-
-static int burn_verify(struct fault_run *run, struct error *error)
-{
-    const struct burn_state *state = run->state;
-
-    for (size_t i = 0; i < state->count; i++)
-        if (!burner_is_alive(&state->burners[i]))
-            return error_set(error, ECHILD, "the burner on CPU %d is gone", state->burners[i].cpu);
-    return 0;
 }
 
 /* Shares of the time since they started, 0..1. */

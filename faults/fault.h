@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <jansson.h>
 #include <sys/types.h>
 
@@ -25,6 +26,11 @@ enum fault_mechanism {
     MECHANISM_PROCESS = 1 << 1, /* signals to others' processes */
     MECHANISM_BURNER = 1 << 2,  /* children of its own, which compute */
 };
+
+/* What verify() returns, negative, when somebody else has changed what the fault is made of; any other
+ * failure means that it could not look. */
+#define FAULT_CHANGED ESTALE  /* what is left is no more than was signed */
+#define FAULT_HARMS   EUCLEAN /* more than was signed: undo it at once */
 
 enum parameter_type {
     PARAMETER_INTEGER, /* int64_t, min..max */
@@ -119,6 +125,7 @@ struct fault;
  * @parameters: the fault's own struct; @mandate: for its zones
  * @record, @record_fd: record_add_undo() before anything is made that a killed holder would leave
  * @state: the fault's own, made by inject()
+ * @interference: what revert() found that somebody else had changed; code 0 = nothing
  */
 struct fault_run {
     const struct fault *fault;
@@ -130,6 +137,7 @@ struct fault_run {
     struct record *record;
     int record_fd;
     void *state;
+    struct error interference;
 };
 
 /**
@@ -145,11 +153,12 @@ struct fault_run {
  * @isolates: does it cut the lifeline? Then the policy has to allow that besides; NULL = never
  * @plan: read-only
  * @inject: make the effect; on failure nothing is left
- * @verify: read the kernel back; 0 = armed
+ * @verify: read the kernel back, once it is made and each second; 0 = armed, see FAULT_CHANGED
  * @exercise: measure the effect with own traffic or by looking; adds to @effect; waits for nothing, since a
  * halt may come; 0 = exercised, -EAGAIN = not (yet), -EINPROGRESS = ask again in a moment, else failure
  * @measure: counters and findings so far into @effect; called before the undo and while running
- * @revert: undo; allocates nothing that can fail and writes no disk
+ * @revert: undo; allocates nothing that can fail and writes no disk. What it finds changed on its way it
+ * notes in @run, but nothing waits for a look
  * @verify_reverted: nothing with the names of run->order exists: also called by the executor after a holder's
  * death, with parameters and state NULL
  * @release: free @state

@@ -145,12 +145,14 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
     return 0;
 }
 
+/* Less of a gate lets packets through; rules that lead to another shaper, or to none, do to them what nobody
+ * signed. */
 int network_verify(struct fault_run *run, struct error *error)
 {
     struct network *network = run->state;
-    int r = gate_verify(&network->gate, error);
+    int r = shapers_verify(&network->spec, run->order, error);
 
-    return r < 0 ? r : shapers_verify(&network->spec, run->order, error);
+    return r < 0 ? r : gate_verify(&network->gate, error);
 }
 
 /* The rules first: one that leads to a device that is gone loses packets. */

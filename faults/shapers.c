@@ -56,6 +56,8 @@ int shapers_verify(const struct gate_spec *spec, const char *order, struct error
     for (size_t i = 0; i < ARRAY_SIZE(ways) && r == 0; i++)
         if (ways[i].is_used)
             r = shaper_verify(undo_link_name(order, ways[i].letter, name), spec->shape, error);
+    if (r == -FAULT_CHANGED)
+        r = -FAULT_HARMS;
     return r;
 }
 

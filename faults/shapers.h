@@ -7,7 +7,7 @@
 
 /** shapers_open() - make them, each an undo step before; sets shaper_out and shaper_in of @spec */
 int shapers_open(struct gate_spec *spec, struct fault_run *run, struct error *error);
-/** shapers_verify() - read them back */
+/** shapers_verify() - read them back. Return: 0, -FAULT_HARMS, -errno */
 int shapers_verify(const struct gate_spec *spec, const char *order, struct error *error);
 /** shapers_measure() - `out_lost`, `in_lost` into @effect: by chance, as ordered, or for a full queue */
 int shapers_measure(const struct gate_spec *spec, const char *order, json_t *effect, struct error *error);

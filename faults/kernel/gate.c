@@ -149,18 +149,19 @@ static int verify_table(const struct gate *gate, const struct nft_family *family
     if (r < 0)
         return r;
     if (r == 0)
-        return error_set(error, EIO, "table %s %s is gone", family->name, gate->name);
+        return error_set(error, FAULT_CHANGED, "table %s %s is gone", family->name, gate->name);
     if (has_owner_flag && !(flags & NFT_TABLE_F_OWNER))
-        return error_set(error, EIO, "table %s %s has no owner", family->name, gate->name);
-    for (size_t i = 0; i < ARRAY_SIZE(gate->n_intervals) && has_targets(gate, family); i++) {
+        return error_set(error, FAULT_CHANGED, "table %s %s has no owner", family->name, gate->name);
+    for (size_t i = 0; !gate->is_counted && i < ARRAY_SIZE(gate->n_intervals) && has_targets(gate, family);
+         i++) {
         r = gate->n_intervals[i] ? nft_read_set(gate->fd, family->number, gate->name,
                                                 i ? "targets6" : "targets4", NULL, NULL, error)
                                  : 0;
         if (r < 0)
             return r;
         if ((size_t)r != gate->n_intervals[i])
-            return error_set(error, EIO, "table %s %s has %d of %zu address ranges", family->name, gate->name,
-                             r, gate->n_intervals[i]);
+            return error_set(error, FAULT_CHANGED, "table %s %s has %d of %zu address ranges", family->name,
+                             gate->name, r, gate->n_intervals[i]);
     }
     return 0;
 }
@@ -182,7 +183,7 @@ static int read_chains(const struct gate *gate, struct nft_chain_facts facts[GAT
     return r;
 }
 
-int gate_verify(const struct gate *gate, struct error *error)
+int gate_verify(struct gate *gate, struct error *error)
 {
     struct nft_chain_facts facts[GATE_CHAINS] = {0};
     int r = 0;
@@ -194,8 +195,9 @@ int gate_verify(const struct gate *gate, struct error *error)
         r = read_chains(gate, facts, error);
     for (enum gate_chain chain = 0; r == 0 && chain < GATE_CHAINS; chain++)
         if (facts[chain].n_rules != gate->n_rules[chain])
-            r = error_set(error, EIO, "chain %s of %s has %zu rules instead of %zu", gate_chains[chain],
-                          gate->name, facts[chain].n_rules, gate->n_rules[chain]);
+            r = error_set(error, FAULT_CHANGED, "chain %s of %s has %zu rules instead of %zu",
+                          gate_chains[chain], gate->name, facts[chain].n_rules, gate->n_rules[chain]);
+    gate->is_counted |= r == 0;
     return r;
 }
 

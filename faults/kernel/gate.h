@@ -98,7 +98,7 @@ enum gate_chain {
  * struct gate - a gate that stands
  * @fd: the socket that owns the tables
  * @cgroup: the one of the spec, as it was when the gate was made
- * @n_rules, @n_intervals: what was made, to be compared with what is read back
+ * @n_rules, @n_intervals: what was made, to be compared with what is read back; @is_counted: once
  * @removal: prepared, so that taking the gate away allocates nothing
  */
 struct gate {
@@ -108,6 +108,7 @@ struct gate {
     struct cgroup cgroup;
     size_t n_rules[GATE_CHAINS];
     size_t n_intervals[2]; /* IPv4, IPv6 */
+    bool is_counted;
     struct nft_batch removal;
     uint8_t removal_bytes[512] __attribute__((aligned(8)));
 };
@@ -124,8 +125,9 @@ int gate_find_cgroup(const struct gate_spec *spec, struct cgroup *ret, struct er
 int gate_add_undos(struct record *record, int fd, const char *name, struct error *error);
 
 int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error);
-/** gate_verify() - read back both tables: flags, number of rules, elements */
-int gate_verify(const struct gate *gate, struct error *error);
+/** gate_verify() - read back both tables: flags, number of rules; and elements, the first time: those of an
+ * owned table only its owner can change. Return: 0, -FAULT_CHANGED, -errno */
+int gate_verify(struct gate *gate, struct error *error);
 /** struct gate_packets - dropped or shaped so far; @silent: the part of @out that was met at egress;
  * @forwarded_out, @forwarded_in: met in forward. What is shaped is counted in @out and @in once it is. */
 struct gate_packets {

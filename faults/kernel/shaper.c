@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netlink/errno.h>
+#include <netlink/route/link.h>
 #include <netlink/route/qdisc.h>
 #include <netlink/route/qdisc/netem.h>
 #include <netlink/route/qdisc/tbf.h>
@@ -16,6 +18,7 @@
 
 #include "common/cleanup.h"
 #include "common/io.h"
+#include "faults/fault.h"
 #include "link.h"
 
 #define QUEUE_PACKETS  20000 /* of netem; its default of 1000 would lose packets of a fast, long line */
@@ -157,50 +160,69 @@ int shaper_open(const char *name, const struct shaper_spec *spec, struct error *
     return r < 0 ? r : index;
 }
 
-/* Return: the discipline at @parent of the device @name, owned by the caller, or NULL */
-static struct rtnl_qdisc *read_qdisc(const char *name, uint32_t parent, const char *kind, struct error *error)
+static void put_link(struct rtnl_link **link)
+{
+    rtnl_link_put(*link);
+}
+
+/* What is sent to a device that is down is lost, whatever its disciplines. Return: its index, or -errno */
+static int find_device(struct nl_sock *socket, const char *name, struct error *error)
+{
+    _cleanup_(put_link) struct rtnl_link *link = NULL;
+    int r;
+
+    if (!socket || nl_connect(socket, NETLINK_ROUTE) < 0)
+        return error_set(error, EIO, "no route socket");
+    r = rtnl_link_get_kernel(socket, 0, name, &link);
+    if (r == -NLE_NODEV || r == -NLE_OBJ_NOTFOUND)
+        return error_set(error, FAULT_CHANGED, "the device %s is gone", name);
+    if (r < 0)
+        return error_set(error, EIO, "can't look for the device %s: %s", name, nl_geterror(r));
+    if (!(rtnl_link_get_flags(link) & IFF_UP))
+        return error_set(error, FAULT_CHANGED, "the device %s is down", name);
+    return rtnl_link_get_ifindex(link);
+}
+
+/* @ret: the discipline at @parent of the device @name, to be put by the caller */
+static int read_qdisc(const char *name, uint32_t parent, const char *kind, struct rtnl_qdisc **ret,
+                      struct error *error)
 {
     _cleanup_(free_socket) struct nl_sock *socket = nl_socket_alloc();
     _cleanup_(free_cache) struct nl_cache *cache = NULL;
-    struct rtnl_qdisc *qdisc;
-    int index = link_find(name, error);
+    _cleanup_(put_qdisc) struct rtnl_qdisc *qdisc = NULL;
+    int index = find_device(socket, name, error);
 
     if (index < 0)
-        return NULL;
-    if (!socket || nl_connect(socket, NETLINK_ROUTE) < 0 || rtnl_qdisc_alloc_cache(socket, &cache) < 0) {
-        error_set(error, EIO, "can't list queueing disciplines");
-        return NULL;
-    }
-    qdisc = index ? rtnl_qdisc_get_by_parent(cache, index, parent) : NULL;
-    if (qdisc && strcmp(rtnl_tc_get_kind(TC_CAST(qdisc)), kind) == 0)
-        return qdisc;
-    rtnl_qdisc_put(qdisc);
-    error_set(error, ENOENT, "the device %s has no %s any more", name, kind);
-    return NULL;
+        return index;
+    if (rtnl_qdisc_alloc_cache(socket, &cache) < 0)
+        return error_set(error, EIO, "can't list queueing disciplines");
+    qdisc = rtnl_qdisc_get_by_parent(cache, index, parent);
+    if (!qdisc || strcmp(rtnl_tc_get_kind(TC_CAST(qdisc)), kind) != 0)
+        return error_set(error, FAULT_CHANGED, "the device %s has no %s any more", name, kind);
+    *ret = TAKE_PTR(qdisc);
+    return 0;
 }
 
 static int verify_netem(const char *name, const struct shaper_spec *spec, struct error *error)
 {
-    _cleanup_(put_qdisc) struct rtnl_qdisc *qdisc = read_qdisc(name, TC_H_ROOT, "netem", error);
+    _cleanup_(put_qdisc) struct rtnl_qdisc *qdisc = NULL;
+    int r = read_qdisc(name, TC_H_ROOT, "netem", &qdisc, error);
 
-    if (!qdisc)
-        return -ENOENT;
-    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(numbers); i++)
         if (number_of(spec, i) && numbers[i].get(qdisc) != number_of(spec, i))
-            return error_set(error, EBADMSG, "netem of %s has other values than were set", name);
-    return 0;
+            r = error_set(error, FAULT_CHANGED, "netem of %s has other values than were set", name);
+    return r;
 }
 
 static int verify_tbf(const char *name, const struct shaper_spec *spec, struct error *error)
 {
     uint32_t parent = has_netem(spec) ? NETEM_HANDLE | 1 : TC_H_ROOT;
-    _cleanup_(put_qdisc) struct rtnl_qdisc *qdisc = read_qdisc(name, parent, "tbf", error);
+    _cleanup_(put_qdisc) struct rtnl_qdisc *qdisc = NULL;
+    int r = read_qdisc(name, parent, "tbf", &qdisc, error);
 
-    if (!qdisc)
-        return -ENOENT;
-    if (rtnl_qdisc_tbf_get_rate(qdisc) != (int)spec->rate_bytes_per_sec)
-        return error_set(error, EBADMSG, "tbf of %s has another rate than was set", name);
-    return 0;
+    if (r == 0 && rtnl_qdisc_tbf_get_rate(qdisc) != (int)spec->rate_bytes_per_sec)
+        r = error_set(error, FAULT_CHANGED, "tbf of %s has another rate than was set", name);
+    return r;
 }
 
 int shaper_verify(const char *name, const struct shaper_spec *spec, struct error *error)
@@ -213,11 +235,11 @@ int shaper_verify(const char *name, const struct shaper_spec *spec, struct error
 int shaper_count(const char *name, const struct shaper_spec *spec, struct shaper_counters *ret,
                  struct error *error)
 {
-    _cleanup_(put_qdisc) struct rtnl_qdisc *qdisc =
-        read_qdisc(name, TC_H_ROOT, has_netem(spec) ? "netem" : "tbf", error);
+    _cleanup_(put_qdisc) struct rtnl_qdisc *qdisc = NULL;
+    int r = read_qdisc(name, TC_H_ROOT, has_netem(spec) ? "netem" : "tbf", &qdisc, error);
 
-    if (!qdisc)
-        return -ENOENT;
+    if (r < 0)
+        return r;
     *ret = (struct shaper_counters){
         .packets = rtnl_tc_get_stat(TC_CAST(qdisc), RTNL_TC_PACKETS),
         .lost = rtnl_tc_get_stat(TC_CAST(qdisc), RTNL_TC_DROPS),

@@ -28,7 +28,8 @@ int shaper_supported(const struct shaper_spec *spec, struct error *error);
 /** shaper_open() - make the ifb @name, up, with its disciplines; after a failure nothing is left. Return: the
  * device's index or -errno */
 int shaper_open(const char *name, const struct shaper_spec *spec, struct error *error);
-/** shaper_verify() - read back: the device is there and has the disciplines of @spec */
+/** shaper_verify() - read back: the device is there, up, and has the disciplines of @spec. Return: 0,
+ * -FAULT_CHANGED, -errno */
 int shaper_verify(const char *name, const struct shaper_spec *spec, struct error *error);
 int shaper_count(const char *name, const struct shaper_spec *spec, struct shaper_counters *ret,
                  struct error *error);

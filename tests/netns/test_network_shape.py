@@ -169,7 +169,7 @@ def test_interference_is_seen_and_survived(net, start, change):
     driver.arm()
     before = {line for line in net.links().splitlines() if "grivet-" not in line}
     net.ip("netns", "exec", net.here, *change.format(o="grivet-" + driver.order[-7:] + "o").split())
-    assert re.search("grivet-.*(rate|no tbf)", driver.ask("verify")["error"])
+    assert re.search("grivet-.*(rate|no tbf|is gone)", driver.ask("verify")["error"])
     driver.end()
     assert set(net.links().splitlines()) == before
 
