@@ -14,6 +14,7 @@ IS_FULL = bool(os.environ.get("GRIVET_FULL"))
 WORKERS = int(os.environ.get("GRIVET_WORKERS") or (8 if IS_FULL else 2) * os.cpu_count())
 AGAIN = 40  # so many on one host: its journal grows
 TRIES = 3
+LATE = "late: "  # how a failure begins that may be the machine's
 
 
 def chance():
@@ -25,6 +26,10 @@ def chance():
 
 class Spent(Exception):
     """It could not be done on this host, and says nothing: it wants another."""
+
+
+class Late(AssertionError):
+    """Something did not come in time."""
 
 
 class Place:
@@ -62,7 +67,8 @@ class Place:
                 where = "" if isinstance(error, AssertionError) else traceback.format_exc()
                 executor = self.rig.host.log("grivetd")[-1000:] if self.rig else ""
                 self.close()
-                return None, f"{error}\n{where}{executor}"
+                is_late = isinstance(error, (Late, LabError))
+                return None, f"{LATE if is_late else ''}{error}\n{where}{executor}"
 
 
 def live(folder, make, do, pipe):
@@ -80,10 +86,10 @@ def live(folder, make, do, pipe):
     pipe.send(None)
 
 
-def do_all(items, folder, make, do):
+def do_all(items, folder, make, do, workers=WORKERS):
     """Yields (item, result, failure or None) in the order in which they come to an end."""
     context, waiting, pipes = multiprocessing.get_context("fork"), list(reversed(items)), []
-    for _ in range(min(WORKERS, len(items))):
+    for _ in range(min(workers, len(items))):
         ours, theirs = context.Pipe()
         context.Process(target=live, args=(str(folder), make, do, theirs), daemon=True).start()
         theirs.close()
@@ -98,3 +104,18 @@ def do_all(items, folder, make, do):
             if answer[0] is not None:
                 pipe.send(waiting.pop() if waiting else None)
             yield answer
+
+
+def do_surely(items, folder, make, do):
+    """The same, but what was late among so many is done again, one at a time, and has to be in time TRIES times."""
+    late = []
+    for item, result, failure in do_all(items, folder, make, do):
+        if item and failure and failure.startswith(LATE):
+            late.append(item)
+            print(f"{item}: again alone: {failure}", flush=True)
+        else:
+            yield item, result, failure
+    again = {}
+    for item, result, failure in do_all(late * TRIES, folder, make, do, workers=1):
+        again[item] = result, again.get(item, (None, None))[1] or failure
+    yield from ((item, *rest) for item, rest in again.items())

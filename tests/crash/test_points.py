@@ -15,7 +15,7 @@ import itertools
 import os
 import zlib
 
-from many import IS_FULL, chance, do_all
+from many import IS_FULL, chance, do_all, do_surely
 from points import AFTERWARDS, FAULTS, Point, PointRig
 
 PROCESSES = ("holder", "executor", "sweep", *AFTERWARDS)
@@ -72,15 +72,16 @@ def is_ours(point):
 
 def try_all(points, folder, capsys, words):
     tried, failures = collections.Counter(), []
-    for count, (point, result, failure) in enumerate(do_all(points, folder, PointRig, PointRig.try_point), 1):
-        if count % 1000 == 0:
-            with capsys.disabled():
-                print(f"{count} of {len(points)} points, {len(failures)} left something", flush=True)
+    for count, (point, result, failure) in enumerate(do_surely(points, folder, PointRig, PointRig.try_point), 1):
         if failure:
             failures.append(f"{point}: {failure}" if point else f"after all: {failure}")
-            print("FAILED", failures[-1], flush=True)
         elif point and result:
             tried[point.who] += 1
+        with capsys.disabled():
+            if failure:
+                print("FAILED", failures[-1], flush=True)
+            if count % 1000 == 0:
+                print(f"{count} of {len(points)} points, {len(failures)} left something", flush=True)
     words = (f"{len(points)} points tried {words}, {sum(tried.values())} reached "
           f"({', '.join(f'{who} {count}' for who, count in sorted(tried.items()))}), {len(failures)} left something")
     with capsys.disabled():
