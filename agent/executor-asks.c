@@ -168,18 +168,17 @@ static int start(struct executor *executor, const struct admission *admission, s
 
 /* What is not signed by the coordinator, or not meant for us, gets no answer: it would only be a way to make
  * us work. */
-int executor_on_ask(void *context, struct message *message, struct error *error)
+static void judge_ask(struct executor *executor, int fd)
 {
-    struct executor *executor = ((struct peer *)context)->executor;
     const struct admission admission = executor_make_admission(executor);
     _cleanup_(bundle_clear) struct bundle bundle = {0};
     _cleanup_(ask_freep) struct ask *ask = NULL;
     struct error why = {0};
-    int r = admission_ask(&admission, message->fd, &bundle, &ask, &why);
+    int r = admission_ask(&admission, fd, &bundle, &ask, &why);
 
     if (r < 0) {
         executor_say(LOG_LEVEL_WARNING, "ask refused: %s", why.text);
-        return 0;
+        return;
     }
     if (!executor_is_within_rate(&executor->asks_nsec, ASKS_BURST))
         r = error_set(&why, EBUSY, "host: too many asks; try again later");
@@ -189,5 +188,10 @@ int executor_on_ask(void *context, struct message *message, struct error *error)
         send_answer(executor, ask, admission_answer_no(&why));
     else
         TAKE_PTR(ask);
+}
+
+int executor_on_ask(void *context, struct message *message, struct error *error)
+{
+    executor_when_clock_known(((struct peer *)context)->executor, message, judge_ask);
     return 0;
 }

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "clock.h"
 #include "executor.h"
 
 #define REFUSALS_BURST 60
@@ -38,20 +37,6 @@ static const char *why_closed(const struct executor *executor)
     if (executor->is_stopping)
         return "grivetd is being stopped";
     return executor->halts.has_file ? "halted: the file /run/grivet/halt is there" : NULL;
-}
-
-bool executor_is_clock_right(const struct executor *executor)
-{
-    return !executor->policy->requires_synchronised_clock || clock_is_synchronised();
-}
-
-int64_t executor_latest_usec(struct executor *executor, int64_t now_usec, int64_t now_boot_nsec)
-{
-    int64_t boot_usec = now_boot_nsec / NSEC_PER_USEC;
-
-    if (!executor->boot_at_usec && executor_is_clock_right(executor))
-        executor->boot_at_usec = now_usec - boot_usec;
-    return executor->boot_at_usec + boot_usec > now_usec ? executor->boot_at_usec + boot_usec : now_usec;
 }
 
 struct admission executor_make_admission(struct executor *executor)
@@ -235,30 +220,32 @@ void executor_start_orders(struct executor *executor)
     }
 }
 
-int executor_on_order(void *context, struct message *message, struct error *error)
+static void judge_order(struct executor *executor, int fd)
 {
-    struct executor *executor = ((struct peer *)context)->executor;
     _cleanup_(waiting_freep) struct waiting *waiting = calloc(1, sizeof(*waiting));
     struct waiting **last = &executor->waiting;
     struct error why = {0};
     int r;
 
-    if (!waiting)
-        return error_oom(error);
-    r = decide(executor, message->fd, &waiting->decision, &why);
+    r = waiting ? decide(executor, fd, &waiting->decision, &why) : error_oom(&why);
     /* Delivery repeats, effects don't: what became of it stands in the events, which are delivered as well.
      */
     if (r == -EALREADY && is_known(executor, waiting->decision.order)) {
         executor_say(LOG_LEVEL_INFO, "order %s came again", waiting->decision.order->id);
-        return 0;
+        return;
     }
     if (r < 0) {
-        refuse(executor, waiting->decision.order, &why);
-        return 0;
+        refuse(executor, waiting ? waiting->decision.order : NULL, &why);
+        return;
     }
     while (*last)
         last = &(*last)->next;
     *last = TAKE_PTR(waiting);
     executor_sync(executor);
+}
+
+int executor_on_order(void *context, struct message *message, struct error *error)
+{
+    executor_when_clock_known(((struct peer *)context)->executor, message, judge_order);
     return 0;
 }

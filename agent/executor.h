@@ -7,6 +7,7 @@
 
 #include <event2/event.h>
 #include <jansson.h>
+#include <systemd/sd-bus.h>
 
 #include "admission.h"
 #include "common/log.h"
@@ -15,12 +16,13 @@
 #include "supervisor.h"
 #include "syncer.h"
 
-#define EXECUTOR_RUN         "/run/grivet"
-#define EXECUTOR_EVENTS_MAX  16 /* of libevent, that live as long as we do */
-#define EXECUTOR_PEERS_MAX   12
-#define EXECUTOR_WATCHES_MAX 8
-#define EXECUTOR_HALTED_MAX  32
-#define EXECUTOR_ANSWERS_MAX 4 /* worked out at the same time */
+#define EXECUTOR_RUN          "/run/grivet"
+#define EXECUTOR_EVENTS_MAX   16 /* of libevent, that live as long as we do */
+#define EXECUTOR_PEERS_MAX    12
+#define EXECUTOR_WATCHES_MAX  8
+#define EXECUTOR_HALTED_MAX   32
+#define EXECUTOR_UNJUDGED_MAX 16
+#define EXECUTOR_ANSWERS_MAX  4 /* worked out at the same time */
 
 /** struct peer - who talks to us: one of a fixed number of places, free while @role is 0 */
 struct peer {
@@ -53,6 +55,30 @@ struct waiting {
     struct waiting *next;
     struct decision decision;
     bool is_syncing, is_halted;
+};
+
+/** executor_judge() - decide on the document of @fd, which is the caller's */
+typedef void executor_judge(struct executor *executor, int fd);
+
+/** struct unjudged - what came while it was not known whether the clock is right */
+struct unjudged {
+    int fd;
+    executor_judge *judge;
+};
+
+/**
+ * struct clock - executor-clock.c: is REALTIME kept right?
+ * @is_right: as it was told last, by the bus until @holds_until_nsec (BOOTTIME)
+ * @bus: NULL while nothing is asked; @reply: -EINPROGRESS = not yet, 0, 1 or -errno
+ */
+struct clock {
+    bool is_right, has_forgotten;
+    int64_t holds_until_nsec;
+    sd_bus *bus;
+    struct event *io, *late;
+    int reply;
+    size_t n_waiting;
+    struct unjudged waiting[EXECUTOR_UNJUDGED_MAX];
 };
 
 /** struct answer - executor-asks.c: an ask that is being answered; a free place while @pid is 0 */
@@ -118,6 +144,7 @@ struct executor {
     struct answer answers[EXECUTOR_ANSWERS_MAX];
     int64_t asks_nsec, refusals_nsec; /* see executor_is_within_rate() */
     struct watch watches[EXECUTOR_WATCHES_MAX];
+    struct clock clock;
     struct halts halts;
     struct contact contact;
 };
@@ -179,15 +206,22 @@ void executor_start_orders(struct executor *executor);
 /** executor_halt_orders() - those of @run (NULL = all) that wait for the disk don't start any more */
 void executor_halt_orders(struct executor *executor, const char *run);
 void executor_close_orders(struct executor *executor);
-/** executor_is_clock_right() - as far as root's policy wants to know */
-bool executor_is_clock_right(const struct executor *executor);
-/** executor_latest_usec() - REALTIME, or what it would be if it had not been set back while we live */
-int64_t executor_latest_usec(struct executor *executor, int64_t now_usec, int64_t now_boot_nsec);
 /** executor_make_admission() - what a decision rests on now; borrows from @executor */
 struct admission executor_make_admission(struct executor *executor);
 /** executor_is_within_rate() - a peer may make us do something once a second, and @burst times at once.
  * @level_nsec: BOOTTIME at which nothing of the burst is used any more */
 bool executor_is_within_rate(int64_t *level_nsec, int64_t burst);
+
+/* ---- executor-clock.c */
+
+int executor_open_clock(struct executor *executor, struct error *error);
+void executor_close_clock(struct executor *executor);
+/** executor_when_clock_known() - @judge the document of @message, now or after a second at most */
+void executor_when_clock_known(struct executor *executor, struct message *message, executor_judge *judge);
+/** executor_is_clock_right() - as far as root's policy wants to know */
+bool executor_is_clock_right(const struct executor *executor);
+/** executor_latest_usec() - REALTIME, or what it would be if it had not been set back while we live */
+int64_t executor_latest_usec(struct executor *executor, int64_t now_usec, int64_t now_boot_nsec);
 
 /* ---- executor-asks.c */
 

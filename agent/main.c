@@ -8,7 +8,6 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
-#include "clock.h"
 #include "common/io.h"
 #include "common/passwd.h"
 #include "executor.h"
@@ -111,17 +110,15 @@ static int read_files(struct executor *executor, struct error *error)
 static int open_replay(struct executor *executor, struct error *ret_error)
 {
     const struct public_key key = secret_key_public(executor->key);
-    bool may_forget = executor_is_clock_right(executor);
     struct error error = {0};
     int64_t now_usec = time_now_usec();
 
-    executor_latest_usec(executor, now_usec, time_boot_nsec()); /* from now on it is watched */
-    if (replay_open(&executor->replay, REPLAY_PATH, &key, now_usec, may_forget, &error) == 0)
+    if (replay_open(&executor->replay, REPLAY_PATH, &key, &error) == 0)
         return 0;
     executor_say(LOG_LEVEL_ERROR, "replay memory lost, quarantine for %lld s: %s",
                  ORDER_START_WINDOW_USEC / USEC_PER_SEC, error.text);
     if (replay_replace(REPLAY_PATH, &key, now_usec + ORDER_START_WINDOW_USEC, &error) < 0 ||
-        replay_open(&executor->replay, REPLAY_PATH, &key, now_usec, false, &error) < 0)
+        replay_open(&executor->replay, REPLAY_PATH, &key, &error) < 0)
         executor_break(executor, &error);
     return 0;
 }
@@ -205,12 +202,13 @@ static int limit_calls(struct executor *executor, struct error *error)
 static int (*const openings[])(struct executor *executor, struct error *error) = {
     executor_open_syncer, limit_calls,          read_files,          make_folders,
     open_replay,          executor_open_events, supervisor_open,     executor_open_contact,
-    tell_start,           end_earlier_life,     executor_open_halts, open_watchdog,
-    executor_open_peers,
+    tell_start,           end_earlier_life,     executor_open_clock, executor_open_halts,
+    open_watchdog,        executor_open_peers,
 };
 
 static void executor_close(struct executor *executor)
 {
+    executor_close_clock(executor);
     executor_close_orders(executor);
     executor_watch_end(executor, NULL);
     executor_close_asks(executor);

@@ -90,9 +90,7 @@ static int take_line(void *context, const char *line, size_t length, struct erro
     return 0;
 }
 
-/* Writes the memory anew without what is over. Should the clock have been wrong after all, then until what
- * was forgotten is over again the memory counts as lost. */
-static int forget(struct replay *replay, const char *path, int64_t now_usec, struct error *error)
+int replay_forget(struct replay *replay, const char *path, int64_t now_usec, struct error *error)
 {
     size_t kept = 0;
     int r;
@@ -109,8 +107,7 @@ static int forget(struct replay *replay, const char *path, int64_t now_usec, str
     return r < 0 ? r : lines_open(&replay->lines, AT_FDCWD, path, 0, error);
 }
 
-int replay_open(struct replay **ret, const char *path, const struct public_key *key, int64_t now_usec,
-                bool may_forget, struct error *error)
+int replay_open(struct replay **ret, const char *path, const struct public_key *key, struct error *error)
 {
     _cleanup_(replay_freep) struct replay *replay = calloc(1, sizeof(*replay));
     int r;
@@ -127,8 +124,6 @@ int replay_open(struct replay **ret, const char *path, const struct public_key *
         r = lines_read(&replay->lines, path, REPLAY_BYTES_MAX, true, take_line, replay, error);
     if (r == 0 && !replay->has_header)
         r = error_set(error, EBADMSG, "%s:1: empty", path);
-    if (r == 0 && may_forget)
-        r = forget(replay, path, now_usec, error);
     if (r == 0)
         *ret = TAKE_PTR(replay);
     return r;

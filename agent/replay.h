@@ -26,11 +26,13 @@ struct replay;
 
 /**
  * replay_open() - read the memory; a last line without an end is cut off (it never was durable)
- * @may_forget: the clock is right, so that entries past their time may be dropped
  * Return: 0, -ENOENT, or -EBADMSG for a memory of another key or one that does not read: see replay_replace()
  */
-int replay_open(struct replay **ret, const char *path, const struct public_key *key, int64_t now_usec,
-                bool may_forget, struct error *error);
+int replay_open(struct replay **ret, const char *path, const struct public_key *key, struct error *error);
+/** replay_forget() - the clock is right: drop what is past its time at @now_usec. Should it have been wrong
+ * after all, then until what was forgotten is over again the memory counts as lost. After an error it is as
+ * whole as before */
+int replay_forget(struct replay *replay, const char *path, int64_t now_usec, struct error *error);
 /** replay_replace() - start anew beside a new host key, or, quarantined until @quarantine_usec and across
  * restarts, where the memory is lost */
 int replay_replace(const char *path, const struct public_key *key, int64_t quarantine_usec,

@@ -135,13 +135,16 @@ class Installed(Machine):
                                                            issued_at=when(0, now), expires_at=when(300, now)))
         return json.loads(base64.b64decode(json.loads(self.courier.expect(ANSWER))["payload"]))["steps"][0]
 
-    def begin(self, fault, parameters, length_s):
-        """Orders a fault and waits until its effect is proved."""
+    def send_order(self, fault, parameters, length_s):
         mandate, now = self.mandate(fault, parameters, length_s)
         order = self.papers.order_payload(mandate, step_started_at=when(0, now), start_before=when(60, now),
                                           end_at=when(length_s, now))
         self.order = json.loads(order)["id"]
         self.courier.send(ORDER, data=self.papers.order_bundle(mandate, order))
+
+    def begin(self, fault, parameters, length_s):
+        """Orders a fault and waits until its effect is proved."""
+        self.send_order(fault, parameters, length_s)
         self.wait_for(lambda: self.seen("fault.exercised", "order.refused", "fault.failed"), what="the fault's effect")
         assert self.seen("fault.exercised"), self.courier.events()
 

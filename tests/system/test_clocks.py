@@ -2,7 +2,7 @@
 
 import pytest
 
-from installed import Installed
+from installed import FAR, Installed
 
 SECOND = 1_000_000_000
 EARLY = 20_000_000  # timed elements of nftables are that exact
@@ -17,6 +17,12 @@ open(rtc + "wakealarm", "w").write("0")
 open(rtc + "wakealarm", "w").write(str(int(open(rtc + "since_epoch").read()) + {seconds}))
 open("/sys/power/state", "w").write("mem")
 print(stood() - before)
+"""
+# What an NTP client tells the kernel: struct timex of adjtimex(2) with ADJ_MAXERROR | ADJ_STATUS, 1 ms, STA_PLL.
+SYNCHRONISE = """
+import ctypes, struct
+timex = ctypes.create_string_buffer(struct.pack("@Illlli", 0x0004 | 0x0010, 0, 0, 1000, 0, 1), 512)
+assert ctypes.CDLL(None).adjtimex(timex) >= 0
 """
 
 
@@ -87,3 +93,34 @@ def test_suspend_over_the_deadline(machine):
     assert machine.opened_at() < woke + SECOND
     machine.wait_for(lambda: not machine.left(), what="the end of all that was left")
     assert len(machine.told()) == 1
+
+
+@pytest.fixture
+def strict(machine):
+    """The default policy: a clock that has to be synchronised, and is."""
+    wish = "sed -i 's/require_synchronised_clock: .*/require_synchronised_clock: {}/' /etc/grivet/agent.yaml; systemctl restart grivetd"
+    machine.run(["python3", "-c", SYNCHRONISE])
+    machine.sh(wish.format("true"))
+    machine.connect()
+    yield
+    machine.sh("systemctl kill --signal=CONT dbus")
+    machine.sh(wish.format("false"))
+
+
+def test_a_bus_that_hangs(machine, strict):
+    """The executor may not ask the kernel about the clock (ProtectClock=). Nothing but the order that needs the answer
+    waits for whom it asks instead."""
+    machine.block(60)
+    machine.sh("systemctl kill --signal=STOP dbus")
+    machine.signal("KILL", "grivetd")
+    machine.wait_restarted("grivetd", 1)
+    machine.connect()
+    assert len(machine.told()) == 1
+    machine.send_order("network.block", {"cidrs": [f"{FAR}/32"]}, 30)
+    at = machine.now()
+    assert "ended early" in machine.run(["grivet", "halt"]).stdout
+    print(f"a halt beside an order that waits for the bus: {(machine.now() - at) / 1e6:.0f} ms")
+    assert machine.now() - at < 5 * SECOND
+    machine.wait_for(lambda: machine.seen("order.refused"), 30, "the order's refusal")
+    assert "clock" in machine.seen("order.refused")[0]["reason"]
+    assert machine.unit("grivetd", "NRestarts") == {"NRestarts": "1"} and not machine.is_cut()
