@@ -118,7 +118,7 @@ def test_a_bus_that_hangs(machine, strict):
     assert len(machine.told()) == 1
     machine.send_order("network.block", {"cidrs": [f"{FAR}/32"]}, 30)
     at = machine.now()
-    assert "ended early" in machine.run(["grivet", "halt"]).stdout
+    machine.run(["grivet", "halt"])
     print(f"a halt beside an order that waits for the bus: {(machine.now() - at) / 1e6:.0f} ms")
     assert machine.now() - at < 5 * SECOND
     machine.wait_for(lambda: machine.seen("order.refused"), 30, "the order's refusal")
