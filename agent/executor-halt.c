@@ -133,6 +133,18 @@ static void look_for_file(struct executor *executor)
     }
 }
 
+/* Without them nobody reaches us and no fault has a record: the next life makes them anew. */
+static void look_for_folders(struct executor *executor)
+{
+    static const char *const ours[] = {EXECUTOR_SOCKET, RECORD_FOLDER, RESULT_FOLDER};
+
+    for (size_t i = 0; i < ARRAY_SIZE(ours) && !executor->lost; i++)
+        if (access(ours[i], F_OK) < 0 && errno == ENOENT)
+            executor->lost = ours[i];
+    if (executor->lost)
+        event_base_loopbreak(executor->base);
+}
+
 static void on_inotify(evutil_socket_t fd, short what, void *context)
 {
     struct executor *executor = context;
@@ -142,6 +154,7 @@ static void on_inotify(evutil_socket_t fd, short what, void *context)
         /* What happened is of no interest: we look. */
     }
     look_for_file(executor);
+    look_for_folders(executor);
     supervisor_take_results(executor->supervisor);
 }
 

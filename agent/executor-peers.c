@@ -176,7 +176,7 @@ static void on_listen(evutil_socket_t listen_fd, short what, void *context)
 
 int executor_open_peers(struct executor *executor, struct error *error)
 {
-    executor->listen_fd = channel_listen(EXECUTOR_RUN "/agent.sock", 0666, error);
+    executor->listen_fd = channel_listen(EXECUTOR_SOCKET, 0666, error);
     if (executor->listen_fd < 0)
         return executor->listen_fd;
     if (!executor_event(executor, executor->listen_fd, EV_READ | EV_PERSIST, on_listen, NULL))

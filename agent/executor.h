@@ -17,6 +17,7 @@
 #include "syncer.h"
 
 #define EXECUTOR_RUN          "/run/grivet"
+#define EXECUTOR_SOCKET       EXECUTOR_RUN "/agent.sock"
 #define EXECUTOR_EVENTS_MAX   16 /* of libevent, that live as long as we do */
 #define EXECUTOR_PEERS_MAX    12
 #define EXECUTOR_WATCHES_MAX  8
@@ -134,6 +135,7 @@ struct executor {
     struct fault_host host;
     char broken[ERROR_TEXT_MAX]; /* why no order can be taken until root has seen to it; empty = nothing */
     bool is_stopping;
+    const char *lost;     /* what of ours was taken away, so that we end */
     int64_t boot_at_usec; /* REALTIME at BOOTTIME 0, as it was when the clock was first right; 0 = not yet */
 
     struct supervisor *supervisor;

@@ -247,6 +247,8 @@ static int executor_run(struct executor *executor, struct error *error)
                  executor->policy->environment);
     if (event_base_dispatch(executor->base) < 0)
         return error_set(error, EIO, "the event loop failed");
+    if (executor->lost)
+        return error_set(error, ENOENT, "%s: was taken away; starting anew", executor->lost);
     unlink(RUNNING_PATH);
     return 0;
 }

@@ -18,9 +18,12 @@ int rollback_read(struct record *ret, int folder_fd, const char *order, struct e
 
     if (r == 0)
         return 0;
-    *ret = (struct record){.fault = "unknown"};
-    snprintf(ret->order, sizeof(ret->order), "%s", order);
-    time_boot_id(ret->boot);
+    ret->n_undos = 0;
+    if (!*ret->order) {
+        snprintf(ret->order, sizeof(ret->order), "%s", order);
+        snprintf(ret->fault, sizeof(ret->fault), "unknown");
+        time_boot_id(ret->boot);
+    }
     undo_guess(ret);
     return r;
 }
@@ -60,6 +63,57 @@ int rollback_try(const struct record *record, bool *ret_was_clean, struct error 
     if (r == 0)
         error_set(error, EBUSY, "something of it is still in the kernel%s%s", words.code ? ": " : "",
                   words.text);
+    return r;
+}
+
+/* ---- holders without a record that says so */
+
+struct search {
+    int folder_fd;
+    pid_t pid;
+    bool is_recorded;
+};
+
+static void look_at_record(void *context, const char *name)
+{
+    struct search *search = context;
+    struct record record;
+
+    record_read(&record, search->folder_fd, name, NULL);
+    search->is_recorded |= record.holder_pid == search->pid;
+}
+
+/* One that is dead and waits for its parent holds nothing. */
+static bool is_alive(pid_t pid)
+{
+    _cleanup_close_ int pidfd = pidfd_open(pid, 0);
+    struct pollfd death = {.fd = pidfd, .events = POLLIN};
+
+    return pidfd >= 0 && poll(&death, 1, 0) == 0;
+}
+
+static void look_at_process(void *context, const char *name)
+{
+    struct search search = *(struct search *)context;
+    int length = 0;
+
+    if (sscanf(name, "%d%n", &search.pid, &length) != 1 || name[length] || !process_is_holder(search.pid) ||
+        !is_alive(search.pid))
+        return;
+    rollback_list(search.folder_fd, look_at_record, &search, NULL);
+    if (!search.is_recorded)
+        ((struct search *)context)->pid = search.pid;
+}
+
+int rollback_find_stranger(int folder_fd, struct error *error)
+{
+    _cleanup_close_ int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct search search = {.folder_fd = folder_fd};
+    int r = proc_fd < 0 ? error_errno(error, errno, "can't look through /proc")
+                        : rollback_list(proc_fd, look_at_process, &search, error);
+
+    if (r == 0 && search.pid)
+        r = error_set(error, EBUSY, "its record does not read, and holder %d may be its own", search.pid);
     return r;
 }
 

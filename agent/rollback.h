@@ -12,7 +12,8 @@
 /**
  * rollback_read() - the record of @order; one that is gone or can't be read is made up, because the order's
  * name is in the names of everything that we make
- * Return: 0 = it was read, -errno = it was made up; the fault in it is "unknown". Of a hidden one
+ * Return: 0 = it was read, -errno = it was made up, all (the fault in it is "unknown", the holder 0) or but
+ *   for its head. Of a hidden one
  *   (record_is_hidden()) nobody knows what the fault holds: look again
  */
 int rollback_read(struct record *ret, int folder_fd, const char *order, struct error *error);
@@ -24,6 +25,12 @@ int rollback_read(struct record *ret, int folder_fd, const char *order, struct e
  * also tells what is left
  */
 int rollback_try(const struct record *record, bool *ret_was_clean, struct error *error);
+
+/**
+ * rollback_find_stranger() - is there a living holder that no record in @folder_fd names?
+ * Return: 0 = no, -EBUSY with its number, -errno
+ */
+int rollback_find_stranger(int folder_fd, struct error *error);
 
 /** rollback_list() - call @each with every name in the folder but "." and "..". Return: 0 or -errno */
 int rollback_list(int folder_fd, void (*each)(void *context, const char *name), void *context,

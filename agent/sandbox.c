@@ -91,6 +91,7 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(close), SWEEP | WEB | EXECUTOR | SYNCER | START | HOLDER},
     {SCMP_SYS(close_range), EXECUTOR | SYNCER | BURNER},
     {SCMP_SYS(connect), WEB | START | NETLINK},
+    {SCMP_SYS(connect), EXECUTOR, NULL, SYNCED},
     {SCMP_SYS(dup2), EXECUTOR | SYNCER},
     {SCMP_SYS(dup3), EXECUTOR},
     {SCMP_SYS(dup3), SYNCER, NULL, AARCH64},

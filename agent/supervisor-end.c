@@ -111,6 +111,14 @@ static void say_reverted(struct slot *slot, int64_t at_usec, json_t *error_msec,
     slot->has_ended = true;
 }
 
+static int verify_reverted(const struct slot *slot, struct error *error)
+{
+    const struct fault_run run = {
+        .fault = slot->fault, .order = slot->order, .deadline_boot_nsec = slot->deadline_boot_nsec};
+
+    return slot->fault->verify_reverted ? slot->fault->verify_reverted(&run, error) : 0;
+}
+
 static const char *who_ended(const struct slot *slot, bool was_clean)
 {
     if (slot->end == SUPERVISOR_HALT)
@@ -171,6 +179,8 @@ static void slot_take_result(struct slot *slot, int64_t reverted_usec, int64_t r
         slot_hear(slot, NULL);
     if (slot->has_ended || !(slot->fault->flags & FAULT_REVERSIBLE))
         return; /* what can't be reverted fails when its holder's death is seen */
+    if (verify_reverted(slot, NULL) < 0)
+        return; /* the sweep knows of undo steps only: we look again, and tell it then */
     if (revert_error_nsec < 0)
         say_interrupted(slot, "the executor was gone, and the sweep undid it");
     say_reverted(slot, reverted_usec, json_msec(revert_error_nsec), "sweep");
@@ -203,13 +213,9 @@ void supervisor_take_results(struct supervisor *supervisor)
 static int slot_undo(const struct slot *slot, const struct record *record, bool *ret_was_clean,
                      struct error *error)
 {
-    const struct fault_run run = {
-        .fault = slot->fault, .order = slot->order, .deadline_boot_nsec = slot->deadline_boot_nsec};
     int r = rollback_try(record, ret_was_clean, error);
 
-    if (r <= 0 || !slot->fault->verify_reverted)
-        return r;
-    return slot->fault->verify_reverted(&run, error) < 0 ? 0 : 1;
+    return r <= 0 ? r : verify_reverted(slot, error) == 0;
 }
 
 void slot_finish(struct slot *slot)

@@ -21,21 +21,30 @@
 #include "sandbox.h"
 
 #define GRACE_USEC      (RECORD_GRACE_NSEC / NSEC_PER_USEC)
-#define TRY_NSEC        (2 * NSEC_PER_SEC)
-#define TRY_AGAIN_MSEC  10
+#define TRY_NSEC        (2 * NSEC_PER_SEC) /* as long often, then seldom and with a word */
+#define TRY_AGAIN_NSEC  (10 * NSEC_PER_MSEC)
 #define LOOK_AGAIN_NSEC NSEC_PER_SEC
+#define LEFT_MAX        64
 #define PASSING_NSEC    (100 * NSEC_PER_MSEC)
 
+/** struct left - what could not be ended, and since when; free while @since_nsec is 0 */
+struct left {
+    char name[64];
+    int64_t since_nsec;
+    bool is_still;
+};
+
 /**
- * struct sweep - one pass; nothing is remembered between two, so that nothing can go out of step with the
- * folder
+ * struct sweep - one pass; nothing is remembered between two but since when something could not be ended, so
+ * that nothing can go out of step with the folder
  * @is_all: end every fault, and objects without a record; else only what is past its deadline and grace
  * @left: number of things that are still there; @next_boot_nsec, @next_real_usec: when to look again
  */
 struct sweep {
     int records_fd, results_fd;
-    bool is_all;
+    bool is_all, has_said;
     size_t left;
+    struct left lefts[LEFT_MAX];
     int64_t next_boot_nsec, next_real_usec;
 };
 
@@ -85,25 +94,60 @@ static void look_again(struct sweep *sweep, int64_t boot_nsec, int64_t real_usec
         sweep->next_real_usec = real_usec;
 }
 
-static void leave(struct sweep *sweep, const char *name, const struct error *error)
+/* More than there are places for counts as new. */
+static int64_t left_since_nsec(struct sweep *sweep, const char *name, int64_t now_nsec)
 {
-    say("%.64s: %s", name, error->text);
-    sweep->left++;
-    look_again(sweep, time_boot_nsec() + LOOK_AGAIN_NSEC, DEADLINE_NONE);
+    struct left *place = NULL;
+
+    for (struct left *left = sweep->lefts; left < sweep->lefts + LEFT_MAX; left++) {
+        if (left->since_nsec && !strncmp(left->name, name, sizeof(left->name) - 1)) {
+            left->is_still = true;
+            return left->since_nsec;
+        }
+        if (!left->since_nsec)
+            place = left;
+    }
+    if (place) {
+        *place = (struct left){.since_nsec = now_nsec, .is_still = true};
+        snprintf(place->name, sizeof(place->name), "%s", name);
+    }
+    return now_nsec;
+}
+
+static void forget_ended(struct sweep *sweep)
+{
+    for (struct left *left = sweep->lefts; left < sweep->lefts + LEFT_MAX; left++) {
+        if (!left->is_still)
+            left->since_nsec = 0;
+        left->is_still = false;
+    }
 }
 
 /* The last file of a process that dies may close a moment after its end shows, and no event tells when; nor
- * when an error has passed. */
-static int undo(const struct record *record, struct error *error)
+ * when an error has passed. Others don't wait for it. */
+static void leave(struct sweep *sweep, const char *name, const struct error *error)
 {
-    int64_t until = time_boot_nsec() + TRY_NSEC;
+    int64_t now = time_boot_nsec();
+    bool is_lasting = now - left_since_nsec(sweep, name, now) >= TRY_NSEC;
+
+    if (is_lasting)
+        say("%.64s: %s", name, error->text);
+    sweep->has_said |= is_lasting;
+    sweep->left++;
+    look_again(sweep, now + (is_lasting ? LOOK_AGAIN_NSEC : TRY_AGAIN_NSEC), DEADLINE_NONE);
+}
+
+/* Whose holder no record names any more, burns and blocks until that is dead: it ends by its own timer. */
+static int undo(const struct sweep *sweep, const struct record *record, bool is_known, struct error *error)
+{
     bool was_clean;
     int r;
 
     if (!has_sweep)
         return error_set(error, EPERM, "found, and left alone: this is a mutated build");
-    while ((r = rollback_try(record, &was_clean, error)) <= 0 && time_boot_nsec() < until)
-        poll(NULL, 0, TRY_AGAIN_MSEC);
+    r = is_known ? 0 : rollback_find_stranger(sweep->records_fd, error);
+    if (r == 0)
+        r = rollback_try(record, &was_clean, error);
     return r > 0 ? 0 : -error->code;
 }
 
@@ -111,7 +155,7 @@ static int undo(const struct record *record, struct error *error)
 static int end_fault(const struct sweep *sweep, struct record *record, const char *reason,
                      struct error *error)
 {
-    int r = undo(record, error);
+    int r = undo(sweep, record, record->deadline_boot_nsec, error);
 
     if (r < 0)
         return r;
@@ -211,6 +255,17 @@ static int sweep_look(struct sweep *sweep, struct error *error)
     r = rollback_list(sweep->records_fd, look_at_name, sweep, error);
     if (r == 0 && sweep->is_all && has_sweep)
         look_for_strays(sweep);
+    forget_ended(sweep);
+    return r;
+}
+
+/* Until nothing is left, or has been for so long that it was said. */
+static int sweep_pass(struct sweep *sweep, struct error *error)
+{
+    int r;
+
+    while ((r = sweep_look(sweep, error)) == 0 && sweep->left && !sweep->has_said)
+        poll(NULL, 0, TRY_AGAIN_NSEC / NSEC_PER_MSEC);
     return r;
 }
 
@@ -283,7 +338,7 @@ int main(int argc, char **argv)
         say("%s", error.text);
     r = sweep_open(&sweep, &error);
     if (r == 0)
-        r = is_watch ? sweep_watch(&sweep, &error) : sweep_look(&sweep, &error);
+        r = is_watch ? sweep_watch(&sweep, &error) : sweep_pass(&sweep, &error);
     if (r < 0)
         say("%s", error.text);
     return r < 0 || sweep.left > 0;

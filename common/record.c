@@ -110,10 +110,9 @@ static bool parse_result(struct record *record, const char *text, const char **r
     return true;
 }
 
-static bool record_parse(struct record *record, const char *text)
+/* The steps and the result. */
+static bool parse_tail(struct record *record, const char *text)
 {
-    if (!parse_head(record, &text))
-        return false;
     for (const char *end; (end = strchr(text, '\n')); text = end + 1)
         if (!parse_undo(record, text, end) && !parse_result(record, text, &end))
             return false;
@@ -140,18 +139,20 @@ int record_read(struct record *ret, int folder_fd, const char *name, struct erro
 {
     _cleanup_close_ int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     char text[RECORD_BYTES_MAX + 1];
-    struct record record = {0};
+    const char *tail = text;
     int r;
 
+    *ret = (struct record){0};
     if (fd < 0)
         return error_errno(error, errno, "record %s: can't open", name);
     r = read_whole(fd, text, sizeof(text));
     if (r < 0)
         return error_errno(error, -r, "record %s: can't read", name);
-    if (!record_parse(&record, text) || strcmp(record.order, name) != 0)
+    if (!parse_head(ret, &tail) || strcmp(ret->order, name) != 0) {
+        *ret = (struct record){0};
         return error_set(error, EINVAL, "record %s: not a whole record", name);
-    *ret = record;
-    return 0;
+    }
+    return parse_tail(ret, tail) ? 0 : error_set(error, EINVAL, "record %s: damaged behind its head", name);
 }
 
 int record_remove(const char *order, int folder_fd, struct error *error)
@@ -228,19 +229,29 @@ uint64_t process_start_ticks(pid_t pid)
     return read_start_ticks(pid, &ticks) == 0 ? ticks : 0;
 }
 
+/* Return: 0 = yes, -ESRCH = no, -errno = can't tell */
+static int check_name(pid_t pid)
+{
+    char text[32];
+    int r = read_of_process(pid, "comm", text, sizeof(text));
+
+    return r < 0 ? r : strcmp(text, RECORD_HOLDER_NAME "\n") == 0 ? 0 : -ESRCH;
+}
+
+bool process_is_holder(pid_t pid)
+{
+    return check_name(pid) == 0;
+}
+
 /* Return: 0 = yes, -ESRCH = there is no such holder (any more), -errno = can't tell */
 static int check_holder(const struct record *record)
 {
-    static const char name[] = RECORD_HOLDER_NAME "\n";
-    char text[32];
     uint64_t ticks;
     int r = read_start_ticks(record->holder_pid, &ticks);
 
     if (r == 0)
-        r = read_of_process(record->holder_pid, "comm", text, sizeof(text));
-    if (r < 0)
-        return r == -ENOENT ? -ESRCH : r;
-    return ticks == record->holder_start_ticks && strcmp(text, name) == 0 ? 0 : -ESRCH;
+        r = ticks == record->holder_start_ticks ? check_name(record->holder_pid) : -ESRCH;
+    return r == -ENOENT ? -ESRCH : r;
 }
 
 int record_open_holder(const struct record *record)

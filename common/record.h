@@ -56,7 +56,11 @@ struct record {
 
 /** record_write() - replace the whole file (temporary name + rename) in @folder_fd */
 int record_write(const struct record *record, int folder_fd, struct error *error);
-/** record_read() - refuses what is not whole, but for an undo step that is being appended */
+/**
+ * record_read() - refuses what is not whole, but for an undo step that is being appended
+ * @ret: empty after an error, or, where only what a holder has appended is damaged, with the head that the
+ * executor wrote (@holder_pid is not 0)
+ */
 int record_read(struct record *ret, int folder_fd, const char *name, struct error *error);
 /**
  * record_is_hidden() - could record_read() not even look, because of something that passes (no memory, no
@@ -79,6 +83,9 @@ int record_add_undo(struct record *record, int fd, const char *kind, const char 
  * Return: pidfd, -ESRCH when it is gone, -errno when that can't be told
  */
 int record_open_holder(const struct record *record);
+
+/** process_is_holder() - does @pid call itself one? */
+bool process_is_holder(pid_t pid);
 
 /** process_start_ticks() - start time of @pid, 0 when it is gone */
 uint64_t process_start_ticks(pid_t pid);

@@ -13,16 +13,22 @@
 #include "link.h"
 #include "nft.h"
 
-#define STRAYS_MAX 64
+#define STRAYS_MAX    64
+#define OBJECT_DIGITS 12
+#define LINK_DIGITS   7
+#define LINK_ENDS     "oipq" /* what is shaped out and in, and the two ends of a probe's wire */
 
 /**
  * struct undo_kind - how to end one kind of thing
  * @undo: 0 also when it is gone already; @is_done: 1, 0 or -errno
+ * @is_led_to: rules of a step behind it in the record may send packets there, which would be lost if it went
+ * first
  */
 struct undo_kind {
     const char *name;
     int (*undo)(const char *argument, struct error *error);
     int (*is_done)(const char *argument, struct error *error);
+    bool is_led_to;
 };
 
 static const char *last_digits(const char *order, size_t count)
@@ -34,13 +40,13 @@ static const char *last_digits(const char *order, size_t count)
 
 const char *undo_object_name(const char *order, char ret[UNDO_NAME_MAX])
 {
-    snprintf(ret, UNDO_NAME_MAX, UNDO_NAME_PREFIX "%.12s", last_digits(order, 12));
+    snprintf(ret, UNDO_NAME_MAX, UNDO_NAME_PREFIX "%s", last_digits(order, OBJECT_DIGITS));
     return ret;
 }
 
 const char *undo_link_name(const char *order, char direction, char ret[UNDO_LINK_MAX])
 {
-    snprintf(ret, UNDO_LINK_MAX, UNDO_NAME_PREFIX "%.7s%c", last_digits(order, 7), direction);
+    snprintf(ret, UNDO_LINK_MAX, UNDO_NAME_PREFIX "%s%c", last_digits(order, LINK_DIGITS), direction);
     return ret;
 }
 
@@ -48,7 +54,7 @@ void undo_guess(struct record *record)
 {
     char name[UNDO_NAME_MAX], link[UNDO_LINK_MAX], argument[UNDO_NAME_MAX + 8];
 
-    for (const char *direction = "oip"; *direction; direction++)
+    for (const char *direction = LINK_ENDS; *direction; direction++)
         record_add_undo(record, -1, "link", undo_link_name(record->order, *direction, link), NULL);
     undo_object_name(record->order, name);
     for (size_t i = 0; i < NFT_FAMILIES; i++) {
@@ -124,7 +130,7 @@ static int link_is_done(const char *argument, struct error *error)
 
 static const struct undo_kind kinds[] = {
     {"nft-table", table_undo, table_is_done},
-    {"link", link_remove, link_is_done},
+    {"link", link_remove, link_is_done, true},
 };
 
 static const struct undo_kind *find_kind(const struct undo *undo, struct error *error)
@@ -141,7 +147,11 @@ static int undo_one(const struct undo *undo, int first, struct error *error)
 {
     struct error words = {0};
     const struct undo_kind *kind = find_kind(undo, &words);
-    int r = kind ? kind->undo(undo->argument, &words) : -EINVAL;
+    int r;
+
+    if (first < 0 && kind && kind->is_led_to)
+        return first;
+    r = kind ? kind->undo(undo->argument, &words) : -EINVAL;
 
     if (r < 0 && first == 0 && error)
         *error = words;
@@ -169,6 +179,17 @@ int undo_is_done(const struct record *record, struct error *error)
     return 1;
 }
 
+/* A name of exactly the shape that undo_object_name() and undo_link_name() give. */
+static bool is_ours(const char *name, size_t digits, const char *ends)
+{
+    const char *rest = name + strlen(UNDO_NAME_PREFIX);
+
+    if (strncmp(name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) ||
+        strspn(rest, "0123456789abcdef") != digits)
+        return false;
+    return *ends ? rest[digits] && strchr(ends, rest[digits]) && !rest[digits + 1] : !rest[digits];
+}
+
 /* What bears our names, as undo steps; one without a kind has been explained by a record. */
 struct strays {
     size_t count;
@@ -179,7 +200,7 @@ static void add_stray(struct strays *strays, const char *kind, const char *famil
 {
     struct undo *undo = &strays->undos[strays->count];
 
-    if (strncmp(name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) != 0 || strays->count == STRAYS_MAX)
+    if (strays->count == STRAYS_MAX)
         return;
     snprintf(undo->kind, sizeof(undo->kind), "%s", kind);
     snprintf(undo->argument, sizeof(undo->argument), "%s%s%.80s", family, *family ? " " : "", name);
@@ -196,7 +217,8 @@ static int on_table(const struct nlmsghdr *message, void *context)
         !attributes[NFTA_TABLE_NAME])
         return -EPROTO;
     for (size_t i = 0; i < NFT_FAMILIES; i++)
-        if (general->nfgen_family == nft_families[i].number)
+        if (general->nfgen_family == nft_families[i].number &&
+            is_ours(nla_get_string(attributes[NFTA_TABLE_NAME]), OBJECT_DIGITS, ""))
             add_stray(strays, "nft-table", nft_families[i].name, nla_get_string(attributes[NFTA_TABLE_NAME]));
     return 0;
 }
@@ -208,7 +230,8 @@ static int add_links(struct strays *strays, struct error *error)
     if (!list)
         return error_errno(error, errno, "can't list network devices");
     for (const struct if_nameindex *link = list; link->if_index; link++)
-        add_stray(strays, "link", "", link->if_name);
+        if (is_ours(link->if_name, LINK_DIGITS, LINK_ENDS))
+            add_stray(strays, "link", "", link->if_name);
     if_freenameindex(list);
     return 0;
 }

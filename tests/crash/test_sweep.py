@@ -154,3 +154,77 @@ def test_record_of_a_table_that_somebody_holds_stays(host):
     done = host.run(["grivet-sweep"], check=False)
     assert done.returncode == 1 and ORDER in done.stderr
     assert host.path(ACTIVE).exists()
+
+
+def test_a_holder_that_no_record_names_is_waited_for(host):
+    """A record without its head does not say whose fault it is: no end is told while that holder may live."""
+    host.sh("mkdir /run/x; cp /bin/sleep /run/x/grivet-holder")
+    host.service("holder", ["/run/x/grivet-holder", "60"], restart=False)
+    put(host, record()[:60])
+    done = host.run(["grivet-sweep"], check=False)
+    assert done.returncode == 1 and f"holder {host.pid('holder')} may be its own" in done.stderr
+    assert host.path(ACTIVE).exists() and not result(host)
+    host.stop("holder", grace=0)
+    host.run(["grivet-sweep"])
+    assert not host.path(ACTIVE).exists() and result(host)
+
+
+def test_what_a_holder_appended_does_not_hide_it(host):
+    """Its head is the executor's: who is to be killed stands there, whatever the holder wrote behind it."""
+    host.sh("mkdir /run/x; cp /bin/sleep /run/x/grivet-holder")
+    host.service("holder", ["/run/x/grivet-holder", "60"], restart=False)
+    pid = host.pid("holder")
+    ticks = host.sh(f"cat /proc/{pid}/stat").stdout.rpartition(")")[2].split()[19]
+    put(host, record(pid=pid, ticks=ticks) + "nonsense\n")
+    host.run(["grivet-sweep"])
+    wait_until(lambda: host.status("holder")["state"] == "exited", 2)
+    assert "damaged behind its head" in result(host)["reason"] and result(host)["fault"] == "zone.block"
+
+
+def owned(host, table):
+    """A table whose owner lives: nobody else can remove it."""
+    holding = f"printf 'add table netdev {table} {{ flags owner; }}\\n'; exec sleep 60"
+    host.service(f"owner-{table}", ["sh", "-c", f"({holding}) | exec nft -i"], restart=False)
+    host.wait_for(lambda: table in tables(host))
+
+
+def test_no_device_goes_before_the_rules_that_lead_to_it(host):
+    """Or all that they send there would be lost."""
+    owned(host, TABLE)
+    host.run(["ip", "link", "add", "grivet-000abcdo", "type", "ifb"])
+    put(host, record().replace("undo nft-table inet", "undo link grivet-000abcdo\nundo nft-table netdev"))
+    done = host.run(["grivet-sweep"], check=False)
+    assert done.returncode == 1 and host.path(ACTIVE).exists()
+    assert "grivet-000abcdo" in host.run(["ip", "link"]).stdout
+    host.stop(f"owner-{TABLE}", grace=0)
+    host.wait_for(lambda: TABLE not in tables(host))
+    host.run(["grivet-sweep"])
+    assert "grivet-000abcdo" not in host.run(["ip", "link"]).stdout and not host.path(ACTIVE).exists()
+
+
+def test_one_that_does_not_go_keeps_no_other_waiting(host):
+    """Four stuck ones had made the next five seconds late."""
+    for number in range(4):
+        name = f"grivet-0000000000{number:02d}"
+        owned(host, name)
+        other = f"{ORDER[:-4]}00{number:02d}"
+        host.write("/run/grivet/active/.new", record(boot_nsec=boot_ns() - FAR_NS).replace(ORDER, other).replace(
+            f"inet {TABLE}", f"netdev {name}"))
+        os.rename(host.path("/run/grivet/active/.new"), host.path("/run/grivet/active/" + other))
+    host.run(["nft", "add", "table", "inet", TABLE])
+    host.service("sweep", ["grivet-sweep", "--watch"])
+    due = boot_ns() + 1500 * 10**6
+    put(host, record(boot_nsec=due - GRACE_MS * 10**6))
+    host.wait_for(lambda: result(host), 10, "a result")
+    late_ms = (int(result(host)["revert_error_nsec"]) - GRACE_MS * 10**6) / 1e6
+    print(f"{late_ms:.0f} ms after deadline and grace, beside four that do not go")
+    assert 0 <= late_ms < 1000
+
+
+def test_only_names_of_our_own_shape_are_strays(host):
+    host.sh("nft add table inet grivet-firewall; ip link add grivet-br0 type bridge; nft add table inet grivet-0123456789ab; "
+            "ip link add grivet-0123456o type ifb")
+    host.run(["grivet-sweep"])
+    assert tables(host) == "table inet grivet-firewall\n"
+    links = host.run(["ip", "link"]).stdout
+    assert "grivet-br0" in links and "grivet-0123456o" not in links
