@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from agent_rig import Agent, agent  # noqa: E402, F401
 from executor_client import ANSWER, ASK, Channel  # noqa: E402
+from executor_rig import ExecutorRig  # noqa: E402
 from lab.host import LabError  # noqa: E402
 
 
@@ -140,3 +141,17 @@ def test_halt_by_root_says_what_does_not_end(host):
     assert said.stdout == ""
     host.run(["grivet-sweep"])
     assert "grivet" not in host.sh("nft list tables").stdout
+
+
+def test_folders_that_are_taken_away_come_back(lab):
+    """Without its folders no fault has a record: the executor ends with what it holds, and its next life makes them anew."""
+    rig = ExecutorRig(lab)
+    rig.start(30000)
+    rig.host.sh("rm -rf /run/grivet/*")
+    rig.host.wait_for(lambda: "grivet" not in rig.host.run(["nft", "list", "tables"]).stdout, 5, "the fault's end")
+    rig.host.wait_for(lambda: rig.host.path("/run/grivet/agent.sock").exists(), 10, "the executor's next life")
+    rig.courier = Channel(rig.host)
+    rig.told()
+    rig.start(30000)
+    rig.halt()
+    rig.told()
