@@ -375,12 +375,10 @@ void run_order_late(struct run *run, const char *host, const json_t *labels, int
         n_late += other->is_replacement && other != newborn && has_order(run, other->id);
     for (size_t i = 0; i < mandate->n_steps; i++) {
         const struct step *step = &mandate->steps[i];
-        int64_t started_usec = run->steps[i].started_usec;
-        int64_t end_usec = started_usec + step->duration_msec * USEC_PER_MSEC;
+        int64_t end_usec = run->steps[i].started_usec + step->duration_msec * USEC_PER_MSEC;
         struct error error;
 
-        if (!step->takes_late_joiners || run_fault_of(run, host, step->name) || !started_usec ||
-            end_usec <= now_usec)
+        if (!step->takes_late_joiners || run_fault_of(run, host, step->name) || end_usec <= now_usec)
             continue;
         if ((int64_t)n_late >= mandate->late_max)
             run_note(run, now_usec, "%s joined late, but %zu late joiners are all that the mandate allows",
