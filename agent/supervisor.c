@@ -331,7 +331,7 @@ size_t supervisor_count(const struct supervisor *supervisor, const char *class)
     size_t count = 0;
 
     while ((slot = supervisor_next(supervisor, slot)))
-        count += !class || !strcmp(slot->fault->class, class);
+        count += !class || (!slot->has_ended && !strcmp(slot->fault->class, class));
     return count;
 }
 

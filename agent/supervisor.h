@@ -70,7 +70,8 @@ size_t supervisor_end(struct supervisor *supervisor, const char *run, enum super
 
 /** supervisor_next() - the fault under way @after that one, NULL = the first. Return: NULL past the last */
 const struct slot *supervisor_next(const struct supervisor *supervisor, const struct slot *after);
-/** supervisor_count() - faults under way of @class, NULL = all */
+/** supervisor_count() - faults under way of @class, but for those that have said to be over: what follows one
+ * of them may come as soon as that is known. NULL = all that have a process or something to undo */
 size_t supervisor_count(const struct supervisor *supervisor, const char *class);
 /** slot_state_name() - in a word of docs/protocol.md */
 const char *slot_state_name(const struct slot *slot);

@@ -10,8 +10,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from agent_rig import Agent  # noqa: E402
 from executor_client import ANSWER, ASK, ORDER, POLICY, uuid  # noqa: E402
 
-STEP = {"name": "lose", "fault": "zone.block", "parameters": {"zone": "z1"}, "duration_ms": 1500, "hosts": ["host"],
-        "late_joiners": False}
+STEP = {"name": "lose", "fault": "network.block", "parameters": {"cidrs": ["10.1.0.0/24"], "direction": "out"},
+        "duration_ms": 1500, "hosts": ["host"], "late_joiners": False}
+# Another net: of two faults that drop the same packets, only one would see its own dropped.
+SECOND = {**STEP, "name": "lose-too", "parameters": {"cidrs": ["192.0.2.0/24"], "direction": "out"}}
 
 
 def test_steps_of_one_run_do_not_cool_each_other_down(host):
@@ -20,7 +22,7 @@ def test_steps_of_one_run_do_not_cool_each_other_down(host):
     host.write("/etc/grivet/agent.yaml", policy)
     agent.start()
     papers = agent.papers
-    mandate = papers.mandate(steps=[STEP, {**STEP, "name": "lose-too"}], max_runs=2)
+    mandate = papers.mandate(steps=[STEP, SECOND], max_runs=2)
 
     def answer():
         agent.courier.send(ASK, data=papers.ask_bundle(mandate, [papers.alice, papers.bob], "start"))
@@ -58,9 +60,9 @@ def test_steps_that_follow_one_another_are_never_two_at_once(host):
     policy = POLICY.format(name="host", lost=60).replace("cool_down_s: 0", "cool_down_s: 60")
     host.write("/etc/grivet/agent.yaml", policy)
     agent.start()
-    papers, second = agent.papers, {**STEP, "name": "lose-too"}
-    beside = papers.mandate(steps=[STEP, second])
-    mandate = papers.mandate(steps=[STEP, {**second, "after": ["lose"]}])
+    papers = agent.papers
+    beside = papers.mandate(steps=[STEP, SECOND])
+    mandate = papers.mandate(steps=[STEP, {**SECOND, "after": ["lose"]}])
 
     def ask(asked, **changes):
         agent.courier.send(ASK, data=papers.ask_bundle(asked, [papers.alice, papers.bob], "start", **changes))
