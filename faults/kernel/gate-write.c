@@ -164,14 +164,16 @@ static void write_rule(struct writer *writer, const struct rule *rule, const str
     nft_rule_end(writer->batch);
 }
 
-/* A rule applies to what the spec is about, and to peers that there are. */
+/* A rule applies to what the spec is about, and to peers that there are; where a family has no target,
+ * nothing is dropped that would have to be let through before. */
 static void write_for_families(struct writer *writer, const struct rule *rule)
 {
     if (!(rule->chains & 1 << writer->chain) ||
         (rule->if_protocols && !(rule->if_protocols & writer->spec->protocols)))
         return;
     for (size_t i = 0; i < GATE_FAMILIES; i++)
-        if (rule->families & 1 << i && (rule->peers == PEERS_ANY || writer->has[rule->peers][i]))
+        if (rule->families & 1 << i && writer->has[PEERS_TARGETS][i] &&
+            (rule->peers == PEERS_ANY || writer->has[rule->peers][i]))
             write_rule(writer, rule, &gate_families[i]);
 }
 
@@ -249,12 +251,15 @@ static void add_peers(struct writer *writer, enum peers first)
     };
     char name[SET_NAME_MAX];
 
-    for (enum peers peers = first; peers < PEERS_SETS; peers++)
+    for (enum peers peers = PEERS_TARGETS; peers >= first; peers--)
         for (size_t i = 0; i < GATE_FAMILIES; i++) {
-            size_t count =
-                nft_add_cidr_set(writer->batch, set_name(peers_names[peers], &gate_families[i], name),
-                                 gate_families[i].family, sources[peers].cidrs, sources[peers].count,
-                                 peers == PEERS_TARGETS ? spec->deadline_boot_nsec : 0);
+            size_t count;
+
+            if (peers != PEERS_TARGETS && !writer->has[PEERS_TARGETS][i])
+                continue;
+            count = nft_add_cidr_set(writer->batch, set_name(peers_names[peers], &gate_families[i], name),
+                                     gate_families[i].family, sources[peers].cidrs, sources[peers].count,
+                                     peers == PEERS_TARGETS ? spec->deadline_boot_nsec : 0);
 
             writer->has[peers][i] = count > 0;
             if (peers == PEERS_TARGETS)
@@ -277,10 +282,11 @@ static void write_inet(struct writer *writer)
 
     nft_add_table(writer->batch, NFPROTO_INET, spec->name);
     add_ports(writer);
-    for (size_t i = 0; i < GATE_FAMILIES && spec->is_out && spec->protocols & GATE_TCP && !spec->shape; i++)
-        nft_add_seen_set(writer->batch, set_name("waiting", &gate_families[i], name), gate_families[i].family,
-                         GATE_SEEN_MAX, spec->deadline_boot_nsec);
     add_peers(writer, PEERS_ANY + 1);
+    for (size_t i = 0; i < GATE_FAMILIES && spec->is_out && spec->protocols & GATE_TCP && !spec->shape; i++)
+        if (writer->has[PEERS_TARGETS][i])
+            nft_add_seen_set(writer->batch, set_name("waiting", &gate_families[i], name),
+                             gate_families[i].family, GATE_SEEN_MAX, spec->deadline_boot_nsec);
     if (spec->is_out && spec->scope & GATE_HOST)
         write_chain(writer, GATE_OUTPUT, NF_INET_LOCAL_OUT, NULL);
     if (spec->is_in && spec->scope & GATE_HOST && !spec->shape)
