@@ -38,14 +38,13 @@ class Crowd:
         self.seen, self.facts = 0, {}
 
     def send(self, fault, parameters, length_s):
-        """Sends one order; returns its id. What is signed is made before the clock is read."""
+        """Sends one order; returns its id. What is sent is made before the clock is read."""
         mandate = self.papers.mandate(step={"fault": fault, "parameters": parameters,
                                             "duration_ms": round(length_s * 1000)})
         order = self.papers.order_payload(mandate, length_s=length_s)
         data = self.papers.order_bundle(mandate, order, [self.papers.alice])
         name = json.loads(order)["id"]
-        self.facts[name] = {"sent": time.time()}
-        self.channel.send(ORDER, data=data)
+        self.facts[name] = {"sent": self.channel.send(ORDER, data=data)}
         return name
 
     def look(self):

@@ -72,6 +72,7 @@ class Channel:
             os.close(here)
 
     def send(self, kind, body=None, data=None, seals=SEALS):
+        """Returns the time at which the message, made whole, was handed to the kernel."""
         text = json.dumps(body).encode() if body is not None else b""
         fds = []
         if data is not None:
@@ -79,8 +80,11 @@ class Channel:
             os.write(fds[0], data)
             fcntl.fcntl(fds[0], fcntl.F_ADD_SEALS, seals)
         try:
-            self.socket.sendmsg([struct.pack("=HHI", VERSION, kind, len(text)) + text],
-                                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else [])
+            parts = [struct.pack("=HHI", VERSION, kind, len(text)) + text]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            at = time.time()
+            self.socket.sendmsg(parts, rights)
+            return at
         finally:
             for fd in fds:
                 os.close(fd)

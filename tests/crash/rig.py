@@ -18,7 +18,7 @@ s.bind(("", 7))
 while True:
     s.sendto(*s.recvfrom(64))
 """
-# Prints when each answered packet was sent and when it came back.
+# Prints when each answered packet was sent and when it came back. Arguments: to whom, and how often in nanoseconds.
 METER = """
 import select, socket, sys, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -29,7 +29,7 @@ while True:
         s.sendto(str(now()).encode(), (sys.argv[1], 7))
     except OSError:
         pass  # a drop in the output hook says so to the sender
-    due += 2000000
+    due = max(due + int(sys.argv[2]), now())
     while True:
         left = (due - now()) / 1e9
         if left <= 0 or not select.select([s], [], [], left)[0]:
@@ -63,7 +63,7 @@ class Rig:
         self.host.ip("addr add 10.9.1.1/16 dev eth0", "addr add fd00:9:1::1/32 dev eth0 nodad")
         self.far.ip("addr add 10.9.2.1/16 dev eth0", "addr add fd00:9:2::1/32 dev eth0 nodad")
         self.far.service("echo", [PYTHON, "-c", ECHO])
-        self.host.service("meter", [PYTHON, "-c", METER, "10.9.2.1"])
+        self.start_meter(2_000_000)
         self.holder = self.order = self.deadline = None
         self.before = self.traffic_control()
         self.wait_back(boot_ns(), 5)
@@ -90,6 +90,9 @@ class Rig:
         return dict(line.partition(" ")[::2] for line in path.read_text().splitlines())
 
     # ---- the stream
+
+    def start_meter(self, every_ns):
+        self.host.service("meter", [PYTHON, "-c", METER, "10.9.2.1", str(every_ns)])
 
     def answered(self):
         """When each answered packet was sent."""
