@@ -7,21 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <time.h>
 
-#include "common/kill-timer.h"
 #include "faults/kernel/undo.h"
-#include "privileges.h"
-#include "sandbox.h"
-#include "scope.h"
-
-#define HOLDER_USER "grivet-holder"
 
 #define LEAST_NSEC (100 * NSEC_PER_MSEC) /* less than this is left: not worth starting */
 
@@ -34,6 +23,8 @@ static void holder_clear(struct holder *holder)
     json_decref(holder->plan.limits);
     json_decref(holder->effect);
     job_free(holder->job);
+    for (size_t i = 0; i < ARRAY_SIZE(holder->filters); i++)
+        sandbox_filter_clear(&holder->filters[i]);
 }
 
 /* ---- what the executor hears: docs/protocol.md. A full or closed channel is no reason to do anything else.
@@ -89,57 +80,6 @@ static void say_reverted(const struct holder *holder, int64_t done_boot_nsec)
                "effect");
 }
 
-/* ---- what bounds a holder from outside of its own good will */
-
-/* Best effort: no page of ours may have to come back from a disk that hangs. MCL_FUTURE would make
- * allocations fail where the limit stays. That a host short of memory kills us last is inherited from the
- * executor. */
-static void lock_memory(void)
-{
-    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-    bool is_unlimited = setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0;
-
-    mlockall(is_unlimited ? MCL_CURRENT | MCL_FUTURE : MCL_CURRENT);
-}
-
-/* The executor made the channel, so its credentials name our parent; whoever else we have by now has adopted
- * us. Without the check a parent that died before the prctl() would go unnoticed. */
-static int die_with_parent(struct error *error)
-{
-    struct ucred parent;
-    socklen_t length = sizeof(parent);
-
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        return error_errno(error, errno, "can't tie the holder to its executor");
-    if (getsockopt(CHANNEL_FD, SOL_SOCKET, SO_PEERCRED, &parent, &length) < 0)
-        return error_errno(error, errno, "the holder's channel is no socket");
-    if (getppid() != parent.pid)
-        return error_set(error, EPIPE, "the executor is gone");
-    return 0;
-}
-
-static int holder_confine(struct holder *holder, struct error *error)
-{
-    int64_t end_boot_nsec = holder->job->deadline_boot_nsec + RECORD_GRACE_NSEC;
-    int r;
-
-    fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
-    prctl(PR_SET_NAME, RECORD_HOLDER_NAME);
-    lock_memory();
-    tzset(); /* the first time that is written as text would look for the time zone, and seek in its file */
-    r = kill_timer_arm(end_boot_nsec);
-    if (r < 0)
-        return error_errno(error, -r, "can't arm the kernel timer that ends this holder");
-    if (holder->fault->slice)
-        r = scope_enter(holder->job->order, holder->fault->slice(holder->parameters), end_boot_nsec, error);
-    if (r < 0)
-        return r;
-    r = privileges_drop(HOLDER_USER, holder->fault->capabilities, error);
-    if (r == 0)
-        r = die_with_parent(error);
-    return r < 0 ? r : sandbox_enter(SANDBOX_HOLDER | holder->fault->mechanisms, error);
-}
-
 /* ---- its life */
 
 static int holder_take_job(struct holder *holder, struct error *error)
@@ -155,14 +95,8 @@ static int holder_take_job(struct holder *holder, struct error *error)
                                    holder->job->mandate, &holder->parameters, error);
 }
 
-/* Words and buffers now, so that later there is nothing to fail. */
 static int holder_plan(struct holder *holder, struct error *error)
 {
-    holder->effect = json_object();
-    holder->plan.summary = json_array();
-    holder->plan.limits = json_array();
-    if (!holder->effect || !holder->plan.summary || !holder->plan.limits)
-        return error_oom(error);
     snprintf(holder->record.order, sizeof(holder->record.order), "%s", holder->job->order);
     holder->run = (struct fault_run){
         .fault = holder->fault,
@@ -267,8 +201,8 @@ static int holder_end_irreversible(struct holder *holder)
 }
 
 static int (*const beginning[])(struct holder *holder, struct error *error) = {
-    holder_take_job, holder_confine,      holder_wait_open, keep_spare_fds,
-    holder_plan,     holder_wait_message, holder_inject,    holder_exercise,
+    holder_get_ready, holder_take_job,     holder_confine, holder_wait_open, keep_spare_fds,
+    holder_plan,      holder_wait_message, holder_inject,  holder_exercise,
 };
 
 static int holder_live(struct holder *holder, struct error *error)

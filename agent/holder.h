@@ -4,11 +4,14 @@
 #include "common/channel.h"
 #include "deadline.h"
 #include "job.h"
+#include "privileges.h"
+#include "sandbox.h"
 
 #define HOLDER_SPARE_FDS 3 /* an undo opens no more at a time */
 
 /**
  * struct holder - everything that a holder has
+ * @account: who it becomes; @filters: by what a fault needs
  * @run: what the fault sees; @record: its undo steps, on disk before what they name is made
  * @spare_fds: closed before the undo, which opens sockets and must not be refused them
  * @is_injected: there is something to undo; @is_exercised: its effect was measured
@@ -19,6 +22,8 @@
  * from
  */
 struct holder {
+    struct account account;
+    struct sandbox_filter filters[MECHANISM_SETS];
     struct job *job;
     const struct fault *fault;
     const void *parameters;
@@ -32,6 +37,10 @@ struct holder {
     int64_t over_boot_nsec;
     struct error interference;
 };
+
+/** holder_get_ready() - be a holder in reserve; then holder_confine(), with a job */
+int holder_get_ready(struct holder *holder, struct error *error);
+int holder_confine(struct holder *holder, struct error *error);
 
 int holder_wait_open(struct holder *holder, struct error *error);
 /** holder_wait_message() - for one message of the executor. Return: 0 or -errno */

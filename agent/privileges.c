@@ -17,19 +17,12 @@ static int drop_bounding(uint64_t keep)
     return 0;
 }
 
-/* Return: 0, also where there is no such user */
-static int become(const char *name, struct error *error)
+static int become(const struct account *account)
 {
-    uid_t user;
-    gid_t group;
-    int r = geteuid() == 0 ? passwd_find(name, &user, &group, error) : -ESRCH;
-
-    if (r < 0)
-        return r == -ESRCH ? 0 : r;
-    if (setgroups(0, NULL) < 0 || setresgid(group, group, group) < 0 || prctl(PR_SET_KEEPCAPS, 1) < 0 ||
-        setresuid(user, user, user) < 0 || prctl(PR_SET_KEEPCAPS, 0) < 0)
-        return error_errno(error, errno, "can't become user %s", name);
-    return 0;
+    if (setgroups(0, NULL) < 0 || setresgid(account->gid, account->gid, account->gid) < 0 ||
+        prctl(PR_SET_KEEPCAPS, 1) < 0 || setresuid(account->uid, account->uid, account->uid) < 0)
+        return -errno;
+    return prctl(PR_SET_KEEPCAPS, 0) < 0 ? -errno : 0;
 }
 
 static int set_capabilities(uint64_t keep)
@@ -50,19 +43,35 @@ static int set_capabilities(uint64_t keep)
     return r;
 }
 
-int privileges_drop(const char *user, uint64_t capabilities, struct error *error)
+int privileges_find(const char *user, struct account *ret, struct error *error)
+{
+    int r;
+
+    *ret = (struct account){0};
+    r = geteuid() == 0 ? passwd_find(user, &ret->uid, &ret->gid, error) : 0;
+    return r == -ESRCH ? 0 : r;
+}
+
+int privileges_bound(uint64_t capabilities, struct error *error)
+{
+    int r = drop_bounding(capabilities);
+
+    return r < 0 ? error_errno(error, -r, "can't give up capabilities (is CAP_SETPCAP missing?)") : 0;
+}
+
+int privileges_drop(const struct account *account, uint64_t capabilities, struct error *error)
 {
     int r = 0;
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || cap_reset_ambient() < 0)
-        r = -errno;
-    if (r == 0)
-        r = drop_bounding(capabilities);
-    if (r < 0)
-        return error_errno(error, -r, "can't give up capabilities (is CAP_SETPCAP missing?)");
-    r = become(user, error);
+        return error_errno(error, errno, "can't give up ambient capabilities");
+    r = privileges_bound(capabilities, error);
     if (r < 0)
         return r;
+    if (account->uid)
+        r = become(account);
+    if (r < 0)
+        return error_errno(error, -r, "can't become user %d", (int)account->uid);
     r = set_capabilities(capabilities);
     return r < 0 ? error_errno(error, -r, "can't keep the capabilities of this fault") : 0;
 }

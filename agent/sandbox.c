@@ -3,11 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock-hook.h"
@@ -134,8 +139,8 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(kill), EXECUTOR | BURNER},
     {SCMP_SYS(listen), EXECUTOR},
     {SCMP_SYS(lseek), WEB | EXECUTOR | START},
-    {SCMP_SYS(madvise), WEB | EXECUTOR},
-    {SCMP_SYS(memfd_create), COURIER | EXECUTOR},
+    {SCMP_SYS(madvise), WEB | EXECUTOR | START},
+    {SCMP_SYS(memfd_create), COURIER | EXECUTOR | START},
     {SCMP_SYS(memfd_create), PROBER, NULL, JOURNAL},
     {SCMP_SYS(mkdir), SWEEP | EXECUTOR},
     {SCMP_SYS(mkdirat), SWEEP | EXECUTOR, NULL, AARCH64},
@@ -147,7 +152,7 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(mremap), COURIER},
     {SCMP_SYS(mremap), PROBER, NULL, "an answer of some size"},
     {SCMP_SYS(mremap), EXECUTOR | HOLDER, NULL, MEMORY},
-    {SCMP_SYS(munlock), EXECUTOR},
+    {SCMP_SYS(munlock), EXECUTOR | START},
     {SCMP_SYS(munmap), WEB | EXECUTOR | START},
     {SCMP_SYS(munmap), HOLDER, NULL, MEMORY},
     {SCMP_SYS(newfstatat), SWEEP | WEB | EXECUTOR | START | HOLDER},
@@ -259,13 +264,51 @@ static int fill(scmp_filter_ctx filter, unsigned int parts)
     return r;
 }
 
-int sandbox_enter(unsigned int parts, struct error *error)
+/* libseccomp writes a program to a file only. */
+static int export(scmp_filter_ctx filter, struct sandbox_filter *ret)
+{
+    _cleanup_close_ int fd = memfd_create("filter", MFD_CLOEXEC);
+    int r = fd < 0 ? -errno : seccomp_export_bpf(filter, fd);
+    off_t length = r < 0 ? r : lseek(fd, 0, SEEK_END);
+
+    ret->code = length > 0 ? malloc(length) : NULL;
+    if (!ret->code || pread(fd, ret->code, length, 0) != length)
+        return r < 0 ? r : -ENOMEM;
+    ret->count = length / sizeof(*ret->code);
+    return 0;
+}
+
+int sandbox_filter_make(struct sandbox_filter *ret, unsigned int parts, struct error *error)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     int r = filter ? fill(filter, parts) : -EOPNOTSUPP; /* or seccomp() itself is refused here */
 
     if (r == 0)
-        r = seccomp_load(filter);
+        r = export(filter, ret);
     seccomp_release(filter);
-    return r < 0 ? error_errno(error, -r, "can't limit the system calls of this program") : 0;
+    return r < 0 ? error_errno(error, -r, "can't make a list of system calls") : 0;
+}
+
+void sandbox_filter_clear(struct sandbox_filter *filter)
+{
+    free(filter->code);
+    *filter = (struct sandbox_filter){0};
+}
+
+int sandbox_filter_enter(const struct sandbox_filter *filter, struct error *error)
+{
+    const struct sock_fprog program = {filter->count, filter->code};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+        return error_errno(error, errno, "can't limit the system calls of this program");
+    return 0;
+}
+
+int sandbox_enter(unsigned int parts, struct error *error)
+{
+    _cleanup_(sandbox_filter_clear) struct sandbox_filter filter = {0};
+    int r = sandbox_filter_make(&filter, parts, error);
+
+    return r < 0 ? r : sandbox_filter_enter(&filter, error);
 }

@@ -36,6 +36,18 @@ struct sandbox_row {
 /** sandbox_rows() - all of them, for the test that looks for what is not needed */
 const struct sandbox_row *sandbox_rows(size_t *ret_count);
 
+/** struct sandbox_filter - a list that was made, and can be entered at once; all zero = none */
+struct sandbox_filter {
+    unsigned short count;
+    struct sock_filter *code;
+};
+
+/** sandbox_filter_make() - of sandbox_enter() all that takes time and memory; before an other list is entered
+ * that does not allow it. Return: 0 or -errno */
+int sandbox_filter_make(struct sandbox_filter *ret, unsigned int parts, struct error *error);
+int sandbox_filter_enter(const struct sandbox_filter *filter, struct error *error);
+void sandbox_filter_clear(struct sandbox_filter *filter);
+
 /**
  * sandbox_enter() - from now on this process and its children are killed at any call that is not listed
  * @parts: bits of enum sandbox_part and enum fault_mechanism

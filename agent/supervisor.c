@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -27,6 +26,8 @@ int supervisor_open(struct executor *executor, struct error *error)
     supervisor->results_fd = open(RESULT_FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (supervisor->records_fd < 0 || supervisor->results_fd < 0)
         return error_errno(error, errno, "can't open %s and %s", RECORD_FOLDER, RESULT_FOLDER);
+    if (reserve_open(&supervisor->reserve, executor->base, error) < 0)
+        return -ENOMEM;
     executor->supervisor = TAKE_PTR(supervisor);
     return 0;
 }
@@ -37,6 +38,7 @@ struct supervisor *supervisor_free(struct supervisor *supervisor)
         return NULL;
     for (size_t i = 0; i < SUPERVISOR_FAULTS_MAX; i++)
         slot_clear(&supervisor->slots[i]);
+    reserve_close(&supervisor->reserve);
     cleanup_close(&supervisor->records_fd);
     cleanup_close(&supervisor->results_fd);
     free(supervisor);
@@ -175,37 +177,6 @@ static int slot_watch(struct slot *slot, struct error *error)
 
 /* ---- starting one */
 
-/* Only what a test build's hooks read; a holder needs nothing else. */
-static void make_environment(char *ret[4])
-{
-    size_t count = 0;
-
-    for (char **variable = environ; *variable && count < 3; variable++)
-        if (!strncmp(*variable, "GRIVET_", strlen("GRIVET_")))
-            ret[count++] = *variable;
-    ret[count] = NULL;
-}
-
-/* Nothing is inherited but the channel. */
-static int spawn(pid_t *ret, int channel)
-{
-    char program[] = "/proc/self/exe", name[] = "grivetd", option[] = "--holder", *variables[4];
-    char *const arguments[] = {name, option, NULL};
-    posix_spawn_file_actions_t actions;
-    int r = posix_spawn_file_actions_init(&actions);
-
-    if (r != 0)
-        return -r;
-    make_environment(variables);
-    r = posix_spawn_file_actions_adddup2(&actions, channel, CHANNEL_FD);
-    if (r == 0)
-        r = posix_spawn_file_actions_addclosefrom_np(&actions, CHANNEL_FD + 1);
-    if (r == 0)
-        r = posix_spawn(ret, program, &actions, NULL, arguments, variables);
-    posix_spawn_file_actions_destroy(&actions);
-    return -r;
-}
-
 /* It can't make anything before it has the record; the record is ours, and all that it can do is append. */
 static int give_record(const struct slot *slot, struct error *error)
 {
@@ -228,29 +199,22 @@ static int give_record(const struct slot *slot, struct error *error)
         return r;
     fd = openat(folder_fd, slot->order, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
     r = fd < 0 ? -errno : channel_send(slot->channel, CHANNEL_RECORD, NULL, 0, fd);
+    if (r == -EPIPE)
+        return 0; /* it is dead: how it died is about to be heard */
     return r < 0 ? error_errno(error, -r, "host: can't give a holder its record") : 0;
 }
 
 static int start_holder(struct slot *slot, const struct job *job, struct error *error)
 {
     _cleanup_close_ int job_fd = job_write(job, error);
-    int pair[2], r;
+    struct holder_process process;
+    int r = job_fd < 0 ? job_fd : reserve_give_job(&slot->supervisor->reserve, job_fd, &process, error);
 
-    if (job_fd < 0)
-        return job_fd;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-        return error_errno(error, errno, "host: can't start a holder");
-    slot->channel = pair[0];
-    r = channel_send(slot->channel, CHANNEL_JOB, NULL, 0, job_fd);
-    if (r == 0)
-        r = spawn(&slot->pid, pair[1]);
-    close(pair[1]);
-    if (r == 0) {
-        slot->pidfd = pidfd_open(slot->pid, 0);
-        r = slot->pidfd < 0 ? -errno : 0;
-    }
     if (r < 0)
-        return error_errno(error, -r, "host: can't start a holder");
+        return r;
+    slot->pid = process.pid;
+    slot->pidfd = process.pidfd;
+    slot->channel = process.channel;
     r = slot_watch(slot, error);
     return r < 0 ? r : give_record(slot, error);
 }

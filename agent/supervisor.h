@@ -12,6 +12,7 @@
 
 #include "common/channel.h"
 #include "job.h"
+#include "reserve.h"
 
 #define SUPERVISOR_FAULTS_MAX 16
 
@@ -56,6 +57,7 @@ struct executor;
 struct supervisor {
     struct executor *executor;
     int records_fd, results_fd;
+    struct reserve reserve;
     struct slot slots[SUPERVISOR_FAULTS_MAX];
 };
 

@@ -25,6 +25,7 @@ enum fault_mechanism {
     MECHANISM_NETLINK = 1 << 0, /* gates, shapers, and the packets that try them */
     MECHANISM_PROCESS = 1 << 1, /* signals to others' processes */
     MECHANISM_BURNER = 1 << 2,  /* children of its own, which compute */
+    MECHANISM_SETS = 1 << 3,    /* how many sets of them there are */
 };
 
 /* What verify() returns, negative, when somebody else has changed what the fault is made of; any other

@@ -34,7 +34,7 @@ class Agent:
         return json.loads(order)
 
     def holder(self):
-        return next((process for process in self.host.processes() if "--holder" in process["argv"]), None)
+        return next((process for process in self.host.processes() if process["name"] == "grivet-holder"), None)
 
     def records(self):
         return os.listdir(self.host.path("/run/grivet/active"))

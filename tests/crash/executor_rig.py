@@ -67,6 +67,16 @@ class ExecutorRig(Rig):
                     os.kill(pid, step)
         return at
 
+    def find_reserve(self):
+        """The holder that waits for a job, or None."""
+        return next((process["pid"] for process in self.host.processes() if process["name"] == "grivet-reserve"), None)
+
+    def kill_reserve(self):
+        """The next order has to start a holder."""
+        while pid := self.find_reserve():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def has_executor(self):
         """Is there one, or will there be, that can tell?"""
         pid = self.host.outside_pid("grivetd")

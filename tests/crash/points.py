@@ -207,6 +207,14 @@ class PointRig(ExecutorRig):
             tracer.finish()
         return tracer.is_attached
 
+    def find_followed(self, point):
+        """A holder is followed from its birth, for which there must be none in reserve, or from its job on."""
+        if point.who == "reserve":
+            return self.find_reserve()
+        if point.who == "holder":
+            self.kill_reserve()
+        return self.find("grivet-sweep" if point.who == "sweep" else "grivetd")
+
     def begin(self, point):
         """Starts a fault and follows the process; returns when the fault is over if the point changes nothing."""
         calls = point[2:] if point.call else None
@@ -216,8 +224,7 @@ class PointRig(ExecutorRig):
             self.tracer = Tracer(self.host.init_pid, AFTERWARDS[point.who], calls)
             self.send_signal(self.find("grivetd"), signal.SIGKILL)
             return boot_ns()
-        service = "grivet-sweep" if point.who == "sweep" else "grivetd"
-        wait_until(lambda: self.follow(self.find(service), point.who == "holder", calls), 5, f"{service} to be followed")
+        wait_until(lambda: self.follow(self.find_followed(point), point.who == "holder", calls), 5, "somebody to follow")
         deadline_ns = self.send(point.fault, self.duration_ms)
         if point.who != "sweep":
             return deadline_ns
@@ -230,7 +237,7 @@ class PointRig(ExecutorRig):
     @staticmethod
     def gate_ns(point, over_ns, hit_ns):
         """Until when all has to be gone: the death of who holds it ends a fault at once."""
-        is_early = hit_ns and point.action == "KILL" and point.who in ("holder", "executor")
+        is_early = hit_ns and point.action == "KILL" and point.who in ("holder", "reserve", "executor")
         late_ms = GATE_MS if point.call else WHOLE_MS[-1]  # where nothing is made to fail, nothing is shown
         return (hit_ns if is_early else max(over_ns, hit_ns or 0)) + late_ms * NSEC_PER_MSEC
 
@@ -273,7 +280,7 @@ class PointRig(ExecutorRig):
 
     def run_whole(self, point):
         """The fault has to be there, unless the point took it away: one that never was leaves nothing."""
-        may_be_lost = point.who in ("holder", "executor")
+        may_be_lost = point.who in ("holder", "reserve", "executor")
         for self.duration_ms in WHOLE_MS[WHOLE_MS.index(self.duration_ms):]:  # a machine that was slow still is
             result, said = self.run(point, may_be_lost)
             refused = said.get("order.refused", {}).get("reason", "")

@@ -18,7 +18,7 @@ import zlib
 from many import IS_FULL, chance, do_all, do_surely
 from points import AFTERWARDS, FAULTS, Point, PointRig
 
-PROCESSES = ("holder", "executor", "sweep", *AFTERWARDS)
+PROCESSES = ("holder", "reserve", "executor", "sweep", *AFTERWARDS)
 ACTIONS = ("KILL", "EIO", "ENOSPC", "EINTR", "EMFILE", "ENOMEM")
 SAMPLE = int(os.environ.get("GRIVET_SAMPLE") or 150)
 ROW = 3

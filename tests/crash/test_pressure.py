@@ -91,6 +91,7 @@ def test_no_processes(rig):
     calls = "fork,vfork,clone,clone3"
     tracer, _ = trace(rig, [rig.holder, rig.host.outside_pid("grivetd")], "-e", f"inject={calls}:error=EAGAIN")
     ends_at_deadline(rig, "nobody can fork")
+    rig.kill_reserve()
     rig.send_order(20000)  # however slow the disk is
     failed = rig.courier.wait_event("fault.failed", order=rig.order)["body"]
     assert failed["is_reverted"] and "can't start a holder" in failed["reason"]

@@ -58,6 +58,7 @@ static int print_table(void)
 /* As main() of each program, and holder_confine(). */
 static int confine(const char *name, struct error *error)
 {
+    struct account account;
     const struct fault *fault = fault_find(name);
     unsigned int bits = fault ? SANDBOX_HOLDER | fault->mechanisms : 0;
 
@@ -66,7 +67,9 @@ static int confine(const char *name, struct error *error)
             bits = parts[i].part;
     if (!bits)
         return error_set(error, EINVAL, "unknown part");
-    if (fault && privileges_drop("grivet-holder", fault->capabilities, error) < 0)
+    if (privileges_find("grivet-holder", &account, error) < 0)
+        return -error->code;
+    if (fault && privileges_drop(&account, fault->capabilities, error) < 0)
         return -error->code;
     return sandbox_enter(bits, error);
 }

@@ -30,9 +30,10 @@ static unsigned long long status_value(const char *key, int base)
 static int drop_and_look(const char *user)
 {
     const struct passwd *entry = getpwnam(user);
+    struct account account;
     struct error error = {0};
 
-    if (privileges_drop(user, KEPT, &error) < 0) {
+    if (privileges_find(user, &account, &error) < 0 || privileges_drop(&account, KEPT, &error) < 0) {
         fprintf(stderr, "%s\n", error.text);
         return 1;
     }
@@ -62,13 +63,14 @@ static void check_in_child(const char *user)
 
 START_TEST(capabilities_go)
 {
+    const struct account nobody = {0};
     struct error error;
 
     if (geteuid() == 0) {
         check_in_child("nobody-has-this-name");
         return;
     }
-    ck_assert_int_eq(privileges_drop("nobody-has-this-name", KEPT, &error), -EPERM);
+    ck_assert_int_eq(privileges_drop(&nobody, KEPT, &error), -EPERM);
     assert_error(error, "CAP_SETPCAP");
 }
 END_TEST
