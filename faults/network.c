@@ -122,7 +122,9 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
     network->spec.deadline_boot_nsec = run->deadline_boot_nsec;
     network->spec.protected = run->host->protected_cidrs;
     network->spec.lifeline = run->host->lifeline;
-    network->spec.is_forwarding = forwarding_is_on(AF_INET) || forwarding_is_on(AF_INET6);
+    /* asked for only where a rule has to know */
+    network->spec.is_forwarding = spec->shape && spec->is_in && spec->scope == GATE_HOST &&
+                                  (forwarding_is_on(AF_INET) || forwarding_is_on(AF_INET6));
     r = network_check_forwarding(spec, error);
     if (r == 0)
         r = shapers_open(&network->spec, run, error);

@@ -33,6 +33,12 @@ class ExecutorRig(Rig):
         agent.unit_service(self.host, "grivetd", **options)
         self.courier = Channel(self.host)
 
+    def use(self, name, parameters):
+        """The fault of the orders to come, and a host that it can be on. What stands behind a comma is for the reader."""
+        self.fault = name.partition(",")[0], parameters
+        if "scope" in parameters:
+            self.host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
+
     def send_order(self, duration_ms, people=None, length_ms=None):
         """An order of a mandate of its own, for all of its duration or for `length_ms`."""
         signed = json.dumps({**mandate(duration_ms, "victim", *self.fault), "id": uuid()}).encode()

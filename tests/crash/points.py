@@ -21,6 +21,7 @@ WHOLE_MS = (800, 2000, 6000)  # if the fault is never armed, the next: a traced 
 VICTIM = "points-victim"
 FAULTS = {
     "network.block": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"]},
+    "network.block, of containers": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "scope": "containers"},
     "zone.block": {"zone": "apse2-az2"},
     "network.shape": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "rate_kbit": 64},
     "cpu.burn": {"load_percent": 20, "cpus": 1, "mode": "contend"},
@@ -126,7 +127,7 @@ class PointRig(ExecutorRig):
 
     def send(self, fault, duration_ms):
         """Sends the order and returns when it ends."""
-        self.fault = fault, FAULTS[fault]
+        self.use(fault, FAULTS[fault])
         if fault == "process.kill":
             self.host.service(f"victim-{boot_ns()}", ["bash", "-c", f"exec -a {VICTIM} sleep 20"], restart=False)
             wait_until(lambda: "sleep" in self.proc(), 5, "the victim")

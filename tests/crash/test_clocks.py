@@ -131,7 +131,7 @@ def signal_all(pids, number):
 def test_nothing_runs_until_all_is_late(lab, fault):
     """As after a suspend, or in a virtual machine that was stopped: all of them wake up at once, when the deadline is long past."""
     rig = ExecutorRig(lab)
-    rig.fault = fault, FAULTS[fault]
+    rig.use(fault, FAULTS[fault])
     rig.start(1500)
     everybody = [process["pid"] for process in rig.host.processes() if process["name"].startswith(("grivet", "burn-"))]
     signal_all(everybody, signal.SIGSTOP)

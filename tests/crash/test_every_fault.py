@@ -36,15 +36,13 @@ def test_no_fault_is_forgotten():
 @pytest.mark.parametrize("name", CASES)
 def test_whole_life(lab, name):
     rig = ExecutorRig(lab)
-    rig.fault = name.partition(",")[0], CASES[name]
+    rig.use(name, CASES[name])
     rig.host.service("victim", ["/usr/bin/sleep", "12345"], restart=False)
     rig.host.service("two", [PYTHON, "-c", TWO], restart=False)
     rig.host.wait_listening(4444)
     if "systemd" in name:
         rig.host.service("pid1", [PYTHON, f"{LAB}/source/tests/crash/pid1_stand_in.py"])
         rig.host.wait_for(rig.host.path("/run/systemd/system").exists)
-    if "containers" in name:
-        rig.host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
     if "cgroup" in CASES[name]:
         rig.host.sh("mkdir /sys/fs/cgroup/one.service")
     rig.send_order(1500)

@@ -25,7 +25,7 @@ FULL = ("/var/lib/grivet", "/run/grivet")
 @pytest.fixture(params=FAULTS)
 def rig(lab, request):
     made = ExecutorRig(lab)
-    made.fault = request.param, FAULTS[request.param]
+    made.use(request.param, FAULTS[request.param])
     return made
 
 

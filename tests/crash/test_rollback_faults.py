@@ -66,8 +66,7 @@ def send_all(rig, names, number):
 def cell(rig, fault, name):
     killed, stopped, is_halted, *when = CELLS[name]
     when = when[fault == "cpu.burn"]
-    rig.fault = fault.partition(",")[0], FAULTS[fault]
-    rig.host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
+    rig.use(fault, FAULTS[fault])
     rig.start(SHORT_MS if when in (DEADLINE, GRACE, None) else LONG_MS)
     assert left(rig), "armed, but nothing is there"
     send_all(rig, stopped, signal.SIGSTOP)
