@@ -19,6 +19,7 @@
 #include "faults/kernel/undo.h"
 #include "rollback.h"
 #include "sandbox.h"
+#include "watchdog.h"
 
 #define GRACE_USEC      (RECORD_GRACE_NSEC / NSEC_PER_USEC)
 #define TRY_NSEC        (2 * NSEC_PER_SEC) /* as long often, then seldom and with a word */
@@ -39,6 +40,7 @@ struct left {
  * that nothing can go out of step with the folder
  * @is_all: end every fault, and objects without a record; else only what is past its deadline and grace
  * @left: number of things that are still there; @next_boot_nsec, @next_real_usec: when to look again
+ * @watchdog: told before each record
  */
 struct sweep {
     int records_fd, results_fd;
@@ -46,12 +48,14 @@ struct sweep {
     size_t left;
     struct left lefts[LEFT_MAX];
     int64_t next_boot_nsec, next_real_usec;
+    struct watchdog watchdog;
 };
 
 static void sweep_close(struct sweep *sweep)
 {
     cleanup_close(&sweep->records_fd);
     cleanup_close(&sweep->results_fd);
+    watchdog_close(&sweep->watchdog);
 }
 
 static _printf_(1, 2) void say(const char *format, ...)
@@ -217,6 +221,7 @@ static void look_at_name(void *context, const char *name)
     struct sweep *sweep = context;
     struct error error;
 
+    watchdog_tell(&sweep->watchdog);
     if (name[0] == '.') {
         if (sweep->is_all)
             unlinkat(sweep->records_fd, name, 0);
@@ -293,7 +298,8 @@ static int wait_for_next(const struct sweep *sweep, const struct deadline *deadl
 
     if (r < 0)
         return r;
-    if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+    watchdog_tell(&sweep->watchdog);
+    if (poll(fds, ARRAY_SIZE(fds), sweep->watchdog.period_msec) < 0 && errno != EINTR)
         return error_errno(error, errno, "can't wait for deadlines");
     while (read(inotify_fd, buffer, sizeof(buffer)) > 0) {
         /* Which names changed is of no interest: we look. */
@@ -323,7 +329,8 @@ static int sweep_watch(struct sweep *sweep, struct error *error)
 int main(int argc, char **argv)
 {
     bool is_watch = argc == 2 && strcmp(argv[1], "--watch") == 0;
-    _cleanup_(sweep_close) struct sweep sweep = {.records_fd = -1, .results_fd = -1, .is_all = !is_watch};
+    _cleanup_(sweep_close) struct sweep sweep = {
+        .records_fd = -1, .results_fd = -1, .is_all = !is_watch, .watchdog = {-1, -1}};
     struct error error = {0};
     int r;
 
@@ -331,9 +338,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: grivet-sweep [--watch]\n");
         return 2;
     }
+    /* What fails from here on is no reason to leave a fault standing. */
+    if (is_watch && watchdog_open(&sweep.watchdog, &error) < 0)
+        say("%s", error.text);
     if (is_watch)
         mlockall(MCL_CURRENT); /* best effort: a sweep that waits for a disk is still better than none */
-    /* A kernel without filters is no reason to leave a fault standing. */
     if (sandbox_enter(SANDBOX_SWEEP, &error) < 0)
         say("%s", error.text);
     r = sweep_open(&sweep, &error);
