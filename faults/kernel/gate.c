@@ -9,8 +9,6 @@
 
 #include "common/hands.h"
 
-#define DEVICES_MAX 256 /* of one chain: NFT_NETDEVICE_MAX in net/netfilter/nf_tables_api.c */
-
 const struct cidr gate_metadata[2] = {
     {AF_INET, 32, {169, 254, 169, 254}},
     {AF_INET6, 128, {0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}},
@@ -72,16 +70,19 @@ int gate_add_undos(struct record *record, int fd, const char *name, struct error
     return r;
 }
 
-/* All devices but loopback and our own, through which packets would go in circles, as pointers into @list,
- * ended by NULL. Return: how many */
-static size_t find_devices(const struct if_nameindex *list, const char *ret[DEVICES_MAX + 1])
+/* All devices but loopback and our own, through which packets would go in circles: their names as pointers
+ * into @list, ended by NULL. Return: how many */
+static size_t find_devices(const struct if_nameindex *list, const char *ret[GATE_DEVICES_MAX + 1],
+                           unsigned int ret_indices[GATE_DEVICES_MAX])
 {
     size_t count = 0;
 
-    for (; list && list->if_index && count < DEVICES_MAX; list++)
+    for (; list && list->if_index && count < GATE_DEVICES_MAX; list++)
         if (strcmp(list->if_name, "lo") != 0 &&
-            strncmp(list->if_name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) != 0)
+            strncmp(list->if_name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) != 0) {
+            ret_indices[count] = list->if_index;
             ret[count++] = list->if_name;
+        }
     ret[count] = NULL;
     return count;
 }
@@ -116,13 +117,17 @@ int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *err
 {
     struct if_nameindex *list = if_nameindex();
     _cleanup_(nft_batch_clear) struct nft_batch batch = {0};
-    const char *devices[DEVICES_MAX + 1];
-    size_t n_devices = find_devices(list, devices);
+    const char *devices[GATE_DEVICES_MAX + 1];
+    size_t n_devices;
     int r;
 
+    if (!list)
+        return error_errno(error, errno, "can't list devices");
     *gate = (struct gate){.fd = nft_open(error)};
+    n_devices = find_devices(list, devices, gate->devices);
     snprintf(gate->name, sizeof(gate->name), "%s", spec->name);
     choose_chains(gate, spec, n_devices > 0);
+    gate->n_devices = gate->has_egress || gate->has_ingress || gate->has_delivery ? n_devices : 0;
     prepare_removal(gate);
     r = gate->fd < 0 ? gate->fd : gate_find_cgroup(spec, &gate->cgroup, error);
     if (r == 0) {
@@ -183,6 +188,30 @@ static int read_chains(const struct gate *gate, struct nft_chain_facts facts[GAT
     return r;
 }
 
+static bool has_index(const struct if_nameindex *list, unsigned int index)
+{
+    for (; list->if_index; list++)
+        if (list->if_index == index)
+            return true;
+    return false;
+}
+
+/* Up to kernel 6.15 a chain forgets a device that goes, later ones keep its name: so the devices are asked
+ * for. What is added later is not ours to look at (the plan says so). */
+static int verify_devices(const struct gate *gate, struct error *error)
+{
+    struct if_nameindex *list = gate->n_devices ? if_nameindex() : NULL;
+    int r = 0;
+
+    if (!list)
+        return gate->n_devices ? error_errno(error, errno, "can't list devices") : 0;
+    for (size_t i = 0; i < gate->n_devices && r == 0; i++)
+        if (!has_index(list, gate->devices[i]))
+            r = error_set(error, FAULT_CHANGED, "interface %u is gone", gate->devices[i]);
+    if_freenameindex(list);
+    return r;
+}
+
 int gate_verify(struct gate *gate, struct error *error)
 {
     struct nft_chain_facts facts[GATE_CHAINS] = {0};
@@ -198,7 +227,7 @@ int gate_verify(struct gate *gate, struct error *error)
             r = error_set(error, FAULT_CHANGED, "chain %s of %s has %zu rules instead of %zu",
                           gate_chains[chain], gate->name, facts[chain].n_rules, gate->n_rules[chain]);
     gate->is_counted |= r == 0;
-    return r;
+    return r < 0 ? r : verify_devices(gate, error);
 }
 
 int gate_packets(const struct gate *gate, struct gate_packets *ret, struct error *error)

@@ -28,6 +28,8 @@ enum gate_scope {
     GATE_FORWARDED = 1 << 1, /* those that it passes on, for containers and virtual machines */
 };
 
+#define GATE_DEVICES_MAX 256 /* of one chain: NFT_NETDEVICE_MAX in net/netfilter/nf_tables_api.c */
+
 enum gate_protocol {
     GATE_TCP = 1 << 0,
     GATE_UDP = 1 << 1,
@@ -99,6 +101,7 @@ enum gate_chain {
  * @fd: the socket that owns the tables
  * @cgroup: the one of the spec, as it was when the gate was made
  * @n_rules, @n_intervals: what was made, to be compared with what is read back; @is_counted: once
+ * @devices: indices of those at whose egress or ingress it stands: a chain says nothing of one that went
  * @removal: prepared, so that taking the gate away allocates nothing
  */
 struct gate {
@@ -109,6 +112,8 @@ struct gate {
     size_t n_rules[GATE_CHAINS];
     size_t n_intervals[2]; /* IPv4, IPv6 */
     bool is_counted;
+    size_t n_devices;
+    unsigned int devices[GATE_DEVICES_MAX];
     struct nft_batch removal;
     uint8_t removal_bytes[512] __attribute__((aligned(8)));
 };
@@ -125,8 +130,8 @@ int gate_find_cgroup(const struct gate_spec *spec, struct cgroup *ret, struct er
 int gate_add_undos(struct record *record, int fd, const char *name, struct error *error);
 
 int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error);
-/** gate_verify() - read back both tables: flags, number of rules; and elements, the first time: those of an
- * owned table only its owner can change. Return: 0, -FAULT_CHANGED, -errno */
+/** gate_verify() - read back both tables: flags, number of rules; elements, the first time: those of an
+ * owned table only its owner can change; and are their devices there? Return: 0, -FAULT_CHANGED, -errno */
 int gate_verify(struct gate *gate, struct error *error);
 /** struct gate_packets - dropped or shaped so far; @silent: the part of @out that was met at egress;
  * @forwarded_out, @forwarded_in: met in forward. What is shaped is counted in @out and @in once it is. */
