@@ -2,6 +2,7 @@
 #include "shapers.h"
 
 #include <errno.h>
+#include <net/if.h>
 
 #include "kernel/link.h"
 
@@ -18,11 +19,27 @@ static void list_ways(const struct gate_spec *spec, struct way ret[2])
     ret[1] = (struct way){'i', spec->shape && spec->is_in, "in_lost"};
 }
 
+/* What one order has marked another would shape as well; and a name of this order's that is in use is
+ * another's to take away. */
+static int check_alone(struct error *error)
+{
+    struct if_nameindex *list = if_nameindex();
+    int r = list ? 0 : error_errno(error, errno, "can't list network devices");
+
+    for (const struct if_nameindex *link = list; r == 0 && link->if_index; link++)
+        if (undo_is_link_name(link->if_name, "oi"))
+            r = error_set(error, EBUSY,
+                          "another network.shape is under way on this host (device %s): one at a time",
+                          link->if_name);
+    if_freenameindex(list);
+    return r;
+}
+
 int shapers_open(struct gate_spec *spec, struct fault_run *run, struct error *error)
 {
     char name[UNDO_LINK_MAX];
     struct way ways[2];
-    int r = 0;
+    int r = spec->shape ? check_alone(error) : 0;
 
     list_ways(spec, ways);
     for (size_t i = 0; i < ARRAY_SIZE(ways) && r >= 0; i++) {

@@ -62,8 +62,8 @@ const struct rule gate_shape_rules[] = {
     {OUTPUT | FORWARD, IPV4 | IPV6, TARGETS(TCP), .action = ACTION_MARK},
     {OUTPUT | FORWARD, IPV4 | IPV6, OTHERS, .action = ACTION_MARK},
     {EGRESS | DELIVERY, IPV4 | IPV6, PEERS_TARGETS, .is_marked = true, .action = ACTION_SHAPE},
-    {INGRESS, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_SHAPE},
-    {INGRESS, IPV4 | IPV6, TARGETS(TCP), .action = ACTION_SHAPE},
-    {INGRESS, IPV4 | IPV6, OTHERS, .action = ACTION_SHAPE},
+    {INGRESS, IPV4 | IPV6, TARGETS(UDP), .is_unshaped = true, .action = ACTION_SHAPE},
+    {INGRESS, IPV4 | IPV6, TARGETS(TCP), .is_unshaped = true, .action = ACTION_SHAPE},
+    {INGRESS, IPV4 | IPV6, OTHERS, .is_unshaped = true, .action = ACTION_SHAPE},
     {},
 };

@@ -136,6 +136,8 @@ static void write_action(struct writer *writer, enum action action, const struct
         nft_count(writer->batch);
     if (action == ACTION_SHAPE && is_in(writer, EGRESS | DELIVERY))
         nft_change_mark(writer->batch, ~mark_of(writer), 0);
+    if (action == ACTION_SHAPE && is_in(writer, INGRESS))
+        nft_change_mark(writer->batch, ~GATE_MARK_SHAPED, GATE_MARK_SHAPED);
     if (action == ACTION_SHAPE)
         nft_forward(writer->batch, writer->is_inbound ? spec->shaper_in : spec->shaper_out);
     else
@@ -152,7 +154,9 @@ static void write_rule(struct writer *writer, const struct rule *rule, const str
     if (rule->protocol)
         nft_match_meta(writer->batch, NFT_META_L4PROTO, &rule->protocol, 1);
     if (rule->is_marked)
-        nft_match_mark(writer->batch, mark_of(writer));
+        nft_match_mark(writer->batch, mark_of(writer), mark_of(writer));
+    if (rule->is_unshaped)
+        nft_match_mark(writer->batch, GATE_MARK_SHAPED, 0);
     match_peer(writer, rule, family);
     match_ports(writer, rule);
     match_cgroup(writer, rule);

@@ -21,6 +21,9 @@
 #define GATE_MARK_DROP     0x40000000U
 #define GATE_MARK_SHAPE    0x20000000U
 #define GATE_MARK_SHAPE_IN 0x10000000U
+/* What came in and has been shaped, at the first device that met it: at a bridge above its port, a VLAN or a
+ * bond it is not shaped again. */
+#define GATE_MARK_SHAPED 0x08000000U
 
 /* Whose packets. */
 enum gate_scope {

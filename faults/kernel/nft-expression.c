@@ -88,11 +88,11 @@ void nft_match_meta(struct nft_batch *batch, uint32_t key, const void *value, si
 }
 
 /* A mark is in the host's byte order. */
-void nft_match_mark(struct nft_batch *batch, uint32_t bit)
+void nft_match_mark(struct nft_batch *batch, uint32_t mask, uint32_t value)
 {
     load_meta(batch, NFT_META_MARK);
-    mask_bits(batch, &bit, &(uint32_t){0}, sizeof(bit));
-    compare(batch, NFT_CMP_EQ, &bit, sizeof(bit));
+    mask_bits(batch, &mask, &(uint32_t){0}, sizeof(mask));
+    compare(batch, NFT_CMP_EQ, &value, sizeof(value));
 }
 
 void nft_change_mark(struct nft_batch *batch, uint32_t keep, uint32_t flip)

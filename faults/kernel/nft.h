@@ -85,7 +85,8 @@ void nft_add_seen_set(struct nft_batch *batch, const char *name, sa_family_t fam
 void nft_rule_begin(struct nft_batch *batch, const char *chain);
 void nft_rule_end(struct nft_batch *batch);
 void nft_match_meta(struct nft_batch *batch, uint32_t key, const void *value, size_t length);
-void nft_match_mark(struct nft_batch *batch, uint32_t bit);
+/** nft_match_mark() - mark & @mask = @value */
+void nft_match_mark(struct nft_batch *batch, uint32_t mask, uint32_t value);
 void nft_match_payload(struct nft_batch *batch, uint32_t base, uint32_t offset, const void *value,
                        size_t length);
 /** nft_match_not_bits() - of the byte there, what @mask leaves is not @value */

@@ -190,6 +190,11 @@ static bool is_ours(const char *name, size_t digits, const char *ends)
     return *ends ? rest[digits] && strchr(ends, rest[digits]) && !rest[digits + 1] : !rest[digits];
 }
 
+bool undo_is_link_name(const char *name, const char *ends)
+{
+    return is_ours(name, LINK_DIGITS, ends);
+}
+
 /* What bears our names, as undo steps; one without a kind has been explained by a record. */
 struct strays {
     size_t count;
@@ -230,7 +235,7 @@ static int add_links(struct strays *strays, struct error *error)
     if (!list)
         return error_errno(error, errno, "can't list network devices");
     for (const struct if_nameindex *link = list; link->if_index; link++)
-        if (is_ours(link->if_name, LINK_DIGITS, LINK_ENDS))
+        if (undo_is_link_name(link->if_name, LINK_ENDS))
             add_stray(strays, "link", "", link->if_name);
     if_freenameindex(list);
     return 0;

@@ -13,6 +13,8 @@ const char *undo_object_name(const char *order, char ret[UNDO_NAME_MAX]);
 /** undo_link_name() - the prefix, 7 digits and @direction ('o', 'i', 'p' or 'q'), since a device's name is
  * short */
 const char *undo_link_name(const char *order, char direction, char ret[UNDO_LINK_MAX]);
+/** undo_is_link_name() - is @name such a name, with one of @ends for its direction? */
+bool undo_is_link_name(const char *name, const char *ends);
 /** undo_guess() - steps for all that an order can have made, when its record can't be read */
 void undo_guess(struct record *record);
 

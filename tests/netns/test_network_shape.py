@@ -61,6 +61,35 @@ def measure(net, address, direction, uid=OTHER, seconds=2.0, near=None):
             thread.join()
 
 
+@pytest.mark.parametrize("direction", ["out", "in"])
+def test_a_device_above_another_does_not_shape_again(net, start, direction):
+    """A bridge above its port: half the rate, and twice the delay, if both did."""
+    net.ip("-n", net.here, "link", "add", "br0", "up", "type", "bridge")
+    net.ip("-n", net.here, "addr", "flush", "dev", "wire")
+    net.ip("-n", net.here, "addr", "add", "10.9.0.1/24", "dev", "br0")
+    net.ip("-n", net.here, "link", "set", "wire", "master", "br0")
+    net.ip("-n", net.here, "route", "add", "default", "via", "10.9.0.2")
+    wait_until(lambda: net.answers("10.9.0.2"), 5, "the bridge to carry packets")
+    driver = start("network.shape", {"cidrs": ["10.9.0.0/24"], "rate_kbit": 2000})
+    driver.arm()
+    rate = measure(net, "10.9.0.2", direction)
+    print(f"2000 kbit/s ordered, {rate:.0f} measured {direction} over a bridge")
+    assert 2000 * 0.97 < rate < 2000 * 1.03
+    driver.end()
+
+
+def test_two_orders_do_not_shape_each_others_packets(net, start):
+    """One at a time; the one that is refused leaves the other as it is."""
+    first = start("network.shape", {"cidrs": ["10.9.0.0/24"], "rate_kbit": 2000, "ports": [5000], "protocol": "udp"})
+    first.arm()
+    refused = start("network.shape", {"cidrs": ["10.9.0.0/24"], "rate_kbit": 64, "ports": [5001], "protocol": "udp"})
+    refused.read("plan")
+    assert "another network.shape is under way on this host" in refused.read("error")
+    rate = measure(net, "10.9.0.2", "out")
+    assert 2000 * 0.97 < rate < 2000 * 1.03
+    first.end()
+
+
 @FAMILIES
 @pytest.mark.parametrize("direction", ["out", "in"])
 def test_rate_is_held(net, start, address, direction):
