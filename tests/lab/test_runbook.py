@@ -16,7 +16,7 @@ name: slow
 environment: lab
 expect: {hosts: 1}
 steps:
-  - {name: slow, fault: network.shape, parameters: {cidrs: [10.2.0.0/24], rate_kbit: 64}, duration_s: 60,
+  - {name: slow, fault: network.shape, parameters: {cidrs: [10.0.0.6/32], rate_kbit: 64}, duration_s: 60,
      hosts: {labels: {group: web}}}
 """
 
@@ -41,7 +41,7 @@ def begin(fleet, is_shape=False):
         run = fleet.operator.run([GRIVET, "run", f"{FOLDER}/mandate.json", "--detach"]).stdout.strip()
     else:
         run = fleet.begin(hosts=1, seconds=60)
-    wait_event(fleet.web, run, "fault.armed")
+    wait_event(fleet.web, run, "fault.exercised")
     return run
 
 
