@@ -4,16 +4,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/io.h"
 
 int lines_open(struct lines *lines, int folder, const char *name, int flags, struct error *error)
 {
+    struct stat file;
+    int r;
+
     lines_close(lines);
     lines->fd = openat(folder, name, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
     if (lines->fd < 0)
         return error_errno(error, errno, "%s: can't open", name);
-    lines->bytes = lseek(lines->fd, 0, SEEK_END);
+    if (fstat(lines->fd, &file) < 0) {
+        r = error_errno(error, errno, "%s: can't tell its size", name);
+        lines_close(lines);
+        return r;
+    }
+    lines->bytes = file.st_size;
     return 0;
 }
 
@@ -32,7 +41,6 @@ int lines_read(struct lines *lines, const char *name, size_t limit_bytes, bool m
     char *line, *end;
     int r;
 
-    lseek(lines->fd, 0, SEEK_SET);
     r = io_read_fd(lines->fd, name, limit_bytes, &text, &length, error);
     if (r < 0)
         return r;

@@ -25,7 +25,8 @@ int lines_open(struct lines *lines, int folder, const char *name, int flags, str
 void lines_close(struct lines *lines);
 
 /**
- * lines_read() - hand every whole line to @take, which refuses with -errno and words
+ * lines_read() - right after lines_open(): hand every whole line to @take, which refuses with -errno and
+ * words
  * @may_cut: an unfinished last line is taken away, durably; else it is damage
  * @take: @line is NUL-ended, too; it may hold other NULs
  * Return: 0; -EBADMSG with `name:line: damaged: ` and why; -errno

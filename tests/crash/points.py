@@ -17,7 +17,7 @@ from rig import GATE_MS, GRACE_MS, boot_ns
 from tracer import Tracer
 
 LONG_MS = 10000
-WHOLE_MS = (800, 2000, 6000)  # if the fault is never armed, the next: a traced process is slow
+WHOLE_MS = (800, 2000, 6000, 20000)  # if the fault is never armed, the next: a traced process is slow
 VICTIM = "points-victim"
 FAULTS = {
     "network.block": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"]},
@@ -239,7 +239,7 @@ class PointRig(ExecutorRig):
     def gate_ns(point, over_ns, hit_ns):
         """Until when all has to be gone: the death of who holds it ends a fault at once."""
         is_early = hit_ns and point.action == "KILL" and point.who in ("holder", "reserve", "executor")
-        late_ms = GATE_MS if point.call else WHOLE_MS[-1]  # where nothing is made to fail, nothing is shown
+        late_ms = GATE_MS if point.call else LONG_MS  # where nothing is made to fail, nothing is shown
         return (hit_ns if is_early else max(over_ns, hit_ns or 0)) + late_ms * NSEC_PER_MSEC
 
     def watch(self, point):
