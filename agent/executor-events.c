@@ -85,13 +85,29 @@ void executor_tell_courier(struct executor *executor)
                   journal_last(executor->events.journal, NULL));
 }
 
+/* Whether its last word was "durable" nobody can tell. Nothing is asked any more: events are written as ever,
+ * and made durable at our end, which comes when no fault is under way; the next life has a syncer of its own.
+ */
+static void lose_syncer(struct executor *executor, const struct error *error)
+{
+    executor_break(executor, error);
+    executor->is_to_restart = true;
+    executor->events.is_syncing = true;
+    executor_sync_orders(executor);
+    executor_start_orders(executor); /* which are refused */
+    executor_on_changed(executor);
+}
+
 static void on_synced(void *context, int result)
 {
     struct executor *executor = context;
     struct error error = {0};
 
-    if (!executor->events.is_syncing)
+    if (result == -EPIPE) { /* no disk says that */
+        error_set(&error, EPIPE, "the process that waits for the disk is gone");
+        lose_syncer(executor, &error);
         return;
+    }
     executor->events.is_syncing = false;
     if (journal_sync_end(executor->events.journal, result, &error) < 0)
         executor_break(executor, &error); /* final: the kernel may have dropped the pages */
@@ -115,10 +131,8 @@ void executor_sync(struct executor *executor)
     if (!count)
         return;
     events->is_syncing = true;
-    if (syncer_request(&events->syncer, fds, count, &error) == 0)
-        return;
-    executor_break(executor, &error);
-    on_synced(executor, -EIO);
+    if (syncer_request(&events->syncer, fds, count, &error) < 0)
+        lose_syncer(executor, &error);
 }
 
 static void on_written(evutil_socket_t fd, short what, void *context)

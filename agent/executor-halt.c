@@ -43,7 +43,7 @@ void executor_on_changed(void *context)
         peer->awaits = 0;
         peer_send(peer, CHANNEL_HALTED, "{\"ended\":%zu}", peer->n_halted);
     }
-    if (executor->is_stopping)
+    if (executor->is_stopping || executor->is_to_restart)
         event_base_loopbreak(executor->base);
 }
 

@@ -135,6 +135,7 @@ struct executor {
     struct fault_host host;
     char broken[ERROR_TEXT_MAX]; /* why no order can be taken until root has seen to it; empty = nothing */
     bool is_stopping;
+    bool is_to_restart;   /* we end with the last fault, for a new life that can make events durable */
     const char *lost;     /* what of ours was taken away, so that we end */
     int64_t boot_at_usec; /* REALTIME at BOOTTIME 0, as it was when the clock was first right; 0 = not yet */
 

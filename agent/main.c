@@ -249,6 +249,8 @@ static int executor_run(struct executor *executor, struct error *error)
         return error_set(error, EIO, "the event loop failed");
     if (executor->lost)
         return error_set(error, ENOENT, "%s: was taken away; starting anew", executor->lost);
+    if (executor->is_to_restart && !executor->is_stopping)
+        return error_set(error, EPIPE, "%s; starting anew", executor->broken);
     unlink(RUNNING_PATH);
     return 0;
 }

@@ -112,7 +112,7 @@ int syncer_request(struct syncer *syncer, const int *fds, size_t count, struct e
     for (size_t i = 0; i < count && r == 0; i++)
         r = channel_send(syncer->fd, CHANNEL_SYNC, "", 0, fds[i]);
     if (r < 0)
-        return error_errno(error, -r, "can't reach the process that waits for the disk: restart grivetd");
+        return error_errno(error, -r, "can't reach the process that waits for the disk");
     syncer->n_asked = count;
     syncer->result = 0;
     return 0;

@@ -12,7 +12,7 @@
 #include "common/error.h"
 
 /** struct syncer - @n_asked: files of the request under way; @done: called from the loop when it was worked
- * off, with 0 or -errno */
+ * off, with 0 or -errno; -EPIPE: it is gone, or makes no sense */
 struct syncer {
     int fd, result;
     size_t n_asked;

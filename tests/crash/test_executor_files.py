@@ -155,3 +155,21 @@ def test_folders_that_are_taken_away_come_back(lab):
     rig.start(30000)
     rig.halt()
     rig.told()
+
+
+def test_lost_syncer(agent):
+    """The fault that is under way ends as ever, then the executor makes way for one that can wait for the disk."""
+    order = agent.order()
+    agent.courier.wait_event("fault.exercised", order=order["id"])
+    syncer = next(process["pid"] for process in agent.host.processes() if process["name"].startswith("grivetd-sync"))
+    os.kill(syncer, signal.SIGKILL)
+    agent.host.wait_for(lambda: "no orders are taken: the process that waits" in agent.host.log("grivetd"), what="the word")
+    refused = agent.order()
+    assert agent.holder() and agent.host.status("grivetd")["starts"] == 1
+    agent.restart()
+    assert "; starting anew" in agent.host.log("grivetd")
+    reverted = agent.courier.wait_event("fault.reverted", order=order["id"])
+    assert reverted["body"]["ended_by"] == "deadline"
+    agent.courier.wait_event("order.refused", order=refused["id"])
+    assert "fault.interrupted" not in [event["kind"] for event in agent.courier.events()]
+    agent.courier.wait_event("fault.reverted", order=agent.order()["id"])
