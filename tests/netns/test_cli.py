@@ -316,6 +316,9 @@ def test_no_coordinator(grivet, coordinator, certificates, tmp_path):
 def test_reports_from_files(grivet, tmp_path):
     (tmp_path / "r.json").write_text(json.dumps(report("missed") | {"sentence": "a\x1b[2Jb"}))
     assert "missed: a?[2Jb" in grivet("report", "r.json").stdout
+    fault = {"host": "web-1", "fault": "network.block", "step": "cut", "effect": {"out_packets": 3, "in_packets": 0, "forwarded": "exercised"}}
+    (tmp_path / "r.json").write_text(json.dumps(report() | {"faults": [fault]}))
+    assert "dropped 3 out, 0 in, forwarded ones included" in grivet("report", "r.json").stdout
     (tmp_path / "r.json").write_text("{")
     assert "r.json:1:1:" in grivet("report", "r.json", code=1).stderr
     (tmp_path / "r.json").write_text("{}")

@@ -1,14 +1,16 @@
 """scope of network faults: the host's own packets, those that it forwards for a container on a bridge, or both; and that an
 own packet shows what happens to forwarded ones."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
 
-from lab.host import wait_until
+from lab.host import BUILD, wait_until
 from netns.fault_rig import BYSTANDER, COURIER, OTHER, ZONES, net, start, undo  # noqa: F401
 from netns.test_network_shape import family_of, measure
 
@@ -298,3 +300,15 @@ def test_a_wire_that_somebody_cut(net, start, box):
 ])
 def test_refused(net, start, fault, parameters, words):
     assert words in start(fault, {"cidrs": TARGETS, "scope": "containers", **parameters}).read("error")
+
+
+def test_doctor_says_what_is_forwarded(net, box):
+    def says():
+        done = subprocess.run(["ip", "netns", "exec", net.here, BUILD / "cli/grivet", "doctor", "-o", "json"],
+                              capture_output=True, text=True, timeout=20)
+        return next((check["level"], check["text"]) for check in json.loads(done.stdout) if check["check"] == "containers")
+
+    net.ip("-n", net.here, "link", "add", "docker0", "type", "bridge")
+    assert says() == ("ok", "docker0: IPv4 and IPv6 are forwarded here, and reached by scope: containers or all")
+    box.forward(0)
+    assert says() == ("warn", "docker0: nothing is forwarded here: scope: containers reaches nothing, and is refused")
