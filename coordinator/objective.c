@@ -117,6 +117,9 @@ static void doubt(const struct run *run, const struct run_endpoint *endpoint, co
     if (!endpoint->n_samples || gap_usec > 3 * interval_usec)
         judge(ret, VERDICT_UNKNOWN, "%s has no samples of %s for %.1f s", endpoint->from,
               endpoint->probe.name, (double)gap_usec / USEC_PER_SEC);
+    if (!recovery->requests)
+        judge(ret, VERDICT_UNKNOWN, "%s has no samples of %s since the fault", endpoint->from,
+              endpoint->probe.name);
     if (!recovery->was_healthy_at_t0)
         judge(ret, VERDICT_UNKNOWN, "%s was not healthy before the fault, seen from %s", endpoint->probe.name,
               endpoint->from);

@@ -309,10 +309,21 @@ static void finish(struct run *run, int64_t now_usec)
     run_store_end(run);
 }
 
+/* When the last fault was over: as proved, or, for what can't be undone, when its time is. */
+static int64_t last_end_usec(const struct run *run)
+{
+    int64_t last_usec = run_reverted_usec(run);
+
+    EACH_FAULT (run, fault)
+        if (fault->state == RUN_FAULT_ENDED)
+            last_usec = later(last_usec, fault->deadline_usec);
+    return last_usec ? last_usec : run_end_usec(run);
+}
+
 /* Everybody's last word: a head that was asked for after the end shows that nothing is withheld. */
 static void advance_settling(struct run *run, int64_t now_usec)
 {
-    int64_t from_usec = run_reverted_usec(run) ?: run_end_usec(run);
+    int64_t from_usec = last_end_usec(run);
     bool has_heads = true;
 
     if (!run->finishing_usec && now_usec >= from_usec + run->mandate->settle_msec * USEC_PER_MSEC) {

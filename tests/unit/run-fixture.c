@@ -297,10 +297,12 @@ void fixture_end_second(struct run *run, int64_t bad_usec)
     }
     run_advance(run, at_usec + MSEC(20));
     ck_assert_str_eq(run_state_names[run->state], "settling");
-    fixture_samples(run, ENDS_AT + SEC(1), at_usec + SEC(16), at_usec + MSEC(100), at_usec + bad_usec);
-    run_advance(run, at_usec + SEC(16));
+    fixture_samples(run, ENDS_AT + SEC(1), at_usec + SEC(20), at_usec + MSEC(100), at_usec + bad_usec);
+    run_advance(run, ENDS_AT + SEC(6 + 15) - 1);
+    ck_assert_int_eq(run->finishing_usec, 0); /* the settling counts from the second one's deadline */
+    run_advance(run, at_usec + SEC(20));
     for (size_t i = 0; i < run->n_hosts; i++)
         run->hosts[i].is_head_fresh = true;
-    run_advance(run, at_usec + SEC(17));
+    run_advance(run, at_usec + SEC(21));
     ck_assert_str_eq(run_state_names[run->state], "done");
 }

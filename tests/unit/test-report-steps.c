@@ -52,6 +52,25 @@ START_TEST(test_each_step_has_to_recover)
 }
 END_TEST
 
+/* Nothing was asked since the second step began: that nobody missed anything means nothing. */
+START_TEST(test_nobody_looked_at_the_second)
+{
+    json_t *report;
+
+    run = fixture_start_second("[{\"name\": \"users are served\", \"kind\": \"recover\", \"probe\": \"shop\","
+                               " \"within_s\": 3}]");
+    fixture_end_second(run, 0);
+    run->endpoints[0].n_samples -= 101;     /* 20 s and a little */
+    run->finishing_usec = ENDS_AT + SEC(1); /* that the last samples may be on their way is no gap */
+    report = report_build(run);
+    ck_assert_str_eq(json_text(report, "verdict"), "unknown");
+    ck_assert_msg(strstr(json_text(report, "sentence"), "obs has no samples of shop since the fault") != NULL,
+                  "%s", json_text(report, "sentence"));
+    json_decref(report);
+    drop();
+}
+END_TEST
+
 /* The hosts' own words are held against the order that was signed. */
 START_TEST(test_started_too_early)
 {
@@ -104,8 +123,9 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_one_after_the_other, test_each_step_has_to_recover,
-                                  test_started_too_early, test_other_hosts_than_signed, NULL};
+    const TTest *const tests[] = {test_one_after_the_other,     test_each_step_has_to_recover,
+                                  test_started_too_early,       test_nobody_looked_at_the_second,
+                                  test_other_hosts_than_signed, NULL};
 
     return unit_run("report-steps", tests);
 }
