@@ -12,7 +12,6 @@
 #include "memory-lock.h"
 #include "scope.h"
 
-#define HOLDER_USER  "grivet-holder"
 #define RESERVE_NAME "grivet-reserve" /* until it has a job: nobody shall take it for a fault */
 
 /* The executor made the channel, so its credentials name our parent; whoever else we have by now has adopted
@@ -55,7 +54,7 @@ int holder_get_ready(struct holder *holder, struct error *error)
     int r = die_with_parent(error);
 
     if (r == 0)
-        r = privileges_find(HOLDER_USER, &holder->account, error);
+        r = privileges_find(RECORD_HOLDER_USER, &holder->account, error);
     if (r < 0)
         return r;
     fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);

@@ -42,7 +42,8 @@ static bool is_exercising(const struct holder *holder, int r)
  */
 int holder_exercise(struct holder *holder, struct error *error)
 {
-    int64_t until = time_boot_nsec() + EXERCISE_NSEC;
+    bool is_reversible = holder->fault->flags & FAULT_REVERSIBLE;
+    int64_t until = is_reversible ? time_boot_nsec() + EXERCISE_NSEC : holder->job->deadline_boot_nsec;
     struct error words = {0};
     int r;
 

@@ -85,6 +85,7 @@ static int find_user(const char *name, uid_t *ret, struct error *error)
 
 static int read_files(struct executor *executor, struct error *error)
 {
+    uid_t holder_uid;
     int r = policy_load(&executor->policy, POLICY_PATH, error);
 
     if (r == 0)
@@ -95,6 +96,8 @@ static int read_files(struct executor *executor, struct error *error)
         r = find_user("grivet-courier", &executor->courier_uid, error);
     if (r == 0)
         r = find_user("grivet-prober", &executor->prober_uid, error);
+    if (r == 0)
+        r = find_user(RECORD_HOLDER_USER, &holder_uid, error); /* or faults would run as root */
     if (r < 0)
         return r;
     executor->host = (struct fault_host){.name = executor->policy->host,

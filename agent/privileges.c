@@ -45,11 +45,8 @@ static int set_capabilities(uint64_t keep)
 
 int privileges_find(const char *user, struct account *ret, struct error *error)
 {
-    int r;
-
     *ret = (struct account){0};
-    r = geteuid() == 0 ? passwd_find(user, &ret->uid, &ret->gid, error) : 0;
-    return r == -ESRCH ? 0 : r;
+    return geteuid() == 0 ? passwd_find(user, &ret->uid, &ret->gid, error) : 0;
 }
 
 int privileges_bound(uint64_t capabilities, struct error *error)

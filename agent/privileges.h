@@ -12,7 +12,8 @@ struct account {
     gid_t gid;
 };
 
-/** privileges_find() - the account of @user, where the host has it and we are root; else none */
+/** privileges_find() - the account of @user, if we are root. Return: 0, -ESRCH when the host has none, -errno
+ */
 int privileges_find(const char *user, struct account *ret, struct error *error);
 
 /** privileges_bound() - whatever is executed later has no more than @capabilities, bits (1ULL << CAP_...) */

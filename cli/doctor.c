@@ -188,12 +188,12 @@ static enum level check_roots(char words[WORDS_MAX])
 
 static enum level check_users(char words[WORDS_MAX])
 {
-    static const char *const users[] = {"grivet-courier", "grivet-prober"};
+    static const char *const users[] = {"grivet-courier", "grivet-prober", "grivet-holder"};
 
     for (size_t i = 0; i < ARRAY_SIZE(users); i++)
         if (!getpwnam(users[i]))
             return say(words, LEVEL_WARN, "no user %s: systemd-sysusers makes it on installation", users[i]);
-    return say(words, LEVEL_OK, "courier and prober have their own");
+    return say(words, LEVEL_OK, "courier, prober and holders have their own");
 }
 
 static enum level check_executor(char words[WORDS_MAX])

@@ -75,6 +75,7 @@ int record_add_undo(struct record *record, int fd, const char *kind, const char 
                     struct error *error);
 
 #define RECORD_HOLDER_NAME "grivet-holder" /* how a holder calls itself (prctl(2), PR_SET_NAME) */
+#define RECORD_HOLDER_USER "grivet-holder" /* nobody else's */
 
 /**
  * record_open_holder() - the holder that @record names, as a pidfd, so that what it names can't change any

@@ -23,6 +23,8 @@
 #include "common/cleanup.h"
 #include "common/io.h"
 #include "common/kill-timer.h"
+#include "common/passwd.h"
+#include "common/record.h"
 #include "common/times.h"
 
 #define PERIOD_NSEC (10 * NSEC_PER_MSEC)
@@ -195,32 +197,45 @@ bool burner_are_left(void)
     return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-/* One that is dead and waits for whoever adopted it (state Z) burns nothing. */
-static bool is_running_as(int proc_fd, const char *pid, const char *name)
+/* A name is free for all: ours has the user of holders as well. One that is dead and waits for whoever
+ * adopted it burns nothing. Source of the lines: proc_pid_status(5). */
+static bool is_running_as(int proc_fd, const char *pid, const char *name, uid_t user)
 {
-    char path[32], text[128], comm[COMM_MAX], state;
+    char path[32], text[1024], comm[COMM_MAX], state = 'Z';
     _cleanup_close_ int fd = -1;
+    const char *rest;
     ssize_t length;
+    uid_t uid;
 
-    snprintf(path, sizeof(path), "%.20s/stat", pid);
+    snprintf(path, sizeof(path), "%.20s/status", pid);
     fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
     length = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
     if (length <= 0)
         return false;
     text[length] = '\0';
-    return sscanf(text, "%*d (%15[^)]) %c", comm, &state) == 2 && state != 'Z' && !strcmp(comm, name);
+    if (sscanf(text, "Name: %15s", comm) != 1 || strcmp(comm, name))
+        return false;
+    rest = strstr(text, "\nState:");
+    if (!rest || sscanf(rest, " State: %c", &state) != 1 || state == 'Z' || state == 'X')
+        return false;
+    rest = strstr(rest, "\nUid:");
+    return !rest || sscanf(rest, " Uid: %u", &uid) != 1 || uid == user || uid == 0;
 }
 
 int burner_count_named(const char *name, struct error *error)
 {
     _cleanup_(close_folder) DIR *folder = opendir("/proc");
     const struct dirent *entry;
-    int count = 0;
+    uid_t user = 0;
+    gid_t group;
+    int count = 0, r = passwd_find(RECORD_HOLDER_USER, &user, &group, error);
 
+    if (r < 0 && r != -ESRCH)
+        return r;
     if (!folder)
         return error_errno(error, errno, "can't look through /proc");
     while ((entry = readdir(folder)))
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-            count += is_running_as(dirfd(folder), entry->d_name, name);
+            count += is_running_as(dirfd(folder), entry->d_name, name, user);
     return count;
 }

@@ -54,3 +54,18 @@ def test_whole_life(lab, name):
         assert end["body"]["effect"]["forwarded"] == end["body"]["effect"]["directions"]["out"] == "exercised"
     assert (rig.host.status("victim")["status"] == -signal.SIGKILL) == (name == "process.kill")
     assert_clean(rig)
+
+
+def test_a_name_alone_is_no_burner(lab):
+    """Any user can give a process a burner's name: that keeps no fault from its end, and no halt waiting."""
+    rig = ExecutorRig(lab)
+    rig.use("cpu.burn", CASES["cpu.burn"])
+    rig.send_order(10000)
+    rig.courier.wait_event("fault.exercised", order=rig.order)
+    name = f"burn-{rig.order[-10:]}"
+    rig.host.sh(f"mkdir /run/x; cp /bin/sleep /run/x/{name}")
+    rig.host.service("borrowed", [f"/run/x/{name}", "60"], user="grivet-prober", restart=False)
+    rig.host.wait_for(lambda: rig.host.pid("borrowed"))
+    rig.host.sh("pkill -KILL -x grivet-holder")  # so that the executor has to look by itself
+    assert rig.told()["ended_by"] in ("executor", "kernel")
+    assert rig.host.status("borrowed")["state"] == "active"

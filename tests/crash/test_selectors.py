@@ -26,6 +26,13 @@ while True:
         client.connect_ex(("10.1.0.1", 80))
         time.sleep(0.02)
 """
+# Needs four seconds to end when it is asked to.
+SLOW = """
+import signal, socket, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), sys.exit()))
+listener = socket.create_server(("0.0.0.0", 7001))
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -101,3 +108,13 @@ def test_kill_of_one_service(agent, parameters, hidepid):
     effect = agent.courier.wait_event("fault.exercised", order=order)["body"]["effect"]
     assert len(effect["processes"]) == 1 and effect["processes"][0]["is_gone"]
     wait_until(lambda: agent.host.pid("web") not in (before, None), 5, "the service's next life")
+
+
+def test_a_service_may_take_its_time_to_end(agent):
+    """As long as was signed: systemd's own patience with a service is 90 s."""
+    agent.host.service("slow", [PYTHON, "-c", SLOW], restart=False)
+    agent.host.wait_listening(7001)
+    answer, order = run(agent, "process.kill", {"unit": "slow.service", "signal": "TERM"})
+    assert answer["is_accepted"], answer
+    effect = agent.courier.wait_event("fault.exercised", timeout=15, order=order)["body"]["effect"]
+    assert effect["processes"][0]["is_gone"]

@@ -63,11 +63,11 @@ static void check_in_child(const char *user)
 
 START_TEST(capabilities_go)
 {
-    const struct account nobody = {0};
+    struct account nobody = {0};
     struct error error;
 
-    if (geteuid() == 0) {
-        check_in_child("nobody-has-this-name");
+    if (geteuid() == 0) { /* no fault stays root because a user is missing */
+        ck_assert_int_eq(privileges_find("nobody-has-this-name", &nobody, &error), -ESRCH);
         return;
     }
     ck_assert_int_eq(privileges_drop(&nobody, KEPT, &error), -EPERM);
