@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -14,6 +15,7 @@
 
 #include "common/io.h"
 #include "executor.h"
+#include "sandbox.h"
 
 #define ASKS_BURST       30
 #define ANSWER_SECONDS   5
@@ -52,6 +54,7 @@ static _Noreturn void answer_child(int out, const struct admission *admission, c
     const struct rlimit memory = {ANSWER_MEMORY, ANSWER_MEMORY}, cpu = {ANSWER_SECONDS, ANSWER_SECONDS},
                         file = {ANSWER_BYTES_MAX, ANSWER_BYTES_MAX}, none = {0, 0};
     pid_t parent = getppid();
+    const char *text;
 
     if (dup3(out, 3, O_CLOEXEC) < 0 && out != 3)
         _exit(1);
@@ -62,7 +65,10 @@ static _Noreturn void answer_child(int out, const struct admission *admission, c
     setrlimit(RLIMIT_FSIZE, &file);
     if (give_up_privileges() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
         _exit(1);
-    _exit(json_dumpfd(admission_answer(admission, ask, mandate), 3, JSON_COMPACT) == 0 ? 0 : 1);
+    if (sandbox_enter(SANDBOX_ANSWER, NULL) < 0)
+        _exit(1);
+    text = json_dumps(admission_answer(admission, ask, mandate), JSON_COMPACT);
+    _exit(text && io_write_all(3, text, strlen(text)) == 0 ? 0 : 1);
 }
 
 /* ---- here */

@@ -16,6 +16,7 @@ enum sandbox_part {
     SANDBOX_SYNCER = 1 << 12,
     SANDBOX_START = 1 << 13,  /* a holder, until it has its own filter on top of the executor's */
     SANDBOX_HOLDER = 1 << 14, /* from then on */
+    SANDBOX_ANSWER = 1 << 15, /* what works out the answer to an ask, on top of the executor's */
     SANDBOX_ANY_HOLDER = SANDBOX_START | SANDBOX_HOLDER | (SANDBOX_SWEEP - 1), /* whatever its fault */
 };
 

@@ -1,11 +1,12 @@
 """The whole agent but its courier, which the test plays: executor, holders and sweep as the units describe them."""
 
+import base64
 import contextlib
 import json
 import os
 import signal
 
-from executor_client import HALT, ORDER, Channel, Papers, digest, uuid
+from executor_client import ANSWER, ASK, HALT, ORDER, Channel, Papers, digest, uuid
 from lab import agent
 from lab.host import LabError, wait_until
 from rig import Rig, boot_ns, mandate
@@ -39,9 +40,18 @@ class ExecutorRig(Rig):
         if "scope" in parameters:
             self.host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
 
+    def mandate(self, duration_ms):
+        return json.dumps({**mandate(duration_ms, "victim", *self.fault), "id": uuid()}).encode()
+
+    def ask(self, duration_ms):
+        """What the host would do."""
+        people = [self.papers.alice, self.papers.bob]
+        self.courier.send(ASK, data=self.papers.ask_bundle(self.mandate(duration_ms), people, "start"))
+        return json.loads(base64.b64decode(json.loads(self.courier.expect(ANSWER))["payload"]))["steps"][0]
+
     def send_order(self, duration_ms, people=None, length_ms=None):
         """An order of a mandate of its own, for all of its duration or for `length_ms`."""
-        signed = json.dumps({**mandate(duration_ms, "victim", *self.fault), "id": uuid()}).encode()
+        signed = self.mandate(duration_ms)
         order = self.papers.order_payload(signed, length_s=(length_ms or duration_ms) / 1000, step="lose-az2")
         self.courier.send(ORDER, data=self.papers.order_bundle(signed, order, people))
         self.order = json.loads(order)["id"]

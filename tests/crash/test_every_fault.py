@@ -1,4 +1,4 @@
-"""Every fault in the holder that it has in earnest, with its rights and its system calls: from order to end."""
+"""Every fault in the holder that it has in earnest, with its rights and its system calls: from the question to the end."""
 
 import pathlib
 import re
@@ -45,6 +45,8 @@ def test_whole_life(lab, name):
         rig.host.wait_for(rig.host.path("/run/systemd/system").exists)
     if "cgroup" in CASES[name]:
         rig.host.sh("mkdir /sys/fs/cgroup/one.service")
+    answer = rig.ask(1500)
+    assert answer["is_accepted"] and answer["summary"], answer
     rig.send_order(1500)
     rig.courier.wait_event("fault.armed", order=rig.order)
     end = wait_until(lambda: next((event for event in rig.courier.events() if event.get("order") == rig.order and

@@ -23,8 +23,8 @@ static const struct {
 } parts[] = {
     {"grivet-sweep", SANDBOX_SWEEP}, {"grivet-prober", SANDBOX_PROBER}, {"grivet-courier", SANDBOX_COURIER},
     {"grivetd", SANDBOX_EXECUTOR},   {"syncer", SANDBOX_SYNCER},        {"start of a holder", SANDBOX_START},
-    {"holder", SANDBOX_HOLDER},      {"netlink", MECHANISM_NETLINK},    {"process", MECHANISM_PROCESS},
-    {"burner", MECHANISM_BURNER},
+    {"holder", SANDBOX_HOLDER},      {"answer", SANDBOX_ANSWER},        {"netlink", MECHANISM_NETLINK},
+    {"process", MECHANISM_PROCESS},  {"burner", MECHANISM_BURNER},
 };
 
 static json_t *names_of(unsigned int bits)
