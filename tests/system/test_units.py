@@ -58,6 +58,8 @@ def test_exposure(machine, unit, most):
 @pytest.mark.parametrize("fault, parameters", [("zone.block", {"zone": "z1"}), ("cpu.burn", {"load_percent": 50}),
                                                ("network.shape", {"cidrs": [f"{FAR}/32"], "delay_ms": 50})])
 def test_fault_within_the_sandbox(machine, fault, parameters):
+    answer = machine.answer(fault, parameters)
+    assert answer["is_accepted"] and answer["summary"], answer
     machine.begin(fault, parameters, 3)
     assert [body["ended_by"] for body in machine.told()] == ["deadline"]
 
