@@ -160,6 +160,7 @@ int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error)
         {.fd = CHANNEL_FD, .events = POLLIN},
         {.fd = holder->signal_fd, .events = POLLIN},
         {.fd = holder->halt_fd, .events = POLLIN},
+        {.fd = holder->is_watching ? holder->run.watch_fd : -1, .events = POLLIN},
     };
 
     while (!holder->is_over) {
@@ -182,6 +183,8 @@ int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error)
             end(holder, time_boot_nsec(), true);
         if (fds[4].revents)
             check_halt_file(holder);
+        if (fds[5].revents && !holder->is_over)
+            return 0;
     }
     return 1;
 }

@@ -102,6 +102,7 @@ int holder_watch(struct holder *holder, struct error *error)
         now = time_boot_nsec();
         holder_measure(holder);
         holder_look(holder);
+        holder->is_watching = now < last; /* from then on the undo takes the news */
         r = holder_wait(holder,
                         now >= last              ? DEADLINE_NONE
                         : last - now < LOOK_NSEC ? last

@@ -107,6 +107,7 @@ static int holder_plan(struct holder *holder, struct error *error)
         .deadline_boot_nsec = holder->job->deadline_boot_nsec,
         .record = &holder->record,
         .record_fd = -1,
+        .watch_fd = -1,
     };
     return holder->fault->plan(holder->parameters, holder->job->mandate, &holder->job->host, &holder->plan,
                                error);

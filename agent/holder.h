@@ -15,6 +15,7 @@
  * @run: what the fault sees; @record: its undo steps, on disk before what they name is made
  * @spare_fds: closed before the undo, which opens sockets and must not be refused them
  * @is_injected: there is something to undo; @is_exercised: its effect was measured
+ * @is_watching: news from @run.watch_fd is a reason to look
  * @has_looked: the last look at the kernel told whether somebody had interfered; @interference: what was
  * found, code 0 = nothing; @is_harming: so that it had to be ended
  * @is_halted: root ended it, by the halt file or a signal
@@ -33,7 +34,7 @@ struct holder {
     json_t *effect;
     int signal_fd, halt_fd, spare_fds[HOLDER_SPARE_FDS];
     struct deadline deadline;
-    bool is_injected, is_exercised, has_looked, is_harming, is_halted, is_over;
+    bool is_injected, is_exercised, is_watching, has_looked, is_harming, is_halted, is_over;
     int64_t over_boot_nsec;
     struct error interference;
 };
@@ -45,7 +46,8 @@ int holder_confine(struct holder *holder, struct error *error);
 int holder_wait_open(struct holder *holder, struct error *error);
 /** holder_wait_message() - for one message of the executor. Return: 0 or -errno */
 int holder_wait_message(struct holder *holder, struct error *error);
-/** holder_wait() - until BOOTTIME @until_nsec. Return: 0 = then, 1 = the fault is over (is_over), -errno */
+/** holder_wait() - until BOOTTIME @until_nsec, or there is news to look at. Return: 0 = then, 1 = the fault
+ * is over (is_over), -errno */
 int holder_wait(struct holder *holder, int64_t until_nsec, struct error *error);
 
 /** holder_exercise() - until its effect was measured; holder_watch() - then, until it is over */

@@ -126,6 +126,7 @@ struct fault;
  * @parameters: the fault's own struct; @mandate: for its zones
  * @record, @record_fd: record_add_undo() before anything is made that a killed holder would leave
  * @state: the fault's own, made by inject()
+ * @watch_fd: inject() may set it: readable when verify() should look at once, and takes what is there
  * @interference: what revert() found that somebody else had changed; code 0 = nothing
  */
 struct fault_run {
@@ -138,6 +139,7 @@ struct fault_run {
     struct record *record;
     int record_fd;
     void *state;
+    int watch_fd;
     struct error interference;
 };
 

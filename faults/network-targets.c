@@ -182,7 +182,6 @@ static int plan_limits(const struct gate_spec *spec, json_t *limits)
         "raw packet sockets are not reached",
     };
     static const char *const of_shape[] = {
-        "packets through a device that is added later are not shaped",
         "TCP segments that the kernel sends as one (offload) are delayed or lost as one",
         "loading the kernel module ifb may leave its unused devices ifb0 and ifb1",
     };
@@ -197,13 +196,19 @@ static int plan_limits(const struct gate_spec *spec, json_t *limits)
 
     if (spec->shape)
         r |= append_all(limits, of_shape, ARRAY_SIZE(of_shape));
-    if (spec->cgroup)
-        r |= append_all(limits, of_cgroup, ARRAY_SIZE(of_cgroup));
-    if (!spec->shape && spec->is_out && spec->protocols & GATE_UDP && spec->scope & GATE_HOST)
+    if (spec->shape && !gate_adds_devices())
         r |= json_array_append_new(
             limits,
-            json_string(gate_has_egress() ? "UDP through a device that is added later is not dropped"
-                                          : "UDP senders see EPERM at once: silence needs kernel 5.16"));
+            json_string("packets through a device that is added later are not shaped: needs kernel 6.4"));
+    if (spec->cgroup)
+        r |= append_all(limits, of_cgroup, ARRAY_SIZE(of_cgroup));
+    if (!spec->shape && spec->is_out && spec->protocols & GATE_UDP && spec->scope & GATE_HOST &&
+        !gate_adds_devices())
+        r |= json_array_append_new(
+            limits,
+            json_string(gate_has_egress()
+                            ? "UDP through a device that is added later is not dropped: needs kernel 6.4"
+                            : "UDP senders see EPERM at once: silence needs kernel 5.16"));
     return r;
 }
 

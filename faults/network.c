@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernel/forwarding.h"
+#include "kernel/watch.h"
 #include "network-probe.h"
 #include "shapers.h"
 
@@ -66,6 +67,8 @@ int network_measure(struct fault_run *run, json_t *effect, struct error *error)
     if (network->is_of_cgroup)
         measure_cgroup(&network->gate.cgroup, effect);
     measure_forwarded(network, &packets, effect);
+    if (network->gate.uncovered[0])
+        json_object_set_new(effect, "uncovered", json_string(network->gate.uncovered));
     if (network->view)
         json_object_set_new(effect, "view", json_string(network->view));
     if (network->spec.is_in) {
@@ -125,7 +128,9 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
     /* asked for only where a rule has to know */
     network->spec.is_forwarding = spec->shape && spec->is_in && spec->scope == GATE_HOST &&
                                   (forwarding_is_on(AF_INET) || forwarding_is_on(AF_INET6));
-    r = network_check_forwarding(spec, error);
+    r = run->watch_fd = watch_open(error);
+    if (r >= 0)
+        r = network_check_forwarding(spec, error);
     if (r == 0)
         r = shapers_open(&network->spec, run, error);
     if (r == 0)
@@ -135,6 +140,7 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
     if (r == 0)
         r = gate_open(&network->gate, &network->spec, error);
     if (r < 0) {
+        cleanup_close(&run->watch_fd);
         shapers_close(run->order, NULL);
         wire_close(run->order, NULL);
         return r;
@@ -152,9 +158,26 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
 int network_verify(struct fault_run *run, struct error *error)
 {
     struct network *network = run->state;
-    int r = shapers_verify(&network->spec, run->order, error);
+    int r;
 
+    watch_take(run->watch_fd, NULL, NULL);
+    r = shapers_verify(&network->spec, run->order, error);
     return r < 0 ? r : gate_verify(&network->gate, error);
+}
+
+/* What has happened since the last look. */
+static void on_news(int index, bool is_gone, void *context)
+{
+    struct fault_run *run = context;
+    const struct network *network = run->state;
+
+    if (network->spec.shape && (index == network->spec.shaper_out || index == network->spec.shaper_in))
+        error_set(&run->interference, FAULT_CHANGED, "a shaper of it is %s",
+                  is_gone ? "gone" : "another one");
+    for (size_t i = 0; is_gone && i < network->gate.n_devices; i++)
+        if (network->gate.devices[i].index == index && network->gate.devices[i].is_hosts)
+            error_set(&run->interference, FAULT_CHANGED, "the device %s that was there is gone",
+                      network->gate.devices[i].name);
 }
 
 /* The rules first: one that leads to a device that is gone loses packets. */
@@ -163,6 +186,7 @@ int network_revert(struct fault_run *run, struct error *error)
     struct network *network = run->state;
     int r = gate_remove(&network->gate, error);
 
+    watch_take(run->watch_fd, on_news, run);
     if (r == 0 && network->spec.shape)
         r = shapers_close(run->order, error);
     return r < 0 || !network->spec.wire ? r : wire_close(run->order, error);
@@ -183,8 +207,10 @@ void network_release(struct fault_run *run)
 {
     struct network *network = run->state;
 
-    if (network)
+    if (network) {
         gate_close(&network->gate);
+        close(run->watch_fd);
+    }
     free(network);
     run->state = NULL;
 }

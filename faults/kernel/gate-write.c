@@ -219,18 +219,24 @@ static void write_passes(struct writer *writer)
 
 /* What is dropped is not worth shaping; and where both sides of a forwarded packet are targets, as when a
  * zone is dead, it counts as one that goes out. */
-static int32_t priority(const struct writer *writer)
+static int32_t priority(const struct gate *gate, enum gate_chain chain)
 {
-    return PRIORITY + (writer->spec->shape ? 2 : 0) + (is_in(writer, FORWARD_IN) ? 1 : 0);
+    return PRIORITY + (gate->is_shaping ? 2 : 0) + (chain == GATE_FORWARD_IN ? 1 : 0);
 }
 
+static const uint32_t hooks[GATE_CHAINS] = {
+    [GATE_OUTPUT] = NF_INET_LOCAL_OUT,    [GATE_INPUT] = NF_INET_LOCAL_IN,
+    [GATE_FORWARD_OUT] = NF_INET_FORWARD, [GATE_FORWARD_IN] = NF_INET_FORWARD,
+    [GATE_EGRESS] = NF_NETDEV_EGRESS,     [GATE_INGRESS] = NF_NETDEV_INGRESS,
+    [GATE_DELIVERY] = NF_NETDEV_EGRESS,   [GATE_WIRE] = NF_NETDEV_INGRESS,
+};
+
 /* A forwarded packet goes through both chains of forward, and either side may be the one that has to pass. */
-static void write_chain(struct writer *writer, enum gate_chain chain, uint32_t hook,
-                        const char *const *devices)
+static void write_chain(struct writer *writer, enum gate_chain chain, const char *const *devices)
 {
     writer->chain = chain;
     writer->is_inbound = is_in(writer, FROM_PEER);
-    nft_add_chain(writer->batch, gate_chains[chain], hook, priority(writer), devices);
+    nft_add_chain(writer->batch, gate_chains[chain], hooks[chain], priority(writer->gate, chain), devices);
     write_passes(writer);
     if (is_in(writer, FORWARD)) {
         writer->is_inbound ^= true;
@@ -292,13 +298,13 @@ static void write_inet(struct writer *writer)
             nft_add_seen_set(writer->batch, set_name("waiting", &gate_families[i], name),
                              gate_families[i].family, GATE_SEEN_MAX, spec->deadline_boot_nsec);
     if (spec->is_out && spec->scope & GATE_HOST)
-        write_chain(writer, GATE_OUTPUT, NF_INET_LOCAL_OUT, NULL);
+        write_chain(writer, GATE_OUTPUT, NULL);
     if (spec->is_in && spec->scope & GATE_HOST && !spec->shape)
-        write_chain(writer, GATE_INPUT, NF_INET_LOCAL_IN, NULL);
+        write_chain(writer, GATE_INPUT, NULL);
     if (spec->is_out && spec->scope & GATE_FORWARDED)
-        write_chain(writer, GATE_FORWARD_OUT, NF_INET_FORWARD, NULL);
+        write_chain(writer, GATE_FORWARD_OUT, NULL);
     if (spec->is_in && spec->scope & GATE_FORWARDED && !writer->gate->has_ingress)
-        write_chain(writer, GATE_FORWARD_IN, NF_INET_FORWARD, NULL);
+        write_chain(writer, GATE_FORWARD_IN, NULL);
 }
 
 /* No verdict of these hangs on the deadline: they are about own packets alone, by a mark that no two orders
@@ -309,7 +315,7 @@ static void write_wire(struct writer *writer)
     const struct gate_wire *wire = writer->spec->wire;
 
     writer->chain = GATE_WIRE;
-    nft_add_chain(writer->batch, gate_chains[GATE_WIRE], NF_NETDEV_INGRESS, PRIORITY, loopback);
+    nft_add_chain(writer->batch, gate_chains[GATE_WIRE], hooks[GATE_WIRE], PRIORITY, loopback);
     for (size_t i = 0; i < wire->n_targets; i++) {
         bool is_6 = wire->targets[i].family == AF_INET6;
         const struct gate_family *family = &gate_families[is_6];
@@ -339,12 +345,12 @@ static void write_netdev(struct writer *writer, const char *const *devices)
     if (gate->has_egress || gate->has_ingress || gate->has_delivery)
         add_peers(writer, gate->has_ingress ? PEERS_ANY + 1 : PEERS_TARGETS);
     if (gate->has_egress)
-        write_chain(writer, GATE_EGRESS, NF_NETDEV_EGRESS, devices);
+        write_chain(writer, GATE_EGRESS, devices);
     if (gate->has_delivery)
-        write_chain(writer, GATE_DELIVERY, NF_NETDEV_EGRESS, devices);
+        write_chain(writer, GATE_DELIVERY, devices);
     if (gate->has_ingress) {
         add_ports(writer);
-        write_chain(writer, GATE_INGRESS, NF_NETDEV_INGRESS, devices);
+        write_chain(writer, GATE_INGRESS, devices);
     }
     if (gate->has_wire)
         write_wire(writer);
@@ -359,5 +365,15 @@ void gate_write(struct gate *gate, const struct gate_spec *spec, const char *con
     write_inet(&writer);
     if (gate_has_netdev(gate))
         write_netdev(&writer, devices);
+    nft_batch_end(batch);
+}
+
+void gate_write_devices(const struct gate *gate, enum gate_chain chain, const char *const *devices,
+                        struct nft_batch *batch)
+{
+    nft_batch_begin(batch, NULL, 0);
+    batch->family = NFPROTO_NETDEV;
+    batch->table = gate->name;
+    nft_add_chain(batch, gate_chains[chain], hooks[chain], priority(gate, chain), devices);
     nft_batch_end(batch);
 }

@@ -1,5 +1,5 @@
 /* The gate from outside: make it, read it back, take it away. See gate.h. */
-#include "gate.h"
+#include "gate-devices.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -27,6 +27,11 @@ static bool kernel_is_at_least(int major, int minor)
 bool gate_has_egress(void)
 {
     return kernel_is_at_least(5, 16);
+}
+
+bool gate_adds_devices(void)
+{
+    return kernel_is_at_least(6, 4);
 }
 
 /* Without CAP_NET_ADMIN (a plan is made without) nf_tables answers EPERM, which tells that it is there. */
@@ -70,23 +75,6 @@ int gate_add_undos(struct record *record, int fd, const char *name, struct error
     return r;
 }
 
-/* All devices but loopback and our own, through which packets would go in circles: their names as pointers
- * into @list, ended by NULL. Return: how many */
-static size_t find_devices(const struct if_nameindex *list, const char *ret[GATE_DEVICES_MAX + 1],
-                           unsigned int ret_indices[GATE_DEVICES_MAX])
-{
-    size_t count = 0;
-
-    for (; list && list->if_index && count < GATE_DEVICES_MAX; list++)
-        if (strcmp(list->if_name, "lo") != 0 &&
-            strncmp(list->if_name, UNDO_NAME_PREFIX, strlen(UNDO_NAME_PREFIX)) != 0) {
-            ret_indices[count] = list->if_index;
-            ret[count++] = list->if_name;
-        }
-    ret[count] = NULL;
-    return count;
-}
-
 bool gate_has_netdev(const struct gate *gate)
 {
     return gate->has_egress || gate->has_ingress || gate->has_delivery || gate->has_wire;
@@ -118,16 +106,13 @@ int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *err
     struct if_nameindex *list = if_nameindex();
     _cleanup_(nft_batch_clear) struct nft_batch batch = {0};
     const char *devices[GATE_DEVICES_MAX + 1];
-    size_t n_devices;
     int r;
 
     if (!list)
         return error_errno(error, errno, "can't list devices");
     *gate = (struct gate){.fd = nft_open(error)};
-    n_devices = find_devices(list, devices, gate->devices);
     snprintf(gate->name, sizeof(gate->name), "%s", spec->name);
-    choose_chains(gate, spec, n_devices > 0);
-    gate->n_devices = gate->has_egress || gate->has_ingress || gate->has_delivery ? n_devices : 0;
+    choose_chains(gate, spec, gate_devices_find(gate, list, devices) > 0);
     prepare_removal(gate);
     r = gate->fd < 0 ? gate->fd : gate_find_cgroup(spec, &gate->cgroup, error);
     if (r == 0) {
@@ -188,30 +173,6 @@ static int read_chains(const struct gate *gate, struct nft_chain_facts facts[GAT
     return r;
 }
 
-static bool has_index(const struct if_nameindex *list, unsigned int index)
-{
-    for (; list->if_index; list++)
-        if (list->if_index == index)
-            return true;
-    return false;
-}
-
-/* Up to kernel 6.15 a chain forgets a device that goes, later ones keep its name: so the devices are asked
- * for. What is added later is not ours to look at (the plan says so). */
-static int verify_devices(const struct gate *gate, struct error *error)
-{
-    struct if_nameindex *list = gate->n_devices ? if_nameindex() : NULL;
-    int r = 0;
-
-    if (!list)
-        return gate->n_devices ? error_errno(error, errno, "can't list devices") : 0;
-    for (size_t i = 0; i < gate->n_devices && r == 0; i++)
-        if (!has_index(list, gate->devices[i]))
-            r = error_set(error, FAULT_CHANGED, "interface %u is gone", gate->devices[i]);
-    if_freenameindex(list);
-    return r;
-}
-
 int gate_verify(struct gate *gate, struct error *error)
 {
     struct nft_chain_facts facts[GATE_CHAINS] = {0};
@@ -221,13 +182,15 @@ int gate_verify(struct gate *gate, struct error *error)
         if (nft_families[i].number == NFPROTO_INET || gate_has_netdev(gate))
             r = verify_table(gate, &nft_families[i], error);
     if (r == 0)
+        r = gate_devices_verify(gate, error);
+    if (r == 0)
         r = read_chains(gate, facts, error);
     for (enum gate_chain chain = 0; r == 0 && chain < GATE_CHAINS; chain++)
         if (facts[chain].n_rules != gate->n_rules[chain])
             r = error_set(error, FAULT_CHANGED, "chain %s of %s has %zu rules instead of %zu",
                           gate_chains[chain], gate->name, facts[chain].n_rules, gate->n_rules[chain]);
     gate->is_counted |= r == 0;
-    return r < 0 ? r : verify_devices(gate, error);
+    return r;
 }
 
 int gate_packets(const struct gate *gate, struct gate_packets *ret, struct error *error)

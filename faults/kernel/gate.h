@@ -31,8 +31,6 @@ enum gate_scope {
     GATE_FORWARDED = 1 << 1, /* those that it passes on, for containers and virtual machines */
 };
 
-#define GATE_DEVICES_MAX 256 /* of one chain: NFT_NETDEVICE_MAX in net/netfilter/nf_tables_api.c */
-
 enum gate_protocol {
     GATE_TCP = 1 << 0,
     GATE_UDP = 1 << 1,
@@ -99,12 +97,22 @@ enum gate_chain {
     GATE_CHAINS,
 };
 
+#define GATE_DEVICES_MAX 256 /* of one chain: NFT_NETDEVICE_MAX in net/netfilter/nf_tables_api.c */
+
+/** struct gate_device - @is_hosts: it has an address of the host's own, of more than its link */
+struct gate_device {
+    int index;
+    char name[UNDO_LINK_MAX];
+    bool is_hosts;
+};
+
 /**
  * struct gate - a gate that stands
  * @fd: the socket that owns the tables
  * @cgroup: the one of the spec, as it was when the gate was made
  * @n_rules, @n_intervals: what was made, to be compared with what is read back; @is_counted: once
- * @devices: indices of those at whose egress or ingress it stands: a chain says nothing of one that went
+ * @devices: those that there were when it was made; @uncovered: one that has come since, and which the kernel
+ * does not let us add; empty = none
  * @removal: prepared, so that taking the gate away allocates nothing
  */
 struct gate {
@@ -114,15 +122,18 @@ struct gate {
     struct cgroup cgroup;
     size_t n_rules[GATE_CHAINS];
     size_t n_intervals[2]; /* IPv4, IPv6 */
-    bool is_counted;
+    bool is_counted, knows_hosts;
     size_t n_devices;
-    unsigned int devices[GATE_DEVICES_MAX];
+    struct gate_device devices[GATE_DEVICES_MAX];
+    char uncovered[UNDO_LINK_MAX];
     struct nft_batch removal;
     uint8_t removal_bytes[512] __attribute__((aligned(8)));
 };
 
 /** gate_has_egress() - can this kernel (>= 5.16) deal with packets at the devices' egress? */
 bool gate_has_egress(void);
+/** gate_adds_devices() - can it (>= 6.4) bring a device that comes later under a gate that stands? */
+bool gate_adds_devices(void);
 /** gate_supported() - is there an nf_tables with owned tables (kernel >= 5.12)? -EOPNOTSUPP with words.
  * @parameters: of no interest */
 int gate_supported(const void *parameters, struct error *error);
@@ -133,8 +144,9 @@ int gate_find_cgroup(const struct gate_spec *spec, struct cgroup *ret, struct er
 int gate_add_undos(struct record *record, int fd, const char *name, struct error *error);
 
 int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error);
-/** gate_verify() - read back both tables: flags, number of rules; elements, the first time: those of an
- * owned table only its owner can change; and are their devices there? Return: 0, -FAULT_CHANGED, -errno */
+/** gate_verify() - bring devices that came under the gate; read back both tables: flags, number of rules,
+ * devices; and elements, the first time: those of an
+ * owned table only its owner can change. Return: 0, -FAULT_CHANGED, -errno */
 int gate_verify(struct gate *gate, struct error *error);
 /** struct gate_packets - dropped or shaped so far; @silent: the part of @out that was met at egress;
  * @forwarded_out, @forwarded_in: met in forward. What is shaped is counted in @out and @in once it is. */
@@ -170,3 +182,6 @@ extern const char *const gate_chains[GATE_CHAINS];
 extern const struct cidr gate_metadata[2]; /* an instance's metadata service */
 void gate_write(struct gate *gate, const struct gate_spec *spec, const char *const *devices,
                 struct nft_batch *batch);
+/** gate_write_devices() - that @chain hangs on @devices as well */
+void gate_write_devices(const struct gate *gate, enum gate_chain chain, const char *const *devices,
+                        struct nft_batch *batch);

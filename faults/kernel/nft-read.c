@@ -92,6 +92,41 @@ int nft_read_chain(int fd, uint8_t family, const char *table, const char *chain,
     return 0;
 }
 
+struct device_reader {
+    const char *table, *chain;
+    nft_device *each;
+    void *context;
+};
+
+static int on_chain(const struct nlmsghdr *message, void *context)
+{
+    struct nlattr *attributes[NFTA_CHAIN_MAX + 1], *hook[NFTA_HOOK_MAX + 1], *device;
+    const struct device_reader *reader = context;
+    int left;
+
+    if (parse(message, attributes, NFTA_CHAIN_MAX) < 0)
+        return -EPROTO;
+    if (!attributes[NFTA_CHAIN_TABLE] || !attributes[NFTA_CHAIN_NAME] || !attributes[NFTA_CHAIN_HOOK] ||
+        nla_strcmp(attributes[NFTA_CHAIN_TABLE], reader->table) != 0 ||
+        nla_strcmp(attributes[NFTA_CHAIN_NAME], reader->chain) != 0)
+        return 0;
+    if (nla_parse_nested(hook, NFTA_HOOK_MAX, attributes[NFTA_CHAIN_HOOK], NULL) < 0)
+        return -EPROTO;
+    if (hook[NFTA_HOOK_DEVS])
+        nla_for_each_nested(device, hook[NFTA_HOOK_DEVS], left)
+            reader->each(nla_get_string(device), reader->context);
+    return 0;
+}
+
+/* Listing is the only way: the answer about one chain has no room for all the devices it can have. */
+int nft_read_devices(int fd, const char *table, const char *chain, nft_device *each, void *context,
+                     struct error *error)
+{
+    struct device_reader reader = {table, chain, each, context};
+
+    return nft_read(fd, NFT_MSG_GETCHAIN, NLM_F_DUMP, NFPROTO_NETDEV, table, NULL, on_chain, &reader, error);
+}
+
 struct element_reader {
     nft_element *each;
     void *context;

@@ -132,6 +132,11 @@ struct nft_chain_facts {
 int nft_read_chain(int fd, uint8_t family, const char *table, const char *chain, struct nft_chain_facts *ret,
                    struct error *error);
 
+/** nft_read_devices() - call @each for the name of every device that the netdev @chain hangs on */
+typedef void nft_device(const char *name, void *context);
+int nft_read_devices(int fd, const char *table, const char *chain, nft_device *each, void *context,
+                     struct error *error);
+
 /** nft_read_set() - call @each for every element that begins something; @each may be NULL. Return: the count
  * or -errno */
 typedef void nft_element(const uint8_t *key, size_t length, uint64_t packets, void *context);

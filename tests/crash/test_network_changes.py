@@ -1,5 +1,5 @@
 """An administrator's own rules, queues and interfaces: a fault leaves them as they are, to the byte, and as they were changed
-in mid fault. Of all that, only an interface that is gone takes something from the fault."""
+in mid fault. Of all that, only an interface of the host's that is gone takes something from the fault."""
 
 import re
 
@@ -19,7 +19,7 @@ DURATION_MS = 2500
 OWN = """nft add table inet admin
 nft add chain inet admin out '{ type filter hook output priority 0; }'
 nft add rule inet admin out ip daddr 192.0.2.77 counter drop
-ip link add extra0 type veth peer name extra1; ip link set extra0 up
+ip link add extra0 type veth peer name extra1; ip link set extra0 up; ip addr add 10.77.0.1/24 dev extra0
 tc qdisc add dev eth0 root handle 7: htb default 1
 tc class add dev eth0 parent 7: classid 7:1 htb rate 500mbit"""
 SHOW = "nft list ruleset; tc qdisc; tc class show dev eth0; tc filter show dev eth0; ip -o link | cut -d: -f2"
@@ -29,7 +29,7 @@ CHANGES = {
     "rules flushed": ("nft flush ruleset || :", None),  # it passes over tables with an owner
     "rules reloaded": ("nft delete table inet admin; nft add table inet other", None),
     "an interface added": ("ip link add late0 type veth peer name late1", None),
-    "an interface removed": ("ip link del extra0", "interface [0-9]+ is gone"),
+    "an interface removed": ("ip link del extra0", "the device extra0 that was there is gone"),
     "a queue replaced": ("tc qdisc replace dev eth0 root handle 9: tbf rate 90mbit burst 20kb limit 200kb", None),
 }
 

@@ -273,17 +273,28 @@ def test_block_of_a_container(machine, box):
 
 def test_flush_and_lost_device_in_mid_fault(machine):
     """Tables with an owner survive a flush; a device that goes takes nothing else along."""
-    machine.sh("ip link add extra0 type veth peer name extra1; ip link set extra0 up")
+    machine.sh("ip link add extra0 type veth peer name extra1; ip link set extra0 up; ip addr add 10.77.0.1/24 dev extra0")
     effect = machine.shape(delay_ms=20)
     assert effect["directions"] == {"out": "exercised"}
     machine.sh("nft flush table inet admin; ip link del extra0")
     machine.run(["nft", "flush", "ruleset"], check=False)
     assert min(ms for _, ms in machine.answers(20)) > 19
     told = machine.halt()
-    print(f"a device went in mid fault: is_interfered {told['is_interfered']}")
+    assert told["is_interfered"] is True and told["interference"] == "the device extra0 that was there is gone", told
     machine.sh("""nft list table inet admin >/dev/null 2>&1 || nft add table inet admin
         nft add chain inet admin out '{ type filter hook output priority 0; }'
         nft add rule inet admin out ip daddr 192.0.2.77 counter drop""")
+
+
+def test_a_device_that_comes_in_mid_fault(machine):
+    """Older kernels add none to a chain that stands: then it is named."""
+    assert machine.shape(delay_ms=20)["directions"] == {"out": "exercised"}
+    machine.sh("ip link add late0 type veth peer name late1 netns far; ip link set late0 up")
+    is_old = [int(part) for part in machine.sh("uname -r").split(".")[:2]] < [6, 4]
+    assert min(ms for _, ms in machine.answers(20)) > 19
+    told = machine.halt()
+    machine.sh("ip link del late0")
+    assert told["is_interfered"] is is_old and told["effect"].get("uncovered") == ("late0" if is_old else None), told
 
 
 @pytest.mark.parametrize("mode, slice_name", [("background", "grivetbackground.slice"), ("contend", "grivetcontend.slice")])
