@@ -70,10 +70,9 @@ static uint32_t mark_of(const struct probes *probes, size_t i, enum way way)
 }
 
 /* One that is to be forwarded is sent to loopback, where the gate takes it by its mark. */
-static void send_probe(struct probes *probes, size_t i, enum way way)
+static void send_probe(struct probes *probes, size_t i, enum way way, bool is_udp)
 {
     struct probe *probe = &probes->list[i];
-    bool is_udp = !(probes->spec->protocols & GATE_TCP);
     uint32_t mark = mark_of(probes, i, way);
     _cleanup_close_ int fd = socket(probe->target.address.family,
                                     (is_udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -133,7 +132,7 @@ static int probe_all(struct probes *probes, const struct gate *gate, enum way wa
     for (size_t i = 0; i < probes->count && r == 0; i++) {
         if (!has_way(probes, i, way))
             continue;
-        send_probe(probes, i, way);
+        send_probe(probes, i, way, !(probes->spec->protocols & GATE_TCP));
         r = read_counter(probes, gate, way, &now, error);
         if (r == 0 && now > before)
             r = 1;
@@ -153,6 +152,12 @@ static int exercise(struct probes *probes, const struct gate *gate, enum way way
                      "none of %zu own packets to the addresses was %s%s (is there a route to them?)",
                      probes->count, way == WAY_FORWARDED ? "forwarded and " : "",
                      probes->spec->shape ? "shaped" : "dropped");
+}
+
+void probes_send_udp(struct probes *probes)
+{
+    for (size_t i = 0; i < probes->count; i++)
+        send_probe(probes, i, WAY_OWN, true);
 }
 
 int probes_exercise(struct probes *probes, const struct gate *gate, struct error *error)

@@ -35,6 +35,8 @@ int probes_open(struct probes *probes, struct gate_spec *spec, struct fault_run 
 /** probes_exercise() - send what is needed and not shown yet. Return: 0, -EINPROGRESS = ask again in a
  * moment, or -errno */
 int probes_exercise(struct probes *probes, const struct gate *gate, struct error *error);
+/** probes_send_udp() - a datagram to each target, beside what shows TCP */
+void probes_send_udp(struct probes *probes);
 /** probes_have_shown() - was anything needed, and is all of it shown? */
 bool probes_have_shown(const struct probes *probes);
 /** probes_are_seen() - was it only us who tried to reach this? We wait for nothing */

@@ -51,6 +51,26 @@ static void measure_forwarded(const struct network *network, const struct gate_p
     json_object_set_new(effect, "forwarded_packets", json_integer((json_int_t)met));
 }
 
+static const char *state_of(uint64_t packets)
+{
+    return packets ? "exercised" : "armed";
+}
+
+/* TCP is met in output and UDP at the devices, so that one does not show the other. That of a host that does
+ * not answer for its address gets no further than output, which is no failure: it stays armed. */
+static void measure_protocols(struct network *network, const struct gate_packets *packets, json_t *effect)
+{
+    uint64_t in_output = packets->out - packets->silent - packets->forwarded_out;
+
+    if (network->spec.shape || !network->gate.has_egress || !(network->spec.protocols & GATE_TCP))
+        return;
+    if (!packets->silent)
+        probes_send_udp(&network->probes);
+    json_object_set_new(
+        effect, "protocols",
+        json_pack("{s:s, s:s}", "tcp", state_of(in_output), "udp", state_of(packets->silent)));
+}
+
 int network_measure(struct fault_run *run, json_t *effect, struct error *error)
 {
     struct network *network = run->state;
@@ -67,6 +87,7 @@ int network_measure(struct fault_run *run, json_t *effect, struct error *error)
     if (network->is_of_cgroup)
         measure_cgroup(&network->gate.cgroup, effect);
     measure_forwarded(network, &packets, effect);
+    measure_protocols(network, &packets, effect);
     if (network->gate.uncovered[0])
         json_object_set_new(effect, "uncovered", json_string(network->gate.uncovered));
     if (network->view)

@@ -327,3 +327,17 @@ def test_a_deadline_in_the_past_is_refused(net, start):
     driver.read("plan")
     assert "less than a millisecond" in driver.read("error")
     assert net.ruleset() == ""
+
+
+def test_tcp_does_not_show_that_udp_is_blocked(net, start):
+    """UDP is met only at the devices, which it reaches when somebody answers for its address."""
+    driver = start("network.block", {"cidrs": ["10.9.0.2", "10.9.0.77"]})
+    driver.arm()
+    assert driver.ask("exercise")["protocols"]["tcp"] == "exercised"
+    wait_until(lambda: driver.ask("measure")["protocols"] == {"tcp": "exercised", "udp": "exercised"}, 5, "UDP to be met")
+    driver.end()
+    driver = start("network.block", {"cidrs": ["10.9.0.77"]})
+    driver.arm()
+    assert driver.ask("exercise")["directions"]["out"] == "exercised"
+    assert [driver.ask("measure")["protocols"] for _ in range(5)] == 5 * [{"tcp": "exercised", "udp": "armed"}]
+    driver.end()
