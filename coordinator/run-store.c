@@ -4,20 +4,51 @@
 
 #include "runs.h"
 
-/* Of two envelopes around the same payload the longer one carries more signatures: a draft never replaces
- * what was signed. */
-int runs_store_mandate(struct coordinator *coordinator, const struct envelope *envelope, struct error *error)
+static bool has_signature(const struct envelope *envelope, const uint8_t *signature)
 {
-    _cleanup_free_ char *text = envelope_format(envelope);
-    char hash[HASH_TEXT_MAX];
+    for (size_t i = 0; i < envelope->n_signatures; i++)
+        if (!memcmp(envelope->signatures[i], signature, KEY_SIGNATURE_BYTES))
+            return true;
+    return false;
+}
 
+/* What is already known of a mandate, as far as there is room: a draft never replaces what was signed, and
+ * neither does a file that lacks somebody's signature, or has one twice. */
+static int add_known_signatures(struct coordinator *coordinator, const char *hash, struct envelope *envelope,
+                                struct error *error)
+{
+    _cleanup_(store_row_freep) struct store_row *row =
+        store_select(coordinator->store, error, "SELECT envelope FROM mandates WHERE hash = ?", "s", hash);
+    _cleanup_(envelope_freep) struct envelope *known = NULL;
+    int r = store_next(row, error);
+
+    if (r > 0)
+        r = envelope_parse(&known, "mandate", ENVELOPE_MANDATE, store_text(row, 0),
+                           strlen(store_text(row, 0)), error);
+    for (size_t i = 0; known && i < known->n_signatures; i++)
+        if (!has_signature(envelope, known->signatures[i]) &&
+            envelope->n_signatures < ENVELOPE_SIGNATURES_MAX)
+            memcpy(envelope->signatures[envelope->n_signatures++], known->signatures[i], KEY_SIGNATURE_BYTES);
+    return r < 0 ? r : 0;
+}
+
+int runs_store_mandate(struct coordinator *coordinator, struct envelope *envelope, struct error *error)
+{
+    _cleanup_free_ char *text = NULL;
+    char hash[HASH_TEXT_MAX];
+    int r;
+
+    hash_text(envelope->payload, envelope->payload_length, hash);
+    r = add_known_signatures(coordinator, hash, envelope, error);
+    if (r < 0)
+        return r;
+    text = envelope_format(envelope);
     if (!text)
         return error_oom(error);
-    hash_text(envelope->payload, envelope->payload_length, hash);
     return store_write(
         coordinator->store, error,
         "INSERT INTO mandates (hash, envelope, received) VALUES (?, ?, ?) ON CONFLICT (hash) DO UPDATE"
-        " SET envelope = excluded.envelope WHERE length(excluded.envelope) > length(mandates.envelope)",
+        " SET envelope = excluded.envelope",
         "ssi", hash, text, time_now_usec());
 }
 

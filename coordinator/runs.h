@@ -39,7 +39,7 @@ void runs_wake(struct runs *runs);
  */
 void runs_wait(struct waiting *waiting);
 /* run-store.c */
-int runs_store_mandate(struct coordinator *coordinator, const struct envelope *envelope, struct error *error);
+int runs_store_mandate(struct coordinator *coordinator, struct envelope *envelope, struct error *error);
 int runs_store_insert(const struct run *run, struct error *error);
 /** runs_store_load() - every run that is not over, with all that was said of it */
 int runs_store_load(struct runs *runs, struct error *error);

@@ -165,7 +165,6 @@ START_TEST(test_killed_everywhere)
     json_t *lines;
     int64_t t0_usec;
 
-    ck_assert_ptr_nonnull(mkdtemp(folder));
     open_coordinator();
     for (size_t i = 0; i < ARRAY_SIZE(hosts); i++)
         join(hosts[i]);
@@ -218,6 +217,47 @@ START_TEST(test_killed_everywhere)
 }
 END_TEST
 
+static size_t store_signed_by(const struct secret_key *key, size_t times)
+{
+    struct error error = {};
+    struct envelope *envelope;
+    size_t count;
+
+    ck_assert_int_eq(envelope_new(&envelope, ENVELOPE_MANDATE, "{}", 2, &error), 0);
+    if (key)
+        ck_assert_int_eq(envelope_sign(envelope, key, &error), 0);
+    for (size_t i = 1; key && i < times; i++)
+        memcpy(envelope->signatures[envelope->n_signatures++], envelope->signatures[0], KEY_SIGNATURE_BYTES);
+    ck_assert_msg(runs_store_mandate(&coordinator, envelope, &error) == 0, "%s", error.text);
+    count = envelope->n_signatures;
+    envelope_free(envelope);
+    return count;
+}
+
+/* Whatever file came first: nobody's signature gets lost, and none stands in another's way. */
+START_TEST(test_signatures_add_up)
+{
+    _cleanup_(store_row_freep) struct store_row *row = NULL;
+    struct envelope *stored;
+    struct error error = {};
+
+    open_coordinator();
+    ck_assert_uint_eq(store_signed_by(coordinator.order_key, ENVELOPE_SIGNATURES_MAX),
+                      ENVELOPE_SIGNATURES_MAX);
+    store_signed_by(coordinator.halt_key, 1);
+    store_signed_by(NULL, 0);
+    row = store_select(coordinator.store, &error, "SELECT envelope FROM mandates", "");
+    ck_assert_int_eq(store_next(row, &error), 1);
+    ck_assert_int_eq(envelope_parse(&stored, "stored", ENVELOPE_MANDATE, store_text(row, 0),
+                                    strlen(store_text(row, 0)), &error),
+                     0);
+    ck_assert_uint_eq(stored->n_signatures, 2);
+    envelope_free(stored);
+    row = store_row_free(row);
+    close_coordinator();
+}
+END_TEST
+
 static void clean_up(void)
 {
     static const char *const names[] = {"store.db", "store.db-wal", "store.db-shm"};
@@ -234,8 +274,8 @@ static void clean_up(void)
 
 int main(void)
 {
-    const TTest *const tests[] = {test_killed_everywhere, NULL};
-    int r = unit_run("runs", tests);
+    const TTest *const tests[] = {test_signatures_add_up, test_killed_everywhere, NULL};
+    int r = mkdtemp(folder) ? unit_run("runs", tests) : EXIT_FAILURE;
 
     clean_up();
     return r;
