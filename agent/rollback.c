@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 
+#include "common/io.h"
 #include "faults/kernel/undo.h"
 
 int rollback_read(struct record *ret, int folder_fd, const char *order, struct error *error)
@@ -122,14 +123,16 @@ int rollback_list(int folder_fd, void (*each)(void *context, const char *name), 
 {
     int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+    int r;
 
     if (!folder) {
         cleanup_close(&fd);
         return error_errno(error, errno, "can't list a folder of records");
     }
-    for (struct dirent *entry; (entry = readdir(folder));)
+    while ((r = io_next_entry(folder, &entry)) > 0)
         if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
             each(context, entry->d_name);
     closedir(folder);
-    return 0;
+    return r < 0 ? error_errno(error, -r, "can't list all of a folder") : 0;
 }

@@ -24,6 +24,13 @@ static ssize_t io_read_once(int fd, void *buffer, size_t length)
     return got;
 }
 
+int io_next_entry(DIR *folder, struct dirent **ret)
+{
+    errno = 0;
+    *ret = readdir(folder);
+    return *ret ? 1 : -errno;
+}
+
 int io_read_fd(int fd, const char *name, size_t limit_bytes, char **ret, size_t *ret_length,
                struct error *error)
 {

@@ -1,6 +1,7 @@
 /* Files, whole: with limits, EINTR and short transfers handled here and nowhere else. */
 #pragma once
 
+#include <dirent.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -10,6 +11,8 @@
 int io_read_file(const char *path, size_t limit_bytes, char **ret, size_t *ret_length, struct error *error);
 int io_read_fd(int fd, const char *name, size_t limit_bytes, char **ret, size_t *ret_length,
                struct error *error);
+/** io_next_entry() - readdir(3) which tells an error from the end: 1, 0 at the end, or -errno */
+int io_next_entry(DIR *folder, struct dirent **ret);
 
 #define IO_LINE_MAX 4096
 

@@ -225,7 +225,7 @@ static bool is_running_as(int proc_fd, const char *pid, const char *name, uid_t 
 int burner_count_named(const char *name, struct error *error)
 {
     _cleanup_(close_folder) DIR *folder = opendir("/proc");
-    const struct dirent *entry;
+    struct dirent *entry;
     uid_t user = 0;
     gid_t group;
     int count = 0, r = passwd_find(RECORD_HOLDER_USER, &user, &group, error);
@@ -234,8 +234,8 @@ int burner_count_named(const char *name, struct error *error)
         return r;
     if (!folder)
         return error_errno(error, errno, "can't look through /proc");
-    while ((entry = readdir(folder)))
+    while ((r = io_next_entry(folder, &entry)) > 0)
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
             count += is_running_as(dirfd(folder), entry->d_name, name, user);
-    return count;
+    return r < 0 ? error_errno(error, -r, "can't look through all of /proc") : count;
 }

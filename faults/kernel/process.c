@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 
 #include "cgroup.h"
+#include "common/io.h"
 #include "common/record.h"
 #include "listener.h"
 
@@ -206,15 +207,17 @@ static int finder_walk(struct finder *finder, struct error *error)
 {
     DIR *folder = opendir("/proc");
     struct dirent *entry;
-    int r = 0;
+    int r = 0, more = 0;
 
     if (!folder)
         return error_errno(error, errno, "can't list /proc");
-    while (r == 0 && (entry = readdir(folder)))
+    while (r == 0 && (more = io_next_entry(folder, &entry)) > 0)
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
             r = finder_look(finder, strtol(entry->d_name, NULL, 10));
     closedir(folder);
-    return r < 0 ? error_oom(error) : 0;
+    if (r < 0)
+        return error_oom(error);
+    return more < 0 ? error_errno(error, -more, "can't list all of /proc") : 0;
 }
 
 int process_find(const struct process_query *query, struct process_list *ret, struct error *error)

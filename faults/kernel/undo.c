@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/io.h"
 #include "link.h"
 #include "nft.h"
 
@@ -267,17 +268,18 @@ static int forget_recorded(struct strays *strays, int folder_fd, struct error *e
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     struct record record;
     struct dirent *entry;
+    int r;
 
     if (!folder) {
         if (fd >= 0)
             close(fd);
         return error_errno(error, errno, "can't list the undo records");
     }
-    while ((entry = readdir(folder)))
+    while ((r = io_next_entry(folder, &entry)) > 0)
         if (entry->d_name[0] != '.' && record_read(&record, folder_fd, entry->d_name, NULL) == 0)
             forget_explained(strays, &record);
     closedir(folder);
-    return 0;
+    return r < 0 ? error_errno(error, -r, "can't list all undo records") : 0;
 }
 
 /* Objects first, records second: whoever makes one has written its record before. Tables go first: a rule
