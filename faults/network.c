@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernel/forwarding.h"
+#include "kernel/undo.h"
 #include "kernel/watch.h"
 #include "network-probe.h"
 #include "shapers.h"
@@ -162,8 +163,7 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
         r = gate_open(&network->gate, &network->spec, error);
     if (r < 0) {
         cleanup_close(&run->watch_fd);
-        shapers_close(run->order, NULL);
-        wire_close(run->order, NULL);
+        undo_all(run->record, NULL); /* what was noted: another order's may bear the same name */
         return r;
     }
     network->spec.name = network->gate.name;

@@ -46,7 +46,7 @@ int shapers_open(struct gate_spec *spec, struct fault_run *run, struct error *er
         if (!ways[i].is_used)
             continue;
         undo_link_name(run->order, ways[i].letter, name);
-        r = record_add_undo(run->record, run->record_fd, "link", name, error);
+        r = link_add_undo(run->record, run->record_fd, name, error);
         if (r == 0)
             r = shaper_open(name, spec->shape, error);
         *(i ? &spec->shaper_in : &spec->shaper_out) = r;

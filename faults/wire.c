@@ -33,9 +33,9 @@ static void choose_addresses(struct gate_wire *wire, const char *order)
 
 static int add_undos(struct fault_run *run, const char *near, const char *far, struct error *error)
 {
-    int r = record_add_undo(run->record, run->record_fd, "link", near, error);
+    int r = link_add_undo(run->record, run->record_fd, near, error);
 
-    return r < 0 ? r : record_add_undo(run->record, run->record_fd, "link", far, error);
+    return r < 0 ? r : link_add_undo(run->record, run->record_fd, far, error);
 }
 
 /* A route back, or a host that checks where packets come from (rp_filter) would drop them. */

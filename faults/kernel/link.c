@@ -126,6 +126,15 @@ int link_find(const char *name, struct error *error)
     return r < 0 ? error_errno(error, -r, "can't look for the device %s", name) : r;
 }
 
+int link_add_undo(struct record *record, int fd, const char *name, struct error *error)
+{
+    int r = link_find(name, error);
+
+    if (r > 0)
+        return error_set(error, EEXIST, "the device %s is there already: another order's", name);
+    return r < 0 ? r : record_add_undo(record, fd, "link", name, error);
+}
+
 /* Return: the new device's index or -errno */
 static int add_link(const char *name, const char *kind, const struct request *request, struct error *error)
 {

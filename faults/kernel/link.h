@@ -2,7 +2,12 @@
 #pragma once
 
 #include "common/cidr.h"
-#include "common/error.h"
+#include "common/record.h"
+
+/** link_add_undo() - note @name in @record and its file @fd, before it is made. Names are short, and two
+ * orders may give the same: -EEXIST when it is there already, which is then nobody's to undo but its maker's
+ */
+int link_add_undo(struct record *record, int fd, const char *name, struct error *error);
 
 /** link_add_ifb() - make the ifb @name (begins with "grivet-", at most 15 characters) and bring it up.
  * Return: its index or -errno; -EEXIST when there is one, -EOPNOTSUPP where the kernel has no ifb */

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -87,6 +88,20 @@ def test_two_orders_do_not_shape_each_others_packets(net, start):
     assert "another network.shape is under way on this host" in refused.read("error")
     rate = measure(net, "10.9.0.2", "out")
     assert 2000 * 0.97 < rate < 2000 * 1.03
+    first.end()
+
+
+def test_orders_whose_devices_would_have_one_name(net, start):
+    """Names are short: the order that is refused does not take the other's devices with it."""
+    first = start("network.shape", {"cidrs": ["10.9.0.0/24"], "rate_kbit": 2000})
+    first.arm()
+    device = f"grivet-{first.order[-7:]}o"
+    refused = start("network.shape", {"cidrs": ["10.9.0.0/24"], "rate_kbit": 64},
+                    order=f"01900000-0000-7000-8000-00000{first.order[-7:]}")
+    refused.read("plan")
+    assert "another network.shape is under way on this host" in refused.read("error")
+    assert undo(net, str(first.folder), refused.order)[0] == 0
+    assert device in subprocess.run(["ip", "-n", net.here, "-o", "link"], capture_output=True, text=True, check=True).stdout
     first.end()
 
 
