@@ -58,7 +58,7 @@ static int print_table(void)
 /* As main() of each program, and holder_confine(). */
 static int confine(const char *name, struct error *error)
 {
-    struct account account;
+    struct account account = {0};
     const struct fault *fault = fault_find(name);
     unsigned int bits = fault ? SANDBOX_HOLDER | fault->mechanisms : 0;
 
@@ -67,8 +67,8 @@ static int confine(const char *name, struct error *error)
             bits = parts[i].part;
     if (!bits)
         return error_set(error, EINVAL, "unknown part");
-    if (privileges_find("grivet-holder", &account, error) < 0)
-        return -error->code;
+    if (fault && privileges_find("grivet-holder", &account, error) < 0 && error->code != ESRCH)
+        return -error->code; /* outside of a lab's hosts there is none, and root stays root */
     if (fault && privileges_drop(&account, fault->capabilities, error) < 0)
         return -error->code;
     return sandbox_enter(bits, error);
