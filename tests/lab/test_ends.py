@@ -66,6 +66,23 @@ def test_courier_killed_in_mid_fault(fleet):
     check_store(fleet, run)
 
 
+def test_interfered_in_mid_fault(fleet):
+    """Somebody takes an interface away: the host says so at the end, and the report on which one and what."""
+    host = fleet.hosts["web-1"]
+    host.ip("link add extra0 type veth peer name extra1", "link set extra0 up", "addr add 10.77.0.1/24 dev extra0")
+    run = fleet.begin(seconds=4, is_watched=True)
+    for each in fleet.hosts.values():
+        wait_event(each, run, "fault.exercised")
+    host.ip("link del extra0")
+    check_ends(fleet, run)
+    report = fleet.report(run)
+    found = "interfered: the device extra0 that was there is gone"
+    assert report["verdict"] == "unknown" and f" on web-1: {found}" in report["sentence"], report["sentence"]
+    assert {fault["host"]: fault["is_interfered"] for fault in report["faults"]} == {"web-1": True, "web-2": False}
+    text = fleet.operator.run([GRIVET, "report", run], check=False).stdout
+    assert re.search(f"\nweb-1 .* YES .*{found}\nweb-2 .* no ", text), text
+
+
 def test_coordinator_killed_in_mid_fault(fleet):
     """It is away when the faults end, and finds out afterwards; `grivet run` waits for it and has the report."""
     mandate = fleet.plan(seconds=4, is_watched=True)
