@@ -16,7 +16,7 @@ import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COUNTS, SKIPS = ROOT / "tests/counts", ROOT / "tests/skips"
-TIMEOUT_S = {"unit": 300, "netns": 900, "crash": 1500, "lab": 900, "system": 1500}
+TIMEOUT_S = {"unit": 300, "netns": 900, "crash": 1500, "lab": 900, "system": 2400}
 QUICK = ("unit", "netns")
 FULL_CRASH_S = 4 * 3600  # some 30,000 points of tests/crash/test_points.py, 0.1 s of CPU each
 

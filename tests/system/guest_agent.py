@@ -2,6 +2,7 @@
 
     {"do": "run", "argv": [...], "input": text, "timeout": s}  -> {"code", "out", "error"}
     {"do": "clock"}                                            -> {"real_ns", "boot_ns"}
+    {"do": "gone", "pid", "timeout": s}                        -> {}, when that process has ended
     {"do": "connect", "user": name}                            -> {"channel": id}, to the executor's socket
     {"do": "send", "channel", "bytes", "data"}                 -> {}, with `data` as a sealed memfd (both in base64)
     {"do": "receive", "channel", "timeout": s}                 -> {"bytes", "data"}; {} when the other end has closed
@@ -34,6 +35,18 @@ def run(argv, input="", timeout=30):
 
 def clock():
     return {"real_ns": time.time_ns(), "boot_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
+
+
+def gone(pid, timeout):
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return {}
+    is_gone = select.select([process], [], [], timeout)[0]
+    os.close(process)
+    if not is_gone:
+        raise TimeoutError(f"process {pid} has not ended in {timeout} s")
+    return {}
 
 
 def connect(user):
@@ -75,7 +88,7 @@ def receive(channel, timeout):
 
 
 def answer(request):
-    do = {"run": run, "clock": clock, "connect": connect, "send": send, "receive": receive}[request.pop("do")]
+    do = {"run": run, "clock": clock, "gone": gone, "connect": connect, "send": send, "receive": receive}[request.pop("do")]
     try:
         return do(**request)
     except Exception as error:  # whatever it is, the test has to hear of it

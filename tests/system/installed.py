@@ -135,12 +135,16 @@ class Installed(Machine):
                                                            issued_at=when(0, now), expires_at=when(300, now)))
         return json.loads(base64.b64decode(json.loads(self.courier.expect(ANSWER))["payload"]))["steps"][0]
 
-    def send_order(self, fault, parameters, length_s):
+    def bundle(self, fault, parameters, length_s):
+        """An order for a fault that starts now, with its mandate."""
         mandate, now = self.mandate(fault, parameters, length_s)
         order = self.papers.order_payload(mandate, step_started_at=when(0, now), start_before=when(60, now),
                                           end_at=when(length_s, now))
         self.order = json.loads(order)["id"]
-        self.courier.send(ORDER, data=self.papers.order_bundle(mandate, order))
+        return self.papers.order_bundle(mandate, order)
+
+    def send_order(self, fault, parameters, length_s):
+        self.courier.send(ORDER, data=self.bundle(fault, parameters, length_s))
 
     def begin(self, fault, parameters, length_s):
         """Orders a fault and waits until its effect is proved."""
@@ -151,10 +155,14 @@ class Installed(Machine):
     def block(self, length_s):
         """Cuts this machine off from FAR and waits until no packet arrives."""
         self.begin("network.block", {"cidrs": [f"{FAR}/32"]}, length_s)
-        record = dict(line.partition(" ")[::2] for line in self.sh(f"cat /run/grivet/active/{self.order}").splitlines())
-        self.deadline = int(record["deadline_boot_nsec"])
+        self.deadline = self.record_deadline()
         self.wait_for(self.is_cut, 30, "the packets to be lost")
         self.cut_at = self.meter()[-1][1]
+
+    def record_deadline(self):
+        """In ns of CLOCK_BOOTTIME, as the undo record says it."""
+        record = dict(line.partition(" ")[::2] for line in self.sh(f"cat /run/grivet/active/{self.order}").splitlines())
+        return int(record["deadline_boot_nsec"])
 
     def told(self, timeout=90):
         """How the executor says that the fault ended; it says so once."""
@@ -171,6 +179,11 @@ class Installed(Machine):
         pids = [self.sh("pgrep -x grivet-holder").strip() if name == "holder" else self.pid(name) for name in names]
         self.run(["kill", f"-{number}", *pids])
         return at
+
+    def wait_for_watchdog(self, name):
+        """Until systemd has ended a unit that hangs, and it is active again."""
+        self.wait_end(self.pid(name))
+        self.wait_restarted(name, 1)
 
     def wait_restarted(self, name, restarts, timeout=90):
         """Until systemd has started the unit anew that often, and it is active."""

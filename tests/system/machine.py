@@ -19,7 +19,7 @@ from lab.host import LabError, die_with_parent, wait_until
 HERE = pathlib.Path(__file__).resolve().parent
 BOOT_S = 240  # 10 s on an idle machine, without KVM
 PATIENCE_S = 60  # a request that waits in the guest is late by no more than this
-APPEND = "root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 net.ifnames=0"
+APPEND = "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 net.ifnames=0"
 
 
 @functools.cache
@@ -80,20 +80,26 @@ class Machine:
     def boot(self):
         """Starts QEMU and waits for the agent's first word. It dies with us, and writes what its console says to console.log."""
         ours, theirs = socket.socketpair()
+        monitor, monitored = socket.socketpair()
         snapshot = "off" if self.is_kept else "on"
         argv = ["qemu-system-x86_64", *accelerator(), "-cpu", "max", "-m", "448", "-nodefaults", "-no-user-config", "-nic", "none", "-display", "none", "-no-reboot",
-                "-serial", f"file:{self.folder / 'console.log'}", "-kernel", image() / "kernel", "-append", APPEND,
-                "-drive", f"file={self.disk},if=none,id=disk,format=raw,snapshot={snapshot}",
-                "-device", "nvme,drive=disk,serial=1",
-                "-drive", f"file={self.carried},if=none,id=carried,format=raw,readonly=on",
-                "-device", "nvme,drive=carried,serial=2",
+                "-serial", f"file:{self.folder / 'console.log'}", "-kernel", image() / "kernel", "-initrd", image() / "initrd",
+                "-append", APPEND, "-drive", f"file={self.disk},if=virtio,format=raw,snapshot={snapshot}",
+                "-drive", f"file={self.carried},if=virtio,format=raw,readonly=on",
                 "-chardev", f"socket,id=agent,fd={theirs.fileno()}", "-device", "virtio-serial-pci",
-                "-device", "virtserialport,chardev=agent"]
+                "-device", "virtserialport,chardev=agent",
+                "-chardev", f"socket,id=monitor,fd={monitored.fileno()}", "-mon", "chardev=monitor,mode=control"]
         with open(self.folder / "qemu.log", "ab") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            pass_fds=[theirs.fileno()], start_new_session=True, preexec_fn=die_with_parent)
+                                            pass_fds=[theirs.fileno(), monitored.fileno()], start_new_session=True,
+                                            preexec_fn=die_with_parent)
         theirs.close()
+        monitored.close()
         self.port, self.rest = ours, b""
+        self.monitor = monitor.makefile("rw")
+        monitor.close()
+        self.monitor.readline()  # the greeting
+        self.command("qmp_capabilities")
         started = time.monotonic()
         self.read_answer(BOOT_S)
         self.boot_s = time.monotonic() - started
@@ -147,6 +153,29 @@ class Machine:
     def wait_for(self, predicate, timeout=90.0, what="condition"):
         return wait_until(predicate, timeout, f"{what} in the virtual machine", 0.3)
 
+    def wait_end(self, pid, timeout=30):
+        """Until a process has ended, by its own seconds; it costs the machine nothing."""
+        self.ask("gone", pid=pid, timeout=timeout)
+
+    # ---- snapshots
+
+    def command(self, execute, **arguments):
+        """One command of QEMU's monitor (QMP); what happens meanwhile is of no interest."""
+        self.monitor.write(json.dumps({"execute": execute, "arguments": arguments}) + "\n")
+        self.monitor.flush()
+        while "event" in (answer := json.loads(self.monitor.readline())):
+            pass
+        if answer.get("return"):
+            raise self.trouble(f"{execute} {arguments}: {answer}")
+
+    def save(self, name):
+        """Saves the whole machine, disk and clocks included; it goes on."""
+        self.command("human-monitor-command", **{"command-line": f"savevm {name}"})
+
+    def restore(self, name):
+        """All of it is as it was when that was saved, and it knows of nothing since."""
+        self.command("human-monitor-command", **{"command-line": f"loadvm {name}"})
+
     # ---- ending
 
     def power_off(self, timeout=120):
@@ -163,4 +192,5 @@ class Machine:
             self.process.kill()
             self.process.wait()
             self.port.close()
+            self.monitor.close()
             self.process = None

@@ -1,8 +1,10 @@
-"""The machine's own clocks are set, or stop with it, in mid fault: whichever says first that the fault is over ends it."""
+"""The machine's own clocks are set, or stop with it, in mid fault: whichever says first that the fault is over ends it. And it
+wakes up as the copy of itself that was saved earlier, which knows of nothing since."""
 
 import pytest
 
-from installed import FAR, Installed
+from executor_client import ORDER
+from installed import FAR
 
 SECOND = 1_000_000_000
 EARLY = 20_000_000  # timed elements of nftables are that exact
@@ -26,33 +28,10 @@ assert ctypes.CDLL(None).adjtimex(timex) >= 0
 """
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory):
-    with Installed(tmp_path_factory.mktemp("clocks")) as made:
-        made.boot()
-        made.wire()
-        made.install()
-        made.configure()
-        made.start()
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def clean(machine):
-    """Every test finds and leaves a right clock and no fault."""
-    machine.connect()
-    machine.offset_s = 0
-    yield
-    set_clock(machine, -machine.offset_s)
-    assert machine.is_active("grivetd") and machine.is_active("grivet-sweep")
-    assert not machine.left() and not machine.is_cut()
-
-
 def set_clock(machine, seconds):
     """Returns when it was done, in ns of CLOCK_BOOTTIME, not too late."""
     at = machine.now()
     machine.run(["date", "--set", f"{seconds} seconds"])
-    machine.offset_s += seconds
     return at
 
 
@@ -124,3 +103,50 @@ def test_a_bus_that_hangs(machine, strict):
     machine.wait_for(lambda: machine.seen("order.refused"), 30, "the order's refusal")
     assert "clock" in machine.seen("order.refused")[0]["reason"]
     assert machine.unit("grivetd", "NRestarts") == {"NRestarts": "1"} and not machine.is_cut()
+
+
+def test_saved_in_mid_fault_and_restored(machine):
+    """It was over when the copy woke up, which can't know that: its own clocks, which stood still, end the fault again."""
+    machine.block(5)
+    machine.save("cut")
+    deadline, cut_at = machine.deadline, machine.cut_at
+    assert [body["ended_by"] for body in machine.told()] == ["deadline"]
+    machine.restore("cut")
+    assert machine.now() < deadline and machine.is_cut() and not machine.seen("fault.reverted")
+    assert [body["ended_by"] for body in machine.told()] == ["deadline"]
+    assert -EARLY < machine.opened_at() - deadline < SECOND and cut_at == machine.cut_at
+
+
+def test_restored_copy_is_told_the_time(machine):
+    """As by NTP, or by the hypervisor's agent: REALTIME jumps to what it really is."""
+    machine.block(60)
+    machine.save("cut")
+    machine.run(["grivet", "halt"])
+    assert [body["ended_by"] for body in machine.told()] == ["halt"]
+    machine.restore("cut")
+    assert machine.is_cut()
+    at = set_clock(machine, 3600)
+    assert machine.opened_at() < at + SECOND
+    (told,) = machine.told()
+    assert told["ended_by"] in ("deadline", "kernel", "sweep")
+
+
+def test_restored_to_before_an_order(machine):
+    """The copy has no memory of it. What it can know is the time, once it is told: then the order is too old. Until then it
+    is taken, as if for the first time, and once."""
+    bundle = machine.bundle("network.block", {"cidrs": [f"{FAR}/32"]}, 30)
+    machine.save("before")
+    for _ in ("the first life", "the restored one"):
+        machine.restore("before")
+        machine.courier.send(ORDER, data=bundle)
+        machine.wait_for(machine.is_cut, what="the fault")
+        machine.run(["grivet", "halt"])
+        assert len(machine.told()) == 1
+        machine.courier.send(ORDER, data=bundle)
+        assert len(machine.seen("order.accepted")) == 1 and not machine.left()
+    machine.restore("before")
+    set_clock(machine, 61)
+    machine.courier.send(ORDER, data=bundle)
+    (refused,) = machine.wait_for(lambda: machine.seen("order.refused"), what="the refusal")
+    assert "start_before: expired" in refused["reason"]
+    assert not machine.left() and not machine.is_cut()

@@ -6,29 +6,8 @@ from installed import FAR, Installed
 
 SECOND = 1_000_000_000
 GRACE = 2 * SECOND  # RECORD_GRACE_NSEC of common/record.h
-WATCHDOG = 10 * SECOND  # WatchdogSec= of grivetd.service
+WATCHDOG = 10 * SECOND  # WatchdogSec= of grivetd.service and grivet-sweep.service
 EARLY = 20_000_000  # timed elements of nftables are that exact
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory):
-    with Installed(tmp_path_factory.mktemp("units")) as made:
-        made.boot()
-        made.wire()
-        made.install()
-        made.configure()
-        made.start()
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def clean(machine):
-    """Every test finds and leaves a machine on which the executor runs and no fault does."""
-    machine.run(["systemctl", "reset-failed", "grivetd", "grivet-sweep"])  # NRestarts as well
-    machine.connect()
-    yield
-    assert machine.is_active("grivetd") and machine.is_active("grivet-sweep")
-    assert not machine.left() and not machine.is_cut()
 
 
 def test_units_are_well_formed(machine):
@@ -108,10 +87,39 @@ def test_executor_and_holder_hang(machine):
     assert -EARLY < machine.opened_at() - machine.deadline < SECOND
     machine.wait_for(lambda: not machine.left(), what="the kernel's timer and the sweep")
     assert machine.now() < machine.deadline + GRACE + SECOND
-    machine.wait_restarted("grivetd", 1)
+    machine.wait_for_watchdog("grivetd")
     assert machine.now() < at + WATCHDOG + 3 * SECOND
     machine.connect()
     assert len(machine.told()) == 1
+
+
+SHAPE = {"cidrs": [f"{FAR}/32"], "rate_kbit": 1000}  # its devices have no lifetime of their own
+
+
+def test_everything_killed_that_could_remove_a_device(machine):
+    machine.begin("network.shape", SHAPE, 30)
+    at = machine.signal("KILL", "grivetd", "grivet-sweep", "holder")
+    machine.wait_for(lambda: not machine.left(), what="what the next lives do")
+    assert machine.now() < at + 3 * SECOND
+    for name in ("grivetd", "grivet-sweep"):
+        machine.wait_restarted(name, 1)
+    machine.connect()
+    assert len(machine.told()) == 1
+
+
+def test_sweep_hangs(machine):
+    """Its watchdog starts it anew. It reads the records, and ends what executor and holder no longer can."""
+    machine.begin("network.shape", SHAPE, 17)
+    deadline = machine.record_deadline()
+    at = machine.signal("STOP", "grivet-sweep")
+    machine.wait_for_watchdog("grivet-sweep")
+    assert WATCHDOG - SECOND < machine.now() - at < WATCHDOG + 3 * SECOND
+    at = machine.signal("STOP", "grivetd", "holder")
+    assert deadline + GRACE + SECOND < at + WATCHDOG, "the executor's own watchdog would be first"
+    machine.wait_for(lambda: not machine.left(), what="what the sweep does")
+    assert machine.now() < deadline + GRACE + SECOND
+    machine.signal("CONT", "grivetd")
+    assert [body["ended_by"] for body in machine.told()] == ["sweep"]
 
 
 def test_stop_in_mid_fault(machine):
@@ -147,6 +155,55 @@ def test_executor_outlives_an_oom_kill_in_its_unit(machine):
     machine.run(["systemctl", "set-property", "--runtime", "grivetd", "MemoryMax="])
     assert [body["ended_by"] for body in machine.told()] == ["deadline"]
     assert machine.unit("grivetd", "NRestarts") == {"NRestarts": "0"}
+
+
+def limit(machine, **properties):
+    words = [f"{name}={value}" for name, value in properties.items()]
+    machine.run(["systemctl", "set-property", "--runtime", "grivetd", *words])
+
+
+def test_no_more_tasks(machine):
+    """TasksMax= is reached: nobody in the unit can fork."""
+    machine.block(5)
+    limit(machine, TasksMax=2)
+    assert [body["ended_by"] for body in machine.told()] == ["deadline"]
+    assert -EARLY < machine.opened_at() - machine.deadline < SECOND
+    machine.block(3)  # by the holder in reserve
+    assert machine.told()
+    machine.send_order("network.block", {"cidrs": [f"{FAR}/32"]}, 30)
+    machine.wait_for(lambda: machine.seen("fault.failed"), what="the refusal")
+    (failed,) = machine.seen("fault.failed")
+    assert failed["is_reverted"] and failed["reason"] == "host: can't start a holder: Resource temporarily unavailable"
+    assert not machine.left() and not machine.is_cut()
+    limit(machine, TasksMax="infinity")
+    machine.block(3)
+    assert machine.told()
+
+
+@pytest.mark.parametrize("fault, parameters", [("network.block", {"cidrs": [f"{FAR}/32"]}), ("network.shape", SHAPE)])
+def test_no_more_memory(machine, fault, parameters):
+    """MemoryMax= is below what the unit has locked: the kernel gives it not one page more, and finds nobody to kill."""
+    machine.begin(fault, parameters, 6)
+    deadline = machine.record_deadline()
+    limit(machine, MemoryMax="3M")
+    machine.wait_for(lambda: not machine.left(), what="the end")
+    assert machine.now() < deadline + GRACE + SECOND
+    assert "no killable processes" in machine.sh("dmesg"), "there was memory all the time"
+    limit(machine, MemoryMax="infinity")
+    assert len(machine.told()) == 1
+
+
+def test_an_order_without_memory(machine):
+    """An executor that gets no page can say nothing. Whatever the order came to is over, and the next life tells so."""
+    pid = machine.pid("grivetd")
+    limit(machine, MemoryMax="3M")
+    machine.send_order("network.block", {"cidrs": [f"{FAR}/32"]}, 60)
+    machine.wait_end(pid)
+    limit(machine, MemoryMax="infinity")
+    machine.wait_for(lambda: machine.is_active("grivetd"), what="the executor's next life")
+    machine.connect()
+    machine.wait_for(lambda: machine.seen("order.refused", "fault.failed", "fault.reverted"), what="the word of it")
+    assert not machine.left() and not machine.is_cut()
 
 
 def test_memory_of_the_machine_exhausted(machine):
