@@ -4,9 +4,10 @@ nothing of ours is left, and nobody says so while it is not so.
 A sample of the points is tried, or with GRIVET_FULL=1 (./verify --full) all; GRIVET_SEED brings a sample again,
 GRIVET_SLICE=3/8 tries the third of eight parts of all, and GRIVET_POINT=who/fault/call/nth/action just that one.
 
-All is each of ACTIONS at each system call, but for three foldings; the number of points that they leave out is printed:
+All is each of ACTIONS at each system call, but for four foldings; the number of points that they leave out is printed:
 - a row of the same call (the capabilities given up one by one, /proc/kallsyms read to its end): its first and last ROW;
 - what the dynamic linker does before main(), the same few calls for each library: one of the actions in turn at each;
+- a holder out of the reserve, from its job on, makes the calls of one that is born for it: the kill and one error in turn;
 - calls that can't fail by their manual page (ENDLESS): only the kill.
 """
 
@@ -29,17 +30,24 @@ REGRESSIONS = ("sweep/cpu.burn/openat/2/ENOMEM", "sweep/cpu.burn/read/3/EIO", "e
                "sweep/cpu.burn/getdents64/3/EMFILE")
 
 
-def choose(calls, linked):
+def choose_actions(call, is_linked, is_reserve, turn, errors):
+    if is_linked:
+        return [next(turn)]
+    if call in ENDLESS:
+        return ["KILL"]
+    return ["KILL", next(errors)] if is_reserve else ACTIONS
+
+
+def choose(who, calls, linked):
     """(call, nth, actions) of one run, without what is folded."""
-    counts, turn, linked = collections.Counter(), itertools.cycle(ACTIONS), set(linked)
-    index = 0
+    counts, turn, errors = collections.Counter(), itertools.cycle(ACTIONS), itertools.cycle(ACTIONS[1:])
+    index, linked = 0, set(linked)
     for name, row in itertools.groupby(calls):
         length = len(list(row))
         for place in range(length):
             counts[name] += 1
             if place < ROW or place >= length - ROW:
-                actions = [next(turn)] if index in linked else ACTIONS[:1] if name in ENDLESS else ACTIONS
-                yield name, counts[name], actions
+                yield name, counts[name], choose_actions(name, index in linked, who == "reserve", turn, errors)
             index += 1
 
 
@@ -50,7 +58,8 @@ def list_points(folder):
     for run, result, failure in do_all(runs, folder, PointRig, PointRig.list_calls):
         assert failure is None, f"nothing fails, and yet {run or 'in the end'}: {failure}"
         if run:
-            points[run[:2]] = [Point(*run[:2], call, nth, action) for call, nth, actions in choose(*result) for action in actions]
+            points[run[:2]] = [Point(*run[:2], call, nth, action)
+                               for call, nth, actions in choose(run.who, *result) for action in actions]
             everywhere += len(result[0]) * len(ACTIONS)
     return points, everywhere - sum(map(len, points.values()))
 
