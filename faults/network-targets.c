@@ -228,6 +228,8 @@ int network_plan(const struct gate_spec *spec, const char *what, struct fault_pl
 
     if (r == 0)
         r = network_check_forwarding(spec, error);
+    if (r == 0)
+        r = gate_check_devices(spec, error);
     if (r < 0)
         return r;
     list_cidrs(spec->targets, cidrs, sizeof(cidrs));

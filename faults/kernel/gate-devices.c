@@ -40,6 +40,16 @@ size_t gate_devices_find(struct gate *gate, const struct if_nameindex *list,
     return count;
 }
 
+size_t gate_devices_count(void)
+{
+    _cleanup_(free_list) struct if_nameindex *list = if_nameindex();
+    size_t count = 0;
+
+    for (const struct if_nameindex *one = list; one && one->if_index; one++)
+        count += is_eligible(one->if_name);
+    return count;
+}
+
 static bool is_hosts_address(const struct sockaddr *address)
 {
     const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;

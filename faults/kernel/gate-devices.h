@@ -9,6 +9,8 @@ struct if_nameindex;
  * point @ret, ended by NULL, into @list. Return: how many */
 size_t gate_devices_find(struct gate *gate, const struct if_nameindex *list,
                          const char *ret[GATE_DEVICES_MAX + 1]);
+/** gate_devices_count() - how many that would note */
+size_t gate_devices_count(void);
 /** gate_devices_verify() - bring those that came under the chains; are all that were the host's still there?
  * Return: 0, -FAULT_CHANGED, -errno */
 int gate_devices_verify(struct gate *gate, struct error *error);

@@ -101,6 +101,20 @@ static void choose_chains(struct gate *gate, const struct gate_spec *spec, bool 
     gate->has_wire = spec->wire;
 }
 
+/* More would be cut off, or refused by the kernel without a word about why. */
+int gate_check_devices(const struct gate_spec *spec, struct error *error)
+{
+    size_t count = gate_devices_count();
+    struct gate gate = {0};
+
+    choose_chains(&gate, spec, count > 0);
+    if (count <= GATE_DEVICES_MAX || !(gate.has_egress || gate.has_ingress || gate.has_delivery))
+        return 0;
+    return error_set(error, EOPNOTSUPP,
+                     "this host has %zu network devices, and the kernel takes %d in a chain%s", count,
+                     GATE_DEVICES_MAX, spec->shape ? "" : "; `protocol: tcp` needs none");
+}
+
 int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *error)
 {
     struct if_nameindex *list = if_nameindex();
@@ -115,6 +129,8 @@ int gate_open(struct gate *gate, const struct gate_spec *spec, struct error *err
     choose_chains(gate, spec, gate_devices_find(gate, list, devices) > 0);
     prepare_removal(gate);
     r = gate->fd < 0 ? gate->fd : gate_find_cgroup(spec, &gate->cgroup, error);
+    if (r == 0)
+        r = gate_check_devices(spec, error);
     if (r == 0) {
         gate_write(gate, spec, devices, &batch);
         r = nft_commit(gate->fd, &batch, error);

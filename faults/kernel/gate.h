@@ -97,7 +97,7 @@ enum gate_chain {
     GATE_CHAINS,
 };
 
-#define GATE_DEVICES_MAX 256 /* of one chain: NFT_NETDEVICE_MAX in net/netfilter/nf_tables_api.c */
+#define GATE_DEVICES_MAX 255 /* of one chain: below NFT_NETDEVICE_MAX in net/netfilter/nf_tables_api.c */
 
 /** struct gate_device - @is_hosts: it has an address of the host's own, of more than its link */
 struct gate_device {
@@ -140,6 +140,8 @@ int gate_supported(const void *parameters, struct error *error);
 /** gate_find_cgroup() - the one of @spec, and whether this kernel (>= 5.13) can match it; level 0 = of none
  */
 int gate_find_cgroup(const struct gate_spec *spec, struct cgroup *ret, struct error *error);
+/** gate_check_devices() - has the host few enough for what @spec needs? -EOPNOTSUPP with words */
+int gate_check_devices(const struct gate_spec *spec, struct error *error);
 /** gate_add_undos() - note both tables in @record and its file @fd, before gate_open() */
 int gate_add_undos(struct record *record, int fd, const char *name, struct error *error);
 

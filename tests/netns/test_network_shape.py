@@ -229,6 +229,22 @@ def test_bad_parameters(net, start, parameters, words):
     assert words in start("network.shape", {"cidrs": ["10.9.0.0/24"], **parameters}).read("error")
 
 
+def test_more_devices_than_a_chain_takes(net, start):
+    """Said before anything is begun; what needs no devices goes on."""
+    batch = "".join(f"link add many{number} type veth peer name more{number}\n" for number in range(128))
+    subprocess.run(["ip", "-n", net.here, "-batch", "-"], input=batch, text=True, check=True, timeout=60)
+    words = "this host has 257 network devices, and the kernel takes 255 in a chain"
+    assert words in start("network.shape", {"cidrs": ["10.9.0.0/24"], "rate_kbit": 64}).read("error")
+    assert words + "; `protocol: tcp` needs none" in start("network.block", {"cidrs": ["10.9.0.0/24"]}).read("error")
+    driver = start("network.block", {"cidrs": ["10.9.0.0/24"], "protocol": "tcp"})
+    driver.arm()
+    driver.end()
+    net.ip("-n", net.here, "link", "del", "many0")
+    driver = start("network.shape", {"cidrs": ["10.9.0.0/24"], "rate_kbit": 64})
+    driver.arm()
+    driver.end()
+
+
 def test_delay_where_there_is_netem(net, start):
     driver = start("network.shape", {"cidrs": ["10.9.0.0/24"], "delay_ms": 40, "direction": "out"})
     if not os.path.exists("/sys/module/sch_netem"):
