@@ -133,6 +133,7 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
 {
     _cleanup_free_ struct network *network = calloc(1, sizeof(*network));
     char name[UNDO_NAME_MAX];
+    struct record made;
     int r;
 
     if (!network)
@@ -157,13 +158,15 @@ int network_inject(struct fault_run *run, const struct gate_spec *spec, const ch
         r = shapers_open(&network->spec, run, error);
     if (r == 0)
         r = probes_open(&network->probes, &network->spec, run, error);
+    made = *run->record;
     if (r == 0)
         r = gate_add_undos(run->record, run->record_fd, name, error);
     if (r == 0)
         r = gate_open(&network->gate, &network->spec, error);
     if (r < 0) {
+        /* The devices that were noted; a table that could not be made is another's, if there is one. */
         cleanup_close(&run->watch_fd);
-        undo_all(run->record, NULL); /* what was noted: another order's may bear the same name */
+        undo_all(&made, NULL);
         return r;
     }
     network->spec.name = network->gate.name;
