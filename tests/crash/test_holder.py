@@ -71,10 +71,11 @@ def test_sigterm_ends_like_a_halt(lab):
 
 
 def test_too_little_time_is_not_used(lab):
-    """An order that takes almost all of its time to arrive; how long that is depends on the machine."""
+    """An order that takes almost all of its time to arrive; how long that is depends on the machine. The executor lets it in,
+    and a millisecond or two later the holder finds too little left."""
     rig = ExecutorRig(lab)
-    length_ms = 100
-    ends = {"order.refused": 20, "fault.reverted": -20, "fault.failed": 0}  # it came too late, early, just so
+    length_ms = 105
+    ends = {"order.refused": 1, "fault.reverted": -1, "fault.failed": 0}  # it came too late, early, just so
 
     def end():
         return next((event for event in rig.courier.events()
