@@ -121,7 +121,7 @@ int executor_on_halt_local(void *context, struct message *message, struct error 
     return 0;
 }
 
-static void look_for_file(struct executor *executor)
+void executor_look_for_halt(struct executor *executor)
 {
     bool had_file = executor->halts.has_file;
     struct stat status;
@@ -153,7 +153,7 @@ static void on_inotify(evutil_socket_t fd, short what, void *context)
     while (read(fd, buffer, sizeof(buffer)) > 0) {
         /* What happened is of no interest: we look. */
     }
-    look_for_file(executor);
+    executor_look_for_halt(executor);
     look_for_folders(executor);
     supervisor_take_results(executor->supervisor);
 }
@@ -179,6 +179,6 @@ int executor_open_halts(struct executor *executor, struct error *error)
         !executor_event(executor, SIGTERM, EV_SIGNAL | EV_PERSIST, on_signal, NULL) ||
         !executor_event(executor, SIGINT, EV_SIGNAL | EV_PERSIST, on_signal, NULL))
         return error_oom(error);
-    look_for_file(executor);
+    executor_look_for_halt(executor);
     return 0;
 }

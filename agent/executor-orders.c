@@ -139,8 +139,12 @@ static bool is_known(const struct executor *executor, const struct order *order)
 
 static int decide(struct executor *executor, int fd, struct decision *decision, struct error *error)
 {
-    const struct admission admission = executor_make_admission(executor);
-    int r = admission_order(&admission, fd, decision, error);
+    struct admission admission;
+    int r;
+
+    executor_look_for_halt(executor); /* the event about it may stand behind this order */
+    admission = executor_make_admission(executor);
+    r = admission_order(&admission, fd, decision, error);
 
     if (r == 0 && executor_is_halted(executor, decision->order))
         r = error_set(error, ECANCELED, "host: a halt came after this order's step had been started");

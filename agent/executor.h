@@ -247,6 +247,8 @@ int executor_open_halts(struct executor *executor, struct error *error);
  * @scope: of halt.received; @by: who did it. Return: how many it reached */
 size_t executor_end_all(struct executor *executor, const char *run, enum supervisor_end end,
                         const char *scope, const char *by);
+/** executor_look_for_halt() - is /run/grivet/halt there now? If so, everything ends */
+void executor_look_for_halt(struct executor *executor);
 bool executor_is_halted(const struct executor *executor, const struct order *order);
 /** executor_on_changed() - a fault was armed or is over: who waits for that? */
 void executor_on_changed(void *context);

@@ -127,7 +127,7 @@ def test_halt_by_root_without_an_executor_that_answers(host, number):
         assert said.returncode == 0 and json.loads(said.stdout) == {"ended": 1}, said
         assert "made /run/grivet/halt, which ends every fault" in said.stderr and host.path("/run/grivet/halt").exists()
         assert host.run(["grivet", "halt", "-o", "json"]).stdout == '{\n  "ended": 0\n}\n'
-    assert not agent.holder() and "grivet" not in host.sh("nft list tables").stdout
+    host.wait_for(lambda: not agent.holder() and "grivet" not in host.sh("nft list tables").stdout, 5, "the fault's end")
 
 
 def test_halt_by_root_says_what_does_not_end(host):
