@@ -62,7 +62,7 @@ def refusal(agent, data):
     agent.host.wait_for(lambda: agent.courier.events(last), what="what becomes of the order")
     event = agent.courier.events(last)[0]
     assert event["kind"] == "order.refused", event
-    assert not agent.holder() and not agent.records()
+    agent.host.wait_for(lambda: not agent.holder() and not agent.records(), 5, "no holder and no record")
     return event["body"]["reason"]
 
 

@@ -84,7 +84,7 @@ def test_bad_orders_are_refused(agent):
         assert event["kind"] == "order.refused", (what, event)
         assert words in event["body"]["reason"], (what, event["body"])
         assert "\n" not in event["body"]["reason"]
-    assert not agent.holder() and not agent.records()
+    agent.host.wait_for(lambda: not agent.holder() and not agent.records(), 5, "no holder and no record")
     agent.order()
     agent.courier.wait_event("fault.armed")
 
@@ -209,14 +209,14 @@ def test_executor_killed(agent):
     agent.courier.wait_event("agent.started", is_unclean=True)
     agent.courier.wait_event("fault.interrupted", order=order["id"])
     agent.courier.wait_event("fault.reverted", order=order["id"])
-    assert not agent.holder() and not agent.records()
+    agent.host.wait_for(lambda: not agent.holder() and not agent.records(), 5, "no holder and no record")
     assert [event["sequence"] for event in agent.courier.events()] == list(range(1, len(agent.courier.events()) + 1))
 
 
 def test_stop_waits_for_the_end(agent):
     order = long_fault(agent)
     agent.host.stop("grivetd")
-    assert not agent.holder() and not agent.records()
+    agent.host.wait_for(lambda: not agent.holder() and not agent.records(), 5, "no holder and no record")
     agent.host.start("grivetd")
     agent.courier = Channel(agent.host)
     agent.courier.wait_event("fault.interrupted", order=order["id"], reason="grivetd is being stopped")

@@ -67,7 +67,7 @@ def test_damaged_journal(agent):
     assert "damaged" in json.loads(base64.b64decode(envelope["payload"]))["steps"][0]["reason"]
     agent.order()
     host.wait_for(lambda: "order refused: host: event journal" in host.log("grivetd"), what="the refusal in the log")
-    assert not agent.holder()
+    agent.host.wait_for(lambda: not agent.holder(), 5, "no holder")
 
 
 def test_a_record_can_not_point_at_a_stranger(host):
