@@ -7,7 +7,8 @@ import pytest
 
 import lab.host
 from executor_rig import ExecutorRig
-from points import Left, Point, PointRig
+from many import Late
+from points import Point, PointRig
 from scenarios import kill, stop, unsigned
 from test_rollback_faults import cell
 
@@ -70,5 +71,5 @@ def test_mutation(tmp_path, monkeypatch, name):
 def test_points_see(tmp_path, monkeypatch):
     """What looks after each point sees a device that nobody undoes."""
     monkeypatch.setattr(lab.host, "BUILD", build_without(["sweep"]))
-    with lab.host.Lab(logs=tmp_path / "logs") as made, pytest.raises(Left, match="left: .*grivet-"):
-        PointRig(made).run(Point("sweep", "network.shape", None, 0, None))
+    with lab.host.Lab(logs=tmp_path / "logs") as made, pytest.raises(Late, match="left: .*grivet-"):
+        PointRig(made).run(Point("sweep", "network.shape", None, 0, None), False)
