@@ -33,7 +33,8 @@ def check_ends(fleet, run, ended_by="deadline"):
         body = wait_event(host, run, "fault.reverted")["body"]
         assert body["ended_by"] == ended_by and 0 <= body["revert_error_ms"] < 1000, body
         assert "grivet" not in host.run(["nft", "list", "ruleset"]).stdout
-        assert not list(host.path("/run/grivet/active").iterdir())
+        active = host.path("/run/grivet/active")
+        wait_until(lambda active=active: not list(active.iterdir()), 5, f"the record's removal on {host.name}")
 
 
 def check_store(fleet, run):
