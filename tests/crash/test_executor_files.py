@@ -120,6 +120,8 @@ def test_halt_by_root_without_an_executor_that_answers(host, number):
     order = agent.order(agent.papers.mandate(step={"duration_ms": 50000}), length_s=50)
     agent.courier.wait_event("fault.armed", order=order["id"])
     signal_executor(agent, number)
+    if number == signal.SIGKILL:
+        host.wait_for(lambda: not any(process["name"].startswith("grivet") for process in host.processes()), what="all deaths")
     said = host.run(["grivet", "halt", "-o", "json"], check=False)
     if number == signal.SIGKILL:  # there is nothing to end, and no order is to be kept out
         assert said.returncode == 1 and "agent.sock" in said.stderr and not host.path("/run/grivet/halt").exists()
