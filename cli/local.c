@@ -93,16 +93,19 @@ static bool has_holder(int folder_fd, const char *order)
            1; /* one that has ended may wait for its parent */
 }
 
+/* A list that can't be read, or breaks off, counts as one more: nobody may be told that all have ended. */
 static int count_holders(void)
 {
     DIR *folder = opendir(RECORD_FOLDER);
-    int count = 0;
+    struct dirent *entry;
+    int count = 0, r;
 
-    for (const struct dirent *entry; folder && (entry = readdir(folder));)
+    if (!folder)
+        return errno != ENOENT;
+    while ((r = io_next_entry(folder, &entry)) > 0)
         count += uuid_is_valid(entry->d_name) && has_holder(dirfd(folder), entry->d_name);
-    if (folder)
-        closedir(folder);
-    return count;
+    closedir(folder);
+    return count + (r < 0);
 }
 
 /* Holders watch for the file themselves. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/io.h"
 
 #define DEPTH_MAX 64
 
@@ -85,16 +86,22 @@ static int look_into(struct walk *walk, int fd, unsigned int level)
 {
     DIR *folder = fdopendir(fd);
     struct dirent *entry;
-    int r = 0;
+    int r = 0, more;
 
     if (!folder) {
         r = -errno;
         close(fd);
         return r;
     }
-    while (r == 0 && (entry = readdir(folder)))
-        if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+    while (r == 0 && (more = io_next_entry(folder, &entry)) != 0) {
+        if (more == -ENOENT)
+            break; /* removed meanwhile: nothing is in it */
+        if (more < 0)
+            r = more;
+        else if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
+                 strcmp(entry->d_name, "..") != 0)
             r = descend(walk, dirfd(folder), entry->d_name, level + 1);
+    }
     closedir(folder);
     return r;
 }

@@ -136,6 +136,7 @@ int listeners_are_of(const struct listeners *listeners, pid_t pid)
     unsigned long inode;
     char path[64];
     int mount_id, r = 0;
+    bool is_found = false;
     DIR *folder;
 
     if (!listeners->count)
@@ -144,11 +145,11 @@ int listeners_are_of(const struct listeners *listeners, pid_t pid)
     folder = opendir(path);
     if (!folder)
         return -errno;
-    for (size_t i = 0; i < LISTENER_FDS_MAX && r == 0 && (entry = readdir(folder)); i++)
-        r = read_fdinfo(dirfd(folder), entry->d_name, &mount_id, &inode) > 0 &&
-            mount_id == listeners->mount_id && has_inode(listeners, inode);
+    for (size_t i = 0; i < LISTENER_FDS_MAX && !is_found && (r = io_next_entry(folder, &entry)) > 0; i++)
+        is_found = read_fdinfo(dirfd(folder), entry->d_name, &mount_id, &inode) > 0 &&
+                   mount_id == listeners->mount_id && has_inode(listeners, inode);
     closedir(folder);
-    return r;
+    return r < 0 ? r : is_found;
 }
 
 int listeners_supported(struct error *error)
