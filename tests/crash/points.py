@@ -46,6 +46,11 @@ class Left(AssertionError):
     """Something is left, or somebody said what is not so."""
 
 
+def seldom(gate_ns):
+    """How many seconds until the next look: what has to be gone by then is looked for more often towards the end."""
+    return max(0.01, min(0.05, (gate_ns - boot_ns()) / 1e9 - GATE_MS / 1000))
+
+
 class PointRig(ExecutorRig):
     def __init__(self, lab):
         super().__init__(lab)
@@ -87,7 +92,7 @@ class PointRig(ExecutorRig):
         while found := self.left():
             if boot_ns() > until_ns:
                 raise Late(f"left: {found}")
-            time.sleep(0.01)
+            time.sleep(seldom(until_ns))
 
     def wait_records(self):
         try:
@@ -245,14 +250,10 @@ class PointRig(ExecutorRig):
     def watch(self, point):
         """A fault's life, until nothing of it is left."""
         over_ns, hit = self.begin(point), None
-        while self.left() or (not hit and boot_ns() < over_ns):
-            gate_ns = self.gate_ns(point, over_ns, hit)
-            if boot_ns() > gate_ns:
-                raise Late(f"left: {self.left()}")
-            seconds = max(0.01, min(0.05, (gate_ns - boot_ns()) / 1e9 - GATE_MS / 1000))
-            if hit:
-                time.sleep(seconds)
-            hit = self.tracer.hear(0 if hit else seconds, "hit")
+        gate_ns = self.gate_ns(point, over_ns, hit)
+        while not hit and boot_ns() < gate_ns and (self.left() or boot_ns() < over_ns):
+            hit = self.tracer.hear(seldom(gate_ns), "hit")
+        self.wait_gone(self.gate_ns(point, over_ns, hit))
         if point.who == "sweep":
             self.wait_records()
         self.go_on()

@@ -25,7 +25,7 @@ CASES = {
     "process.kill": {"exe": "*/sleep", "cmdline": "sleep 12345"},
     "process.kill, one of two": {"user": "root", "listens_on": 4444, "pick": "one"},
 }
-TWO = "import os, socket, time; listener = socket.create_server(('', 4444)); os.fork(); time.sleep(1000)"
+TWO = "import os, signal, socket; listener = socket.create_server(('', 4444)); os.fork(); signal.pause()"
 
 
 def test_no_fault_is_forgotten():

@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from agent_rig import Agent  # noqa: E402
 from executor_client import ANSWER, ASK, when  # noqa: E402
 from lab.host import PYTHON, wait_until  # noqa: E402
+from rig import boot_ns  # noqa: E402
 
 POLICY = """  process: {is_allowed: true, signatures: 2, longest_duration_s: 60, concurrency: 1, cool_down_s: 0}
 """
@@ -26,12 +27,13 @@ while True:
         client.connect_ex(("10.1.0.1", 80))
         time.sleep(0.02)
 """
-# Needs four seconds to end when it is asked to.
+# Needs somebody to come before it ends when it is asked to.
 SLOW = """
-import signal, socket, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), sys.exit()))
+import signal, socket, sys
 listener = socket.create_server(("0.0.0.0", 7001))
-time.sleep(60)
+signal.signal(signal.SIGTERM, lambda *_: (listener.accept(), sys.exit()))
+while True:
+    listener.accept()
 """
 
 
@@ -116,5 +118,11 @@ def test_a_service_may_take_its_time_to_end(agent):
     agent.host.wait_listening(7001)
     answer, order = run(agent, "process.kill", {"unit": "slow.service", "signal": "TERM"})
     assert answer["is_accepted"], answer
-    effect = agent.courier.wait_event("fault.exercised", timeout=15, order=order)["body"]["effect"]
+    patience_ns = boot_ns() + 3500 * 10**6  # longer than any effect is waited for that can be undone
+    agent.courier.wait_event("fault.armed", order=order)
+    wait_until(lambda: boot_ns() > patience_ns or any(
+        event["kind"] in ("fault.failed", "fault.exercised") for event in agent.courier.events()), 10, "what must not be")
+    assert [event["kind"] for event in agent.courier.events() if event.get("order") == order] == ["order.accepted", "fault.armed"]
+    agent.host.run(["bash", "-c", ": </dev/tcp/127.0.0.1/7001"])
+    effect = agent.courier.wait_event("fault.exercised", order=order)["body"]["effect"]
     assert effect["processes"][0]["is_gone"]

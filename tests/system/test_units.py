@@ -44,7 +44,7 @@ def test_fault_within_the_sandbox(machine, fault, parameters):
 
 
 # Listens, and is python3.
-VICTIM = "import socket, time; listener = socket.create_server(('', 7000)); time.sleep(1000)"
+VICTIM = "import signal, socket; listener = socket.create_server(('', 7000)); signal.pause()"
 
 
 @pytest.mark.parametrize("parameters", [{"exe": "*/python3*", "user": "daemon"}, {"listens_on": 7000}, {"unit": "victim.service"}])
