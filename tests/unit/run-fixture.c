@@ -189,6 +189,16 @@ void fixture_clocks(struct run *run, int64_t bound_usec)
     }
 }
 
+void fixture_begin(struct run *run)
+{
+    run_begin(run, T);
+    for (size_t i = 0; i < HOSTS; i++)
+        fixture_answer(run, fixture_hosts[i], true, "");
+    run_advance(run, T);
+    fixture_samples(run, T, STEPS_AT, 0, 0);
+    run_advance(run, STEPS_AT);
+}
+
 struct run *fixture_start(const char *objectives)
 {
     struct run *run = fixture_run(objectives, 100);

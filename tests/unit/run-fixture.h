@@ -38,6 +38,8 @@ void fixture_samples(struct run *run, int64_t from_usec, int64_t until_usec, int
 void fixture_arm(struct run *run, const char *host, int64_t at_usec);
 void fixture_exercise(struct run *run, const char *host, int64_t at_usec);
 void fixture_revert(struct run *run, const char *host, int64_t at_usec, double late_msec);
+/** fixture_begin() - all agree, and the first steps start */
+void fixture_begin(struct run *run);
 /** fixture_start() - up to `running`: steps start at T + 3 s, t0 is 100 ms later, all exercised */
 struct run *fixture_start(const char *objectives);
 /** fixture_finish() - from there to `done` with fresh heads, if @has_heads; users lose @bad_msec from t0 +

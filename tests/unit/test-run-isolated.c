@@ -14,12 +14,7 @@ static void start_isolating(void)
     ck_assert_int_eq(document_parse_json(&document, "step", isolating, strlen(isolating), NULL), 0);
     run = fixture_run("[]", 100);
     run->mandate->steps[0].parameters = document_root(document);
-    run_begin(run, T);
-    for (size_t i = 0; i < HOSTS; i++)
-        fixture_answer(run, fixture_hosts[i], true, "");
-    run_advance(run, T);
-    fixture_samples(run, T, STEPS_AT, 0, 0);
-    run_advance(run, STEPS_AT);
+    fixture_begin(run);
     run_advance(run, BACK_AT + SEC(10) - 1);
     ck_assert_str_eq(run_state_names[run->state], "starting");
     ck_assert_int_eq(seen.halts, 0);

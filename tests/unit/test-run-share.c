@@ -16,12 +16,7 @@ static void check_state(const char *name)
 
 static void start_steps(void)
 {
-    run_begin(run, T);
-    for (size_t i = 0; i < HOSTS; i++)
-        fixture_answer(run, fixture_hosts[i], true, "");
-    run_advance(run, T);
-    fixture_samples(run, T, STEPS_AT, 0, 0);
-    run_advance(run, STEPS_AT);
+    fixture_begin(run);
     check_state("starting");
 }
 

@@ -255,12 +255,7 @@ START_TEST(test_after_both)
 {
     fixture_more_steps = kill_beside;
     run = fixture_run("[]", 100);
-    run_begin(run, T);
-    for (size_t i = 0; i < HOSTS; i++)
-        fixture_answer(run, fixture_hosts[i], true, "");
-    run_advance(run, T);
-    fixture_samples(run, T, STEPS_AT, 0, 0);
-    run_advance(run, STEPS_AT);
+    fixture_begin(run);
     ck_assert_int_eq(seen.orders, 1 + HOSTS + 2);
     for (size_t i = 0; i < HOSTS; i++)
         fixture_arm(run, fixture_hosts[i], T0);
