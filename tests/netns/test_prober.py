@@ -73,7 +73,7 @@ def watch(host):
     made.executor.close()
 
 
-def test_schedule_is_kept_by_absolute_time(watch, record_property):
+def test_schedule_is_kept_by_absolute_time(watch):
     watch.start(probe("quick", interval_ms=50), probe("slow", "/slow"))
     watch.take_until(lambda: watch.count("quick") >= 60 and watch.count("slow") >= 25)
     for name, interval_usec in (("quick", 50_000), ("slow", 100_000)):
