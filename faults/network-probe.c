@@ -73,7 +73,7 @@ static uint32_t mark_of(const struct probes *probes, size_t i, enum way way)
 static void send_probe(struct probes *probes, size_t i, enum way way, bool is_udp)
 {
     struct probe *probe = &probes->list[i];
-    uint32_t mark = mark_of(probes, i, way);
+    uint32_t mark = mark_of(probes, i, way), priority = gate_probe_priority(probes->spec->name);
     _cleanup_close_ int fd = socket(probe->target.address.family,
                                     (is_udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct sockaddr_in in4 = {.sin_family = AF_INET, .sin_port = htons(probe->target.port)};
@@ -87,8 +87,9 @@ static void send_probe(struct probes *probes, size_t i, enum way way, bool is_ud
         in4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         in6.sin6_addr = in6addr_loopback;
     }
-    if (mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0)
-        return; /* to loopback it must not go without */
+    if ((mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0) ||
+        setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority)) < 0)
+        return; /* to loopback it must not go without a mark */
     if (connect(fd, address, is_4 ? sizeof(in4) : sizeof(in6)) == 0 || errno == EINPROGRESS)
         probe->sent++;
     if (is_udp && send(fd, "", 1, MSG_NOSIGNAL) < 0)

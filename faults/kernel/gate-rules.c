@@ -49,6 +49,7 @@ const struct rule gate_lifeline_rules[] = {
     PEERS_TARGETS, IPPROTO_##protocol, .has_ports = true, .if_protocols = GATE_##protocol
 #define OTHERS PEERS_TARGETS, .if_protocols = GATE_OTHER
 const struct rule gate_drop_rules[] = {
+    {OUTPUT | FORWARD | EGRESS, IPV4 | IPV6, .is_others_probe = true},
     {OUTPUT, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_SILENCE},
     {INPUT | FORWARD, IPV4 | IPV6, TARGETS(UDP), .action = ACTION_DROP},
     {OUTPUT | FORWARD_OUT, IPV4 | IPV6, TARGETS(TCP), .action = ACTION_NOTE},

@@ -62,7 +62,7 @@ struct rule {
     unsigned int chains, families;
     enum peers peers;
     uint8_t protocol;
-    bool is_loopback, is_marked, is_unshaped, has_ports;
+    bool is_loopback, is_marked, is_unshaped, is_others_probe, has_ports;
     uint16_t peer_port, own_port;
     enum guard guard_out, guard_in;
     unsigned int if_protocols;

@@ -109,6 +109,22 @@ static void match_destination(struct writer *writer, const struct rule *rule)
         nft_match_not_forwarded(writer->batch);
 }
 
+/* What is forwarded has lost its priority, but comes out of a wire that is named after the order. */
+static void match_others_probe(struct writer *writer)
+{
+    const uint32_t own = gate_probe_priority(writer->spec->name);
+    char wire[UNDO_LINK_MAX];
+
+    if (is_in(writer, FORWARD)) {
+        undo_link_name(writer->spec->name, '\0', wire);
+        nft_match_meta(writer->batch, NFT_META_IIFNAME, wire, strlen(UNDO_NAME_PREFIX));
+        nft_match_not_meta(writer->batch, NFT_META_IIFNAME, wire, strlen(wire));
+    } else {
+        nft_match_meta_bits(writer->batch, NFT_META_PRIORITY, ~GATE_PROBE_DIGITS, GATE_PROBE);
+        nft_match_not_meta(writer->batch, NFT_META_PRIORITY, &own, sizeof(own));
+    }
+}
+
 static void match_guard(struct writer *writer, const struct rule *rule)
 {
     const uint32_t uid = writer->spec->lifeline->courier_uid;
@@ -154,9 +170,11 @@ static void write_rule(struct writer *writer, const struct rule *rule, const str
     if (rule->protocol)
         nft_match_meta(writer->batch, NFT_META_L4PROTO, &rule->protocol, 1);
     if (rule->is_marked)
-        nft_match_mark(writer->batch, mark_of(writer), mark_of(writer));
+        nft_match_meta_bits(writer->batch, NFT_META_MARK, mark_of(writer), mark_of(writer));
+    if (rule->is_others_probe)
+        match_others_probe(writer);
     if (rule->is_unshaped)
-        nft_match_mark(writer->batch, GATE_MARK_SHAPED, 0);
+        nft_match_meta_bits(writer->batch, NFT_META_MARK, GATE_MARK_SHAPED, 0);
     match_peer(writer, rule, family);
     match_ports(writer, rule);
     match_cgroup(writer, rule);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -288,6 +289,11 @@ void gate_close(struct gate *gate)
         close(gate->fd);
     gate->fd = -1;
     nft_batch_clear(&gate->removal);
+}
+
+uint32_t gate_probe_priority(const char *name)
+{
+    return GATE_PROBE | (strtoull(name + strlen(UNDO_NAME_PREFIX), NULL, 16) & GATE_PROBE_DIGITS);
 }
 
 bool gate_is_exempt(const struct gate_spec *spec, const struct cidr *address)

@@ -25,6 +25,12 @@
  * bond it is not shaped again. */
 #define GATE_MARK_SHAPED 0x08000000U
 
+/* Own packets that have to show an effect bear this as their priority (SO_PRIORITY), and digits of their
+ * order. No other gate drops them: of two that block the same, each shows its own effect, and the one that
+ * ends later is known to block by itself. A priority leads no packet elsewhere, as a mark may. */
+#define GATE_PROBE        0x67720000U
+#define GATE_PROBE_DIGITS 0x0000ffffU
+
 /* Whose packets. */
 enum gate_scope {
     GATE_HOST = 1 << 0,      /* those that end or begin at a socket of this host */
@@ -175,6 +181,8 @@ int gate_remove(const struct gate *gate, struct error *error);
  */
 int gate_is_gone(const struct gate *gate, const char *name, struct error *error);
 void gate_close(struct gate *gate);
+/** gate_probe_priority() - of own packets that are to show what the gate called @name does */
+uint32_t gate_probe_priority(const char *name);
 /** gate_is_exempt() - would the gate let packets to @address pass, whatever their ports? */
 bool gate_is_exempt(const struct gate_spec *spec, const struct cidr *address);
 

@@ -87,10 +87,15 @@ void nft_match_meta(struct nft_batch *batch, uint32_t key, const void *value, si
     compare(batch, NFT_CMP_EQ, value, length);
 }
 
-/* A mark is in the host's byte order. */
-void nft_match_mark(struct nft_batch *batch, uint32_t mask, uint32_t value)
+void nft_match_not_meta(struct nft_batch *batch, uint32_t key, const void *value, size_t length)
 {
-    load_meta(batch, NFT_META_MARK);
+    load_meta(batch, key);
+    compare(batch, NFT_CMP_NEQ, value, length);
+}
+
+void nft_match_meta_bits(struct nft_batch *batch, uint32_t key, uint32_t mask, uint32_t value)
+{
+    load_meta(batch, key);
     mask_bits(batch, &mask, &(uint32_t){0}, sizeof(mask));
     compare(batch, NFT_CMP_EQ, &value, sizeof(value));
 }

@@ -84,9 +84,11 @@ void nft_add_seen_set(struct nft_batch *batch, const char *name, sa_family_t fam
 /* Rules: begin, expressions, end. Values are in network order where the packet has them so. */
 void nft_rule_begin(struct nft_batch *batch, const char *chain);
 void nft_rule_end(struct nft_batch *batch);
+/** nft_match_meta() - of a name, its first @length bytes */
 void nft_match_meta(struct nft_batch *batch, uint32_t key, const void *value, size_t length);
-/** nft_match_mark() - mark & @mask = @value */
-void nft_match_mark(struct nft_batch *batch, uint32_t mask, uint32_t value);
+void nft_match_not_meta(struct nft_batch *batch, uint32_t key, const void *value, size_t length);
+/** nft_match_meta_bits() - mark or priority & @mask = @value; both are in the host's byte order */
+void nft_match_meta_bits(struct nft_batch *batch, uint32_t key, uint32_t mask, uint32_t value);
 void nft_match_payload(struct nft_batch *batch, uint32_t base, uint32_t offset, const void *value,
                        size_t length);
 /** nft_match_not_bits() - of the byte there, what @mask leaves is not @value */
