@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "common/hands.h"
 #include "common/kill-timer.h"
 #include "holder.h"
 #include "memory-lock.h"
@@ -21,7 +22,7 @@ static int die_with_parent(struct error *error)
     struct ucred parent;
     socklen_t length = sizeof(parent);
 
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+    if (has_parent_death && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return error_errno(error, errno, "can't tie the holder to its executor");
     if (getsockopt(CHANNEL_FD, SOL_SOCKET, SO_PEERCRED, &parent, &length) < 0)
         return error_errno(error, errno, "the holder's channel is no socket");

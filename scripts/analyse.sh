@@ -24,7 +24,7 @@ found=0
 
 echo "== gcc -fanalyzer"
 # with -c: -fsyntax-only would silently analyse nothing
-export FLAGS; FLAGS="-std=gnu17 -D_GNU_SOURCE -DGRIVET_VERSION=\"0\" -I. -Ibuild/cli -O1 -fanalyzer -Wno-analyzer-null-dereference
+export FLAGS; FLAGS="-std=gnu17 -D_GNU_SOURCE -DGRIVET_VERSION=\"0\" -I. -Ibuild -Ibuild/cli -O1 -fanalyzer -Wno-analyzer-null-dereference
 -Wno-analyzer-null-argument -Wno-analyzer-use-of-uninitialized-value -Wno-analyzer-malloc-leak -Werror
 $(pkg-config --cflags libnl-3.0 jansson libsodium libevent libcurl sqlite3 libcap libsystemd)"
 # shellcheck disable=SC2086  # words are meant to be split

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/hands.h"
 #include "common/io.h"
 #include "common/kill-timer.h"
 #include "common/passwd.h"
@@ -103,7 +104,8 @@ _Noreturn static void live(const struct burner_order *order, pid_t parent, int p
     sigset_t none;
     int r;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (has_parent_death)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
     prctl(PR_SET_NAME, order->name);

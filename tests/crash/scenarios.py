@@ -136,6 +136,7 @@ MATRIX = {
     "holder stopped": (stop("holder"), True),
     "holder stopped, no sweep": (stop("holder"), False),
     "holder stopped, executor killed": (kill("executor", stopped=("holder",)), True),
+    "holder stopped, executor killed, no sweep": (kill("executor", stopped=("holder",)), False),
     "executor stopped": (stop("executor"), True),
     "executor and holder stopped": (stop("executor", "holder"), True),
     "executor and holder stopped, no sweep": (stop("executor", "holder"), False),

@@ -1,6 +1,5 @@
 """Each hand that ends a fault has a test that turns red without it: builds with the hand taken away, same scenarios."""
 
-import os
 import subprocess
 
 import pytest
@@ -14,6 +13,7 @@ from test_rollback_faults import cell
 
 TARGETS = ["agent/grivetd", "agent/grivet-sweep"]
 STOPPED, KILLED = stop("executor", "holder"), kill("executor", "holder")
+ORPHANED = kill("executor", stopped=("holder",))
 
 
 def devices(rig):
@@ -21,20 +21,28 @@ def devices(rig):
     cell(rig, "network.shape", "executor and holder stopped")
 
 
+def devices_at_once(rig):
+    """The executor need not wait for the sweep."""
+    cell(rig, "network.shape", "holder killed")
+
+
 def burners(rig):
     """Their own timers end them, with everybody else stopped."""
     cell(rig, "cpu.burn", "all stopped")
 
 
+def burners_at_once(rig):
+    """They die with their holder."""
+    cell(rig, "cpu.burn", "executor and holder killed")
+
+
 def build_without(hands):
-    """A build folder of its own for these mutations, kept inside the build folder."""
-    folder = lab.host.BUILD / "mutations" / "-".join(hands)
-    with open(os.devnull, "w") as null:
-        if not (folder / "build.ninja").exists():
-            subprocess.run(["meson", "setup", folder, lab.host.SOURCE, f"-Dmutations={','.join(hands)}",
-                            "-Dtests=false"], check=True,
-                           stdout=null)
-        subprocess.run(["ninja", "-C", folder, *TARGETS], check=True, stdout=null)
+    """The build folder for mutations, kept inside the build folder, without these hands."""
+    folder = lab.host.BUILD / "mutations"
+    again = ["--reconfigure"] if (folder / "build.ninja").exists() else []
+    for command in (["meson", "setup", *again, folder, lab.host.SOURCE, f"-Dmutations={','.join(hands)}", "-Dtests=false"],
+                    ["ninja", "-C", folder, *TARGETS]):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
 
 
@@ -42,12 +50,15 @@ def build_without(hands):
 CASES = {
     "timer": (["timer"], STOPPED, False, "left 3000 ms after the deadline"),
     "timer, but the sweep is there": (["timer"], STOPPED, True, None),
+    "timer, and burners": (["timer"], burners, True, "left 1000 ms later|what the kernel ends is left"),
     "timer and sweep": (["timer", "sweep"], STOPPED, True, "left 3000 ms after the deadline"),
+    "sweep, and devices": (["sweep"], devices, True, "left 1000 ms later"),
     "owner": (["owner"], KILLED, False, "traffic was not back 1000 ms after the kill"),
     "signature": (["signature"], unsigned, False, "an order whose mandate nobody signed"),
-    "sweep, and devices": (["sweep"], devices, True, "left 1000 ms later"),
-    "timer, and burners": (["timer"], burners, True, "left 1000 ms later|what the kernel ends is left"),
     "timeout": (["timeout"], STOPPED, False, "traffic was not back 1000 ms after the deadline"),
+    "parent": (["parent"], ORPHANED, False, "traffic was not back 1000 ms after the kill"),
+    "parent, and burners": (["parent"], burners_at_once, True, "left 1000 ms later"),
+    "undo": (["undo"], devices_at_once, True, "left 1000 ms later"),
 }
 
 
