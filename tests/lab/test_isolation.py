@@ -1,6 +1,5 @@
 """A rehearsal with isolate: full: nobody hears the host until its fault ends, and then the report has all of it."""
 
-import json
 import time
 
 import pytest
@@ -18,14 +17,6 @@ class Isolating(Small):
         self.operator.write(path, self.operator.read(path).replace("{zone: apse2-az1}", "{zone: apse2-az1, isolate: full}"))
         return path
 
-    def allow(self, host):
-        path = "/etc/grivet/agent.yaml"
-        policy = json.loads(host.read(path))
-        policy["classes"]["network"]["allows_isolation"] = True
-        host.write(path, json.dumps(policy))
-        host.stop("grivetd")
-        host.start("grivetd")
-
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
@@ -41,7 +32,7 @@ def test_refused_until_root_allows_it(fleet):
     said = fleet.cli("plan", fleet.write_experiment(), "--file", f"{FOLDER}/no.json")
     assert said.returncode == 5 and "classes.network.allows_isolation" in said.stdout
     for host in fleet.hosts.values():
-        fleet.allow(host)
+        fleet.set_class(host, "network", allows_isolation=True)
 
 
 def test_a_run_waits_for_those_who_are_isolated(fleet):

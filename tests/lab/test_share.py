@@ -1,6 +1,5 @@
 """A share of the hosts is enough: who would refuse is left out and named; if too few are left, what started is halted."""
 
-import json
 import re
 
 import pytest
@@ -19,14 +18,6 @@ class Sharing(Small):
         self.operator.write(path, text.replace("warmup_s: 0", "warmup_s: 3"))
         return path
 
-    def allow(self, host, is_allowed):
-        path = "/etc/grivet/agent.yaml"
-        policy = json.loads(host.read(path))
-        policy["classes"]["network"]["is_allowed"] = is_allowed
-        host.write(path, json.dumps(policy))
-        host.stop("grivetd")
-        host.start("grivetd")
-
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
@@ -40,7 +31,7 @@ def fleet(tmp_path_factory):
 
 def test_one_is_left_out(fleet):
     first, second, third = fleet.hosts.values()
-    fleet.allow(third, False)
+    fleet.set_class(third, "network", is_allowed=False)
     planned = fleet.cli("plan", fleet.write_experiment(seconds=2), "--file", f"{FOLDER}/mandate.json")
     assert planned.returncode == 0 and "the others are as many as it requires" in planned.stderr, planned
     fleet.percent = 67  # of 3 hosts: all of them
@@ -55,7 +46,7 @@ def test_one_is_left_out(fleet):
     assert not events(third, run)
     text = fleet.cli("report", run).stdout
     assert re.search("^left out: web-3: policy: classes.network: not allowed on this host$", text, re.M), text
-    fleet.allow(third, True)
+    fleet.set_class(third, "network", is_allowed=True)
 
 
 def test_too_few_arm_and_what_started_is_halted(fleet):
