@@ -27,7 +27,8 @@ struct link_wire {
 int link_add_wire(const struct link_wire *wire, struct error *error);
 /** link_add_route() - @to is behind @name; goes with the device */
 int link_add_route(const char *name, const struct cidr *to, struct error *error);
-/** link_remove() - 0 also when it is gone already; refuses names that are not ours; allocates nothing */
+/** link_remove() - @name, and with it all others of its order; 0 also when it is gone already; refuses names
+ * that are not ours; allocates nothing */
 int link_remove(const char *name, struct error *error);
 /** link_find() - Return: its index, 0 = there is none, or -errno */
 int link_find(const char *name, struct error *error);

@@ -198,6 +198,20 @@ def test_rules_end_at_the_deadline_and_what_stays_is_in_the_record(net, start):
     assert net.links() == before
 
 
+def test_devices_of_an_order_go_at_once(net, start):
+    """Each removal keeps the kernel waiting: the first takes all of the order's, also one that is not in the record."""
+    before = net.links()
+    driver = start("network.shape", {"cidrs": ["10.9.0.0/24"], "rate_kbit": 500})
+    driver.arm()
+    driver.kill()
+    record = driver.folder / driver.order
+    lines = record.read_text().splitlines(keepends=True)
+    record.write_text("".join(line for line in lines if not re.fullmatch("undo link .*i\n", line)))
+    assert len(record.read_text().splitlines()) == len(lines) - 1 and net.links() != before
+    assert undo(net, driver.folder, driver.order) == (0, "done")
+    assert net.links() == before
+
+
 def test_devices_without_a_record_are_strays(net, start):
     net.ip("-n", net.here, "link", "add", "grivet-1234567o", "type", "ifb")
     net.ip("-n", net.here, "link", "add", "grivetter", "type", "ifb")
