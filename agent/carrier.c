@@ -5,8 +5,11 @@
 #include <signal.h>
 #include <string.h>
 
+#include "memory.h"
+
 #define CARRIER_SOCKET "/run/grivet/agent.sock"
 #define RETRY_USEC     250000
+#define STARTED_S      5  /* by then what is needed once only has been needed, the first TLS session too */
 #define BURST          64 /* messages taken in one turn, so that the loop gets its turn too */
 
 static void carrier_disconnect(struct carrier *carrier)
@@ -64,6 +67,11 @@ static void carrier_on_retry(evutil_socket_t fd, short what, void *context)
     carrier->events->on_change(carrier->context, true);
 }
 
+static void carrier_on_started(evutil_socket_t fd, short what, void *context)
+{
+    memory_trim();
+}
+
 static void carrier_on_terminate(evutil_socket_t signal, short what, void *context)
 {
     event_base_loopbreak(context);
@@ -72,7 +80,7 @@ static void carrier_on_terminate(evutil_socket_t signal, short what, void *conte
 int carrier_open(struct carrier *carrier, const struct carrier_events *events, void *context,
                  struct error *error)
 {
-    struct timeval now = {0};
+    struct timeval now = {0}, started = {STARTED_S};
 
     *carrier = (struct carrier){.events = events, .context = context, .socket = -1};
     signal(SIGPIPE, SIG_IGN);
@@ -83,7 +91,8 @@ int carrier_open(struct carrier *carrier, const struct carrier_events *events, v
     carrier->terminate = evsignal_new(carrier->base, SIGTERM, carrier_on_terminate, carrier->base);
     carrier->retry = evtimer_new(carrier->base, carrier_on_retry, carrier);
     if (!carrier->terminate || event_add(carrier->terminate, NULL) < 0 || !carrier->retry ||
-        event_add(carrier->retry, &now) < 0)
+        event_add(carrier->retry, &now) < 0 ||
+        event_base_once(carrier->base, -1, EV_TIMEOUT, carrier_on_started, NULL, &started) < 0)
         return error_oom(error);
     return web_pool_new(&carrier->pool, carrier->base, error);
 }

@@ -10,7 +10,7 @@
 #include "common/hands.h"
 #include "common/kill-timer.h"
 #include "holder.h"
-#include "memory-lock.h"
+#include "memory.h"
 #include "scope.h"
 
 #define RESERVE_NAME "grivet-reserve" /* until it has a job: nobody shall take it for a fault */

@@ -63,7 +63,6 @@ static const struct sandbox_limit netlink_socket = {0, UINT32_MAX, AF_NETLINK};
 #define ARENAS  "the ninth arena of glibc's malloc"
 #define ERRORS  "an end before anything began"
 #define GLIBC   "another version of glibc"
-#define JOURNAL "standard error is the journal"
 #define LD_SO   "the dynamic linker's last words"
 #define MEMORY  "a fault with more of everything"
 #define NETEM   "a kernel with netem: tests/system"
@@ -142,7 +141,6 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(lseek), WEB | EXECUTOR | START},
     {SCMP_SYS(madvise), WEB | EXECUTOR | START},
     {SCMP_SYS(memfd_create), COURIER | EXECUTOR | START},
-    {SCMP_SYS(memfd_create), PROBER, NULL, JOURNAL},
     {SCMP_SYS(mkdir), SWEEP | EXECUTOR},
     {SCMP_SYS(mkdirat), SWEEP | EXECUTOR, NULL, AARCH64},
     {SCMP_SYS(mlock), EXECUTOR},

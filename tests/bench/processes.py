@@ -1,15 +1,18 @@
-"""What the agent costs a host on which nothing happens: memory (PSS) and CPU of each of its processes."""
+"""What the agent costs a host that has joined and on which nothing happens: memory (PSS) and CPU of each of its processes.
+
+The coordinator is on the same machine: what its programs share with the agent's counts for both by halves.
+"""
 
 import os
 import re
 import time
 
-from bench.many import agent
-from lab import agent as installer
-from lab.host import wait_until
+from lab.host import Lab, wait_until
+from lab.small import Small
 
-SECONDS = 20
+SECONDS = 40  # more than a long poll takes
 TICK = os.sysconf("SC_CLK_TCK")
+NAMES = {"grivetd", "grivetd-syncer", "grivet-reserve", "grivet-sweep", "grivet-courier", "grivet-prober"}
 
 
 def pss_mib(pid):
@@ -24,13 +27,13 @@ def cpu_seconds(pid):
 
 
 def measure():
-    with agent() as crowd:
-        host = crowd.rig.host
-        for name in ("grivet-sweep", "grivet-prober"):
-            installer.unit_service(host, name)
-        wait_until(lambda: {"grivet-sweep", "grivet-prober"} <= {p["name"] for p in host.processes()}, 10, "the programs")
-        processes = [p for p in host.processes() if p["argv"] and "grivet" in p["argv"][0]]
-        before = {p["pid"]: cpu_seconds(p["pid"]) for p in processes}
+    with Lab() as lab:
+        fleet = Small(lab)
+        host = fleet.add_agent("web-1", 1, 11)
+        fleet.wait_ready()
+        found = wait_until(lambda: NAMES <= {one["name"] for one in host.processes()} and host.processes(), 10, "the programs")
+        processes = [process for process in found if process["name"] in NAMES]
+        before = {process["pid"]: cpu_seconds(process["pid"]) for process in processes}
         time.sleep(SECONDS)
         total = 0.0
         for process in processes:
@@ -38,4 +41,4 @@ def measure():
             total += memory
             used = 100 * (cpu_seconds(process["pid"]) - before[process["pid"]]) / SECONDS
             yield {"what": f"{process['name']}: PSS (CPU {used:.2f} %)", "unit": "MiB", "ours": memory}
-        yield {"what": "all of them, without a courier: PSS", "unit": "MiB", "ours": total, "goal": 8}
+        yield {"what": "all of them: PSS", "unit": "MiB", "ours": total, "goal": 8}

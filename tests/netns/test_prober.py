@@ -1,13 +1,17 @@
 """grivet-prober against real HTTP servers in a network of its own; the test plays the executor."""
 
 import json
+import pathlib
+import re
+import socket
 import statistics
+import struct
 import time
 import uuid
 
 import pytest
 
-from lab.host import LAB, PYTHON
+from lab.host import LAB, PYTHON, wait_until
 from netns.executor_stand_in import SAMPLES, UNWATCH, WATCH, Executor
 
 PORT = 8080
@@ -178,3 +182,31 @@ def test_bad_watch_is_said_and_left(watch, probes, words):
     assert "not watched: watch:1:" in watch.host.log("prober")
     watch.start(probe("shop"))
     watch.take_until(lambda: watch.count("shop") >= 1)
+
+
+def test_gives_back_what_it_needed_to_start(host):
+    executor = Executor(host)
+    host.service("prober", ["grivet-prober"], user="grivet-prober")
+    executor.accept()
+
+    def mapped():
+        status = pathlib.Path(f"/proc/{host.outside_pid('prober')}/status").read_text()
+        return int(re.search(r"RssFile:\s+(\d+)", status)[1])
+    first = mapped()
+    wait_until(lambda: mapped() < 0.6 * first, 10, "less of its libraries in memory")
+
+
+def test_tells_the_journal(host):
+    executor = Executor(host)
+    path = host.path("/run/systemd/journal/socket")
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(path))
+        path.chmod(0o666)
+        journal.settimeout(5)
+        host.service("prober", ["sh", "-c", "JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec grivet-prober"],
+                     user="grivet-prober")
+        executor.accept()
+        text = b"connected to the executor"
+        assert journal.recv(4096) == (b"MESSAGE\n" + struct.pack("<Q", len(text)) + text +
+                                      b"\nPRIORITY=6\nSYSLOG_IDENTIFIER=grivet-prober\n")
