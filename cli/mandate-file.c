@@ -33,6 +33,8 @@ static void print_timetable(FILE *out, const struct mandate *mandate)
 {
     bool is_sequence = false;
 
+    if (!mandate->n_steps)
+        fprintf(out, "no fault: you act, Grivet watches for %g s\n", (double)mandate->duration_msec / 1000);
     for (const struct step *step = mandate->steps; step < mandate->steps + mandate->n_steps; step++)
         is_sequence |= step->after != NULL;
     if (is_sequence)

@@ -75,12 +75,15 @@ static void print_plan(const json_t *plan)
         printf("  REFUSED by %s: %s\n", json_text(item, "host"), json_text(item, "reason"));
 }
 
-/* Does every step get as many hosts as it needs without those of @refused? */
+/* Does every step get as many hosts as it needs without those of @refused? An observation needs all of them.
+ */
 static bool is_enough(const struct mandate *mandate, const json_t *refused)
 {
     const json_t *one;
     size_t index;
 
+    if (!mandate->n_steps)
+        return !json_array_size(refused);
     for (const struct step *step = mandate->steps; step < mandate->steps + mandate->n_steps; step++) {
         size_t left = step->hosts->count;
 

@@ -36,9 +36,11 @@ static const struct field mandate_fields[] = {
      MARGIN_MAX_MSEC},
     {"settle_ms", FIELD_INTEGER, offsetof(struct mandate_payload, mandate.settle_msec), true, 0,
      MARGIN_MAX_MSEC},
+    {"duration_ms", FIELD_INTEGER, offsetof(struct mandate_payload, mandate.duration_msec), false,
+     MANDATE_DURATION_MIN_MSEC, MANDATE_DURATION_MAX_MSEC},
     {"expect", FIELD_MAP, offsetof(struct mandate_payload, mandate.expect), true},
     {"zones", FIELD_MAP, offsetof(struct mandate_payload, zones), true, 0, ZONES_MAX},
-    {"steps", FIELD_LIST, offsetof(struct mandate_payload, steps), true, 1, MANDATE_STEPS_MAX},
+    {"steps", FIELD_LIST, offsetof(struct mandate_payload, steps), true, 0, MANDATE_STEPS_MAX},
     {"late_joiners", FIELD_MAP, offsetof(struct mandate_payload, late_joiners)},
     {"observers", FIELD_NAMES, offsetof(struct mandate_payload, mandate.observers), false, 0, HOSTS_MAX},
     {"probes", FIELD_LIST, offsetof(struct mandate_payload, mandate.probes), false, 0, PROBES_MAX},
@@ -144,7 +146,7 @@ int mandate_count_hosts(const struct mandate *mandate, int64_t *ret, struct erro
     for (size_t i = 0; i < mandate->n_steps; i++)
         for (const struct node *host = mandate->steps[i].hosts->first; host && r == 0; host = host->next)
             r = json_object_set(names, host->string, host->json);
-    *ret = json_object_size(names);
+    *ret = mandate->n_steps ? json_object_size(names) : mandate->observers->count;
     json_decref(names);
     return r < 0 ? error_oom(error) : 0;
 }
@@ -164,8 +166,24 @@ static int check_expected(const struct mandate *mandate, const struct document *
         return r;
     if (hosts > expect.hosts)
         return node_error(document, node_get(mandate->expect, "hosts"), error,
-                          "the steps name %lld hosts, %lld were expected", (long long)hosts,
+                          "%lld hosts are named, %lld were expected", (long long)hosts,
                           (long long)expect.hosts);
+    return 0;
+}
+
+/* Without steps all that is left is to watch: then somebody has to, something, and for a while. */
+static int check_observation(const struct mandate *mandate, const struct document *document,
+                             struct error *error)
+{
+    bool is_complete = mandate->duration_msec && mandate->observers && mandate->observers->count &&
+                       mandate->probes && mandate->probes->count;
+
+    if (!mandate->n_steps && !is_complete)
+        return node_error(document, node_get(document_root(document), "steps"), error,
+                          "there are none, and an observation takes 'duration_ms', 'observers' and 'probes'");
+    if (mandate->n_steps && mandate->duration_msec)
+        return node_error(document, node_get(document_root(document), "duration_ms"), error,
+                          "is for an observation, without steps");
     return 0;
 }
 
@@ -183,6 +201,8 @@ static int check_mandate(struct mandate_payload *payload, const struct document 
         r = parse_zones(mandate, document, payload->zones, error);
     if (r == 0)
         r = parse_steps(mandate, document, payload->steps, error);
+    if (r == 0)
+        r = check_observation(mandate, document, error);
     return r < 0 ? r : check_expected(mandate, document, error);
 }
 
@@ -280,6 +300,8 @@ int64_t mandate_way_usec(const struct mandate *mandate, const struct step *until
 {
     int64_t ways_usec[MANDATE_STEPS_MAX] = {}, longest_usec = 0;
 
+    if (!mandate->n_steps)
+        return mandate->duration_msec * USEC_PER_MSEC + margin_usec;
     for (size_t i = 0; i < mandate->n_steps; i++) {
         const struct step *step = &mandate->steps[i];
 

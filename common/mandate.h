@@ -37,6 +37,7 @@ struct step {
 /**
  * struct mandate - decoded payload; every pointer belongs to @document
  * @hash: of the payload's bytes; an order names its mandate by it
+ * @duration_msec: for how long people act and the observers watch, where there are no steps; else 0
  * @late_labels: map that a late joiner's own labels must contain, NULL = none may join late
  * @observers: list of host ids; @probes, @objectives: lists for probes/ and the report
  */
@@ -47,7 +48,7 @@ struct mandate {
     int64_t created_usec, not_before_usec, not_after_usec;
     int64_t max_runs;
     int64_t require_percent;
-    int64_t warmup_msec, settle_msec;
+    int64_t warmup_msec, settle_msec, duration_msec;
     size_t n_zones;
     struct zone *zones;
     size_t n_steps;
@@ -66,7 +67,7 @@ const struct step *mandate_step(const struct mandate *mandate, const char *name)
 const struct zone *mandate_zone(const struct mandate *mandate, const char *name);
 /** mandate_step_has_host() - is @host pinned in @step (or, for the step "observe", among the observers)? */
 bool mandate_step_has_host(const struct mandate *mandate, const char *step, const char *host);
-/** mandate_count_hosts() - how many different hosts the steps name */
+/** mandate_count_hosts() - how many different hosts the steps name; without steps, how many watch */
 int mandate_count_hosts(const struct mandate *mandate, int64_t *ret, struct error *error);
 /** mandate_step_length_usec() - how long an order of @step may run at most ("observe": warm-up + the longest
  * way through the steps, each with 60 s and the settle time) */
@@ -76,7 +77,7 @@ size_t mandate_step_least(const struct mandate *mandate, const struct step *step
 /** mandate_step_follows() - does @step start only after @other has ended? */
 bool mandate_step_follows(const struct mandate *mandate, const struct step *step, const struct step *other);
 /** mandate_way_usec() - the durations of @until (NULL: of the last step to end) and of those that it follows
- * one after the other, each with @margin_usec */
+ * one after the other, each with @margin_usec; without steps that of the observation */
 int64_t mandate_way_usec(const struct mandate *mandate, const struct step *until, int64_t margin_usec);
 
 /** payload_free() - of any struct below: each is one allocation, and begins with its document */

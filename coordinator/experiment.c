@@ -23,7 +23,8 @@ static const struct field experiment_fields[] = {
     FIELD(experiment, "settle_s", FIELD_INTEGER, settle_sec, false, 0, 3600),
     FIELD(experiment, "late_joiners", FIELD_MAP, late_joiners, false, 1, 2),
     FIELD(experiment, "observers", FIELD_MAP, observers, false, 1, 1),
-    FIELD(experiment, "steps", FIELD_LIST, steps_list, true, 1, EXPERIMENT_STEPS_MAX),
+    FIELD(experiment, "duration_s", FIELD_INTEGER, duration_sec, false, 1, MANDATE_DURATION_MAX_MSEC / 1000),
+    FIELD(experiment, "steps", FIELD_LIST, steps_list, false, 1, EXPERIMENT_STEPS_MAX),
     FIELD(experiment, "probes", FIELD_LIST, probes, false, 1, 32),
     FIELD(experiment, "objectives", FIELD_LIST, objectives, false, 1, 64),
     {},
@@ -127,6 +128,37 @@ static int check_probe(const struct experiment *experiment, const struct node *n
     return 0;
 }
 
+/* What is about faults can't be judged where there are none. */
+static int check_objective(const struct experiment *experiment, const struct node *node, struct error *error)
+{
+    int r = objective_check(experiment->document, node, experiment->probes, error);
+
+    if (r == 0 && !experiment->steps_list && !node_get(node, "probe"))
+        r = node_error(experiment->document, node_get(node, "kind"), error,
+                       "is about faults: it takes steps");
+    return r;
+}
+
+/* Without steps people act, and all that is done is to watch and to judge. */
+static int check_observation(const struct experiment *experiment, struct error *error)
+{
+    static const char *const needed[] = {"duration_s", "observers", "probes", "objectives"};
+    const struct node *root = document_root(experiment->document);
+
+    if (experiment->steps_list)
+        return !experiment->duration_sec ? 0
+                                         : node_error(experiment->document, node_get(root, "duration_s"),
+                                                      error, "is for an observation: each step has its own");
+    if (experiment->late_joiners)
+        return node_error(experiment->document, experiment->late_joiners, error,
+                          "there are no steps to join");
+    for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+        if (!node_get(root, needed[i]))
+            return node_error(experiment->document, root, error,
+                              "without 'steps' it is an observation, and '%s' is missing", needed[i]);
+    return 0;
+}
+
 static const struct node *first_of(const struct node *list)
 {
     return list ? list->first : NULL;
@@ -141,14 +173,16 @@ static int decode_parts(struct experiment *experiment, struct error *error)
         r = node_decode(document, experiment->late_joiners, late_fields, experiment, error);
     if (r == 0 && experiment->observers)
         r = node_decode(document, experiment->observers, observer_fields, experiment, error);
-    for (const struct node *node = experiment->steps_list->first; node && r == 0; node = node->next)
+    if (r == 0)
+        r = check_observation(experiment, error);
+    for (const struct node *node = first_of(experiment->steps_list); node && r == 0; node = node->next)
         r = decode_step(experiment, node, error);
     if (r == 0 && experiment->probes && !experiment->observers)
         r = node_error(document, experiment->probes, error, "observers are missing: who asks?");
     for (const struct node *node = first_of(experiment->probes); node && r == 0; node = node->next)
         r = check_probe(experiment, node, error);
     for (const struct node *node = first_of(experiment->objectives); node && r == 0; node = node->next)
-        r = objective_check(document, node, experiment->probes, error);
+        r = check_objective(experiment, node, error);
     return r;
 }
 

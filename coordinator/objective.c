@@ -74,13 +74,15 @@ int endpoint_recovery(const struct run *run, const struct run_endpoint *endpoint
     return 0;
 }
 
-/* The longest time without a sample from just before t0 to the end of the settling, by the observer's clock.
+/* The longest time without a sample from just before t0 (of an observation: from when people were told to
+ * act, since nobody else knows what they did meanwhile) to the end of the settling, by the observer's clock.
  */
 static int64_t longest_gap(const struct run *run, const struct run_endpoint *endpoint)
 {
-    int64_t t0_usec = endpoint_t0(run, endpoint), gap_usec = 0;
-    int64_t end_usec = run->finishing_usec + t0_usec - run->t0_usec - SAMPLES_LATE_USEC;
-    int64_t last_usec = t0_usec - endpoint->probe.interval_msec * USEC_PER_MSEC;
+    int64_t offset_usec = offset_of(run, endpoint), gap_usec = 0;
+    int64_t end_usec = run->finishing_usec + offset_usec - SAMPLES_LATE_USEC;
+    int64_t from_usec = run->mandate->n_steps ? run->t0_usec : run->started_usec;
+    int64_t last_usec = from_usec + offset_usec - endpoint->probe.interval_msec * USEC_PER_MSEC;
 
     for (size_t i = 0; i < endpoint->n_samples; i++) {
         gap_usec = later(gap_usec, endpoint->samples[i].at_usec - last_usec);
@@ -89,15 +91,16 @@ static int64_t longest_gap(const struct run *run, const struct run_endpoint *end
     return later(gap_usec, end_usec - last_usec);
 }
 
-/* Bound of an interval between the hosts that armed and the observer; -1 = a clock is not known. */
+/* Bound of an interval between the observer and whoever may have given t0 (the hosts that armed; without
+ * steps, all who watch); -1 = a clock is not known. */
 static int64_t clock_bound(const struct run *run, const struct run_host *observer)
 {
     int64_t bound_usec = 0;
 
-    EACH_FAULT (run, fault) {
-        const struct run_host *host = run_host(run, fault->host);
+    EACH_ORDER (run, order) {
+        const struct run_host *host = run_host(run, order->host);
 
-        if (!host->is_pinned || host == observer)
+        if ((run->mandate->n_steps && (!order->step || !host->is_pinned)) || host == observer)
             continue;
         if (!host->has_clock || !observer->has_clock)
             return -1;
@@ -126,7 +129,8 @@ static void doubt(const struct run *run, const struct run_endpoint *endpoint, co
     if (!observer->is_head_fresh)
         judge(ret, VERDICT_UNKNOWN, "no fresh word from %s after the end", endpoint->from);
     if (is_by_clocks && bound_usec < 0)
-        judge(ret, VERDICT_UNKNOWN, "the clock of %s or of a host with a fault is not known", endpoint->from);
+        judge(ret, VERDICT_UNKNOWN, "the clock of %s or of a host that t0 comes from is not known",
+              endpoint->from);
     if (is_by_clocks && bound_usec > interval_usec)
         judge(ret, VERDICT_UNKNOWN, "clocks are known to %.0f ms only, more than the probe's interval",
               (double)bound_usec / USEC_PER_MSEC);
@@ -160,6 +164,17 @@ static void look_at_lost(const struct objective *objective, const struct recover
         judge(one, VERDICT_MISSED, "%.1f %% of the requests were lost", percent);
 }
 
+/* An observation's t0 may be near its end: then what did not happen may have come later. */
+static bool is_cut_off(const struct run *run, const struct objective_kind *kind,
+                       const struct objective *objective, const struct recovery *recovery)
+{
+    int64_t left_msec = (run->finishing_usec - run->t0_usec) / USEC_PER_MSEC;
+
+    if (run->mandate->n_steps || (kind->msec && kind->msec(recovery) > 0))
+        return false;
+    return left_msec < (kind->msec ? objective->limit * 1000 : run->mandate->settle_msec);
+}
+
 /* What is in doubt can't be missed, but one observer's doubt does not hide another's miss. @step: NULL = from
  * t0 to the end */
 static void judge_view(const struct run *run, const struct objective_kind *kind,
@@ -173,6 +188,9 @@ static void judge_view(const struct run *run, const struct objective_kind *kind,
     if (endpoint_recovery(run, endpoint, step, &recovery) < 0)
         return;
     doubt(run, endpoint, &recovery, kind->msec && recovery.lost, &doubts);
+    if (is_cut_off(run, kind, objective, &recovery))
+        judge(&doubts, VERDICT_UNKNOWN, "the first failure came %.1f s before the end, too late to tell",
+              (double)(run->finishing_usec - run->t0_usec) / USEC_PER_SEC);
     if (kind->msec)
         look_at_time(kind, objective, kind->msec(&recovery),
                      step ? (until_usec - run_step(run, step)->t0_usec) / USEC_PER_MSEC : INT64_MAX, measured,
@@ -188,12 +206,14 @@ static void judge_view(const struct run *run, const struct objective_kind *kind,
 static void judge_views(const struct run *run, const struct objective_kind *kind,
                         const struct objective *objective, json_t *measured, struct judgement *ret)
 {
+    size_t n_steps = run->mandate->n_steps;
+
     EACH_ENDPOINT (run, endpoint) {
         if (strcmp(endpoint->probe.name, objective->probe))
             continue;
-        for (size_t i = 0; i < (kind->is_by_step ? run->mandate->n_steps : 1); i++)
-            judge_view(run, kind, objective, endpoint, kind->is_by_step ? &run->mandate->steps[i] : NULL,
-                       measured, ret);
+        for (size_t i = 0; i < (kind->is_by_step && n_steps ? n_steps : 1); i++)
+            judge_view(run, kind, objective, endpoint,
+                       kind->is_by_step && n_steps ? &run->mandate->steps[i] : NULL, measured, ret);
     }
     if (!json_object_size(measured))
         judge(ret, VERDICT_UNKNOWN, "%s was not watched", objective->probe);
@@ -319,8 +339,10 @@ json_t *objective_judge(const struct run *run, const struct node *node, struct j
     if (decode(run->mandate->document, node, &objective, &kind, NULL) < 0) {
         objective.name = objective.kind = "?";
         judge(ret, VERDICT_UNKNOWN, "this version does not know the objective");
-    } else if (!run->t0_usec || run->state != RUN_DONE) {
+    } else if (run->state != RUN_DONE) {
         judge(ret, VERDICT_UNKNOWN, "the run is %s", run_state_names[run->state]);
+    } else if (!run->t0_usec) {
+        judge(ret, VERDICT_UNKNOWN, "nothing shows that anything was done");
     } else if (kind->judge) {
         kind->judge(run, &objective, measured, ret);
     } else {

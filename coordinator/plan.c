@@ -69,11 +69,28 @@ static json_t *build_step(const struct experiment *experiment, const struct expe
                      json_of_after(step->after), "late_joiners", step->takes_late_joiners);
 }
 
+/* A typing error in labels shows in the count. */
+static int check_count(const struct experiment *experiment, const struct candidate *candidates, size_t count,
+                       size_t n, struct error *error)
+{
+    char absent[200] = "";
+
+    if ((int64_t)n == experiment->expect_hosts)
+        return 0;
+    for (size_t i = 0; i < experiment->n_steps && !*absent; i++)
+        absent_hosts(experiment->steps[i].labels, candidates, count, absent);
+    if (!experiment->n_steps)
+        absent_hosts(experiment->observer_labels, candidates, count, absent);
+    return node_error(experiment->document, node_get(experiment->expect, "hosts"), error,
+                      "%zu hosts would %s, %lld are expected%s", n,
+                      experiment->n_steps ? "get a fault" : "watch", (long long)experiment->expect_hosts,
+                      absent);
+}
+
 static int build_steps(const struct experiment *experiment, const struct candidate *candidates, size_t count,
                        json_t *steps, struct error *error)
 {
     json_t *all = json_object(), *step = all;
-    char absent[200] = "";
     size_t n;
 
     for (size_t i = 0; i < experiment->n_steps && step; i++) {
@@ -84,13 +101,7 @@ static int build_steps(const struct experiment *experiment, const struct candida
     json_decref(all);
     if (!step)
         return -EINVAL;
-    if ((int64_t)n == experiment->expect_hosts)
-        return 0;
-    for (size_t i = 0; i < experiment->n_steps && !*absent; i++)
-        absent_hosts(experiment->steps[i].labels, candidates, count, absent);
-    return node_error(experiment->document, node_get(experiment->expect, "hosts"), error,
-                      "%zu hosts would get a fault, %lld are expected%s", n,
-                      (long long)experiment->expect_hosts, absent);
+    return experiment->n_steps ? check_count(experiment, candidates, count, n, error) : 0;
 }
 
 static json_t *json_of(const struct node *node)
@@ -101,7 +112,7 @@ static json_t *json_of(const struct node *node)
 int plan_build(const struct experiment *experiment, const struct candidate *candidates, size_t count,
                const struct node *zones, int64_t now_usec, json_t **ret, struct error *error)
 {
-    json_t *steps = json_array(), *observers = NULL;
+    json_t *steps = json_array(), *observers = NULL, *duration = NULL;
     char id[UUID_TEXT_MAX];
     int r = build_steps(experiment, candidates, count, steps, error);
 
@@ -110,14 +121,18 @@ int plan_build(const struct experiment *experiment, const struct candidate *cand
         if (!json_array_size(observers))
             r = node_error(experiment->document, experiment->observer_labels, error,
                            "no host in contact has these labels");
+        else if (!experiment->n_steps)
+            r = check_count(experiment, candidates, count, json_array_size(observers), error);
     }
     if (r < 0) {
         json_decref(steps);
         json_decref(observers);
         return r;
     }
-    *ret = json_pack("{s:s, s:s, s:s, s:s, s:s*, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o*, "
-                     "s:o*, s:o*, s:o*}",
+    if (experiment->duration_sec)
+        duration = json_integer(experiment->duration_sec * 1000);
+    *ret = json_pack("{s:s, s:s, s:s, s:s, s:s*, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o*, s:o, s:o, s:o, "
+                     "s:o*, s:o*, s:o*, s:o*}",
                      "schema", "grivet.mandate/1", "id", uuid_new(id), "experiment", experiment->name,
                      "environment", experiment->environment, "description", experiment->description,
                      "created_at", json_time(now_usec), "not_before", json_time(now_usec), "not_after",
@@ -125,9 +140,9 @@ int plan_build(const struct experiment *experiment, const struct candidate *cand
                      (json_int_t)experiment->max_runs, "require_percent",
                      (json_int_t)experiment->require_percent, "warmup_ms",
                      (json_int_t)experiment->warmup_sec * 1000, "settle_ms",
-                     (json_int_t)experiment->settle_sec * 1000, "expect", json_of(experiment->expect),
-                     "zones", zones ? json_of(zones) : json_object(), "steps", steps, "late_joiners",
-                     json_of(experiment->late_joiners), "observers", observers, "probes",
-                     json_of(experiment->probes), "objectives", json_of(experiment->objectives));
+                     (json_int_t)experiment->settle_sec * 1000, "duration_ms", duration, "expect",
+                     json_of(experiment->expect), "zones", zones ? json_of(zones) : json_object(), "steps",
+                     steps, "late_joiners", json_of(experiment->late_joiners), "observers", observers,
+                     "probes", json_of(experiment->probes), "objectives", json_of(experiment->objectives));
     return *ret ? 0 : error_oom(error);
 }

@@ -22,6 +22,7 @@ struct experiment {
     const struct node *expect, *late_joiners, *observers, *steps_list, *probes, *objectives;
     int64_t expect_hosts, max_share_percent;
     int64_t valid_for_sec, max_runs, require_percent, warmup_sec, settle_sec;
+    int64_t duration_sec; /* of an observation: an experiment without steps; else 0 */
     const struct node *late_labels, *observer_labels;
     int64_t late_max;
     size_t n_steps;

@@ -11,6 +11,17 @@ static int64_t ended_usec(const struct run_fault *fault)
                                                                                : fault->deadline_usec;
 }
 
+/* Nobody signed when people act: what is known is when they were told to, and what failed first. */
+static void add_observed(FILE *out, const struct run *run)
+{
+    if (run->t0_usec)
+        fprintf(out, "The first failure was seen %.1f s after the word to act",
+                (double)(run->t0_usec - run->started_usec) / USEC_PER_SEC);
+    else
+        fprintf(out, "No failure was seen in %.1f s",
+                (double)(run->finishing_usec - run->started_usec) / USEC_PER_SEC);
+}
+
 /* For how long: the first step's longest fault, by its own host's clock; what was never shown to end counts
  * to its deadline. */
 static void add_what(FILE *out, const struct run *run)
@@ -60,11 +71,12 @@ bool report_is_users(const struct run *run, const char *probe)
 /* The longest of all steps, each from its own t0; -1 = never. */
 static int64_t recover_msec_of(const struct run *run, const struct run_endpoint *endpoint)
 {
+    size_t n_steps = run->mandate->n_steps;
     int64_t longest_msec = 0, msec;
     struct recovery recovery;
 
-    for (size_t i = 0; i < run->mandate->n_steps && longest_msec >= 0; i++) {
-        if (endpoint_recovery(run, endpoint, &run->mandate->steps[i], &recovery) < 0)
+    for (size_t i = 0; i < (n_steps ? n_steps : 1) && longest_msec >= 0; i++) {
+        if (endpoint_recovery(run, endpoint, n_steps ? &run->mandate->steps[i] : NULL, &recovery) < 0)
             continue;
         msec = recovery_recover_msec(&recovery);
         longest_msec = msec < 0 ? msec : later(longest_msec, msec);
@@ -125,10 +137,12 @@ char *report_sentence(const struct run *run, const struct judgement *judgement)
 
     if (!out)
         return NULL;
-    if (!run->t0_usec)
+    if (!run->t0_usec && run->state != RUN_DONE)
         fprintf(out, "Nothing was rehearsed");
     else if (run->state != RUN_DONE)
         fprintf(out, "%s did not run to its end", run->mandate->experiment);
+    else if (!run->mandate->n_steps)
+        add_observed(out, run);
     else
         add_what(out, run);
     fflush(out);

@@ -232,7 +232,9 @@ json_t *report_build(struct run *run)
         "schema", "grivet.report/1", "verdict", verdict_names[whole.verdict], "sentence",
         json_words(sentence ? sentence : ""), "run", run->id, "experiment", run->mandate->experiment,
         "mandate", run->mandate->hash, "state", run_state_names[run->state], "t0", time_or_null(run->t0_usec),
-        "start_skew_ms", run->t0_usec ? json_real((double)run->start_skew_usec / USEC_PER_MSEC) : json_null(),
+        "start_skew_ms",
+        run->t0_usec && run->mandate->n_steps ? json_real((double)run->start_skew_usec / USEC_PER_MSEC)
+                                              : json_null(),
         "steps", steps, "faults", faults, "endpoints", report_endpoints(run), "balancer",
         json_incref(run->facts), "budgets", run->budgets ? json_incref(run->budgets) : json_array(),
         "replacements", report_replacements(run), "objectives", objectives, "clocks", clocks, "refused",

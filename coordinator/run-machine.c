@@ -173,8 +173,8 @@ static int start_steps(struct run *run, int64_t now_usec)
 
     if (r < 0)
         fail(run, now_usec, "%s", error.text);
-    else if (r > 0)
-        run_enter(run, RUN_STARTING, now_usec);
+    else if (r > 0 || !run->mandate->n_steps)
+        run_enter(run, r > 0 ? RUN_STARTING : RUN_RUNNING, now_usec);
     return r;
 }
 
@@ -286,7 +286,7 @@ static bool is_at_rest(const struct run *run, int64_t from_usec, int64_t now_use
 /* A step that waits for others starts, or ends the run, once their time for proofs is over at the latest. */
 static void advance_running(struct run *run, int64_t now_usec)
 {
-    bool is_waiting = false;
+    bool is_waiting = !run->mandate->n_steps && now_usec < run_end_usec(run);
     struct error error;
     int r = 0;
 

@@ -54,7 +54,9 @@ static void on_state(struct run *run, int64_t at_usec, json_t *body)
     run->state = (enum run_state)state;
     run->since_usec = at_usec;
     snprintf(run->reason, sizeof(run->reason), "%s", json_text(body, "reason"));
-    if (run->state == RUN_RUNNING)
+    if (run->state == RUN_RUNNING && !run->started_usec)
+        run->started_usec = at_usec;
+    if (run->state == RUN_RUNNING || !run->mandate->n_steps)
         run_take_t0(run);
     if (run->state == RUN_STARTING)
         starting_steps(run, steps);
@@ -62,6 +64,10 @@ static void on_state(struct run *run, int64_t at_usec, json_t *body)
         run_say(run, at_usec, "%s%s%s%s%s", state == RUN_FAILED ? "the run failed" : "run is ",
                 state == RUN_FAILED ? "" : run_state_names[run->state], steps, *run->reason ? ": " : "",
                 run->reason);
+    if (is_news && run->state == RUN_RUNNING && !run->mandate->n_steps)
+        run_say(run, at_usec,
+                "act now: no fault is ordered, the next %g s are watched; t0 is the first failure",
+                (double)run->mandate->duration_msec / 1000);
 }
 
 /* Perhaps once more. */

@@ -145,7 +145,7 @@ int run_new(struct run **ret, const char *id, struct mandate *mandate, int64_t n
     run->coordinator = coordinator;
     run->lines = json_array();
     run->facts = json_array();
-    run->steps = calloc(mandate->n_steps, sizeof(*run->steps));
+    run->steps = calloc(mandate->n_steps ? mandate->n_steps : 1, sizeof(*run->steps));
     r = run->steps ? add_hosts(run, error) : error_oom(error);
     if (r < 0) {
         run_free(run);
@@ -191,7 +191,7 @@ int64_t run_corrected(const struct run *run, const char *host, int64_t usec)
 
 int64_t run_end_usec(const struct run *run)
 {
-    int64_t end_usec = 0;
+    int64_t end_usec = run->started_usec + run->mandate->duration_msec * USEC_PER_MSEC;
 
     EACH_FAULT (run, fault)
         end_usec = later(end_usec, fault->deadline_usec);

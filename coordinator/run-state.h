@@ -118,8 +118,8 @@ struct run {
     bool is_over;
     int64_t loaded_usec;  /* since when hosts could talk to this process: deadlines that depend on their
                              words count from here at the earliest */
-    int64_t started_usec; /* of the first steps, 0 = no fault was ordered */
-    int64_t t0_usec, start_skew_usec; /* of the first steps too */
+    int64_t started_usec; /* of the first steps; without steps, when people were told to act; 0 = not yet */
+    int64_t t0_usec, start_skew_usec; /* of the first steps too; see run_take_t0() */
     int64_t finishing_usec;
     char reason[300]; /* of a failure, who halted, or why the verdict is not met */
     int64_t n_records;
@@ -174,8 +174,8 @@ struct run_fault *run_fault_of(const struct run *run, const char *host, const ch
 bool run_fault_is_active(const struct run_fault *fault);
 /** run_corrected() - a time that @host reported, in the coordinator's clock */
 int64_t run_corrected(const struct run *run, const char *host, int64_t usec);
-/** run_end_usec() - the last deadline of all orders; run_reverted_usec() - the last proved revert,
- * corrected */
+/** run_end_usec() - the last deadline of all orders, or when an observation is over; run_reverted_usec() -
+ * the last proved revert, corrected */
 int64_t run_end_usec(const struct run *run);
 int64_t run_reverted_usec(const struct run *run);
 /** run_host_replaced() - is a replacement that came into service while it was needed: before the last revert
@@ -202,7 +202,8 @@ json_t *run_due_steps(const struct run *run, const char *host, int64_t now_usec)
 /** run_step_ended_usec() - when the last host has proved its end, corrected; 0 = not all of them have */
 int64_t run_step_ended_usec(const struct run *run, const struct step *step);
 /** run_take_t0() - of the steps that started last, from armed hosts that were pinned: the last one's moment,
- * and how far the first was ahead */
+ * and how far the first was ahead. Without steps, when the first request that failed since people were told
+ * to act was sent; 0 = none did */
 void run_take_t0(struct run *run);
 /** run_expected_end_usec() - when the last step ends, if those that have not started do so on time */
 int64_t run_expected_end_usec(const struct run *run);

@@ -22,10 +22,31 @@ bool run_step_is_last(const struct run *run, const struct step *step)
     return last_usec && run_step(run, step)->started_usec == last_usec;
 }
 
+/* What people do has no moment of its own, only what is seen of it. */
+static int64_t first_failure_usec(const struct run *run)
+{
+    int64_t first_usec = 0;
+
+    EACH_ENDPOINT (run, endpoint) {
+        int64_t behind_usec = run_corrected(run, endpoint->from, 0);
+
+        for (size_t i = 0; i < endpoint->n_samples; i++) {
+            int64_t usec = endpoint->samples[i].at_usec + behind_usec;
+
+            if (!endpoint->samples[i].is_ok && usec >= run->started_usec &&
+                (!first_usec || usec < first_usec))
+                first_usec = usec;
+        }
+    }
+    return first_usec;
+}
+
 void run_take_t0(struct run *run)
 {
     int64_t t0_usec = 0, first_usec = INT64_MAX, usec;
 
+    if (!run->mandate->n_steps)
+        run->t0_usec = run->started_usec ? first_failure_usec(run) : 0;
     EACH_FAULT (run, fault) {
         if (!fault->armed_usec || !run_step_is_last(run, fault->step) ||
             !run_host(run, fault->host)->is_pinned)
@@ -75,7 +96,7 @@ int64_t run_step_ended_usec(const struct run *run, const struct step *step)
 int64_t run_expected_end_usec(const struct run *run)
 {
     const struct mandate *mandate = run->mandate;
-    int64_t ends_usec[MANDATE_STEPS_MAX] = {}, last_usec = 0;
+    int64_t ends_usec[MANDATE_STEPS_MAX] = {}, last_usec = run_end_usec(run);
 
     for (size_t i = 0; i < mandate->n_steps; i++) {
         int64_t start_usec = run->steps[i].started_usec;

@@ -59,19 +59,27 @@ static const char mandate_format[] =
     "   \"interval_ms\": 200, \"timeout_ms\": 500}],"
     " \"objectives\": %s}";
 
-struct run *fixture_run(const char *objectives, int require_percent)
+struct run *fixture_new(const char *text)
 {
-    char text[8192];
     struct mandate *mandate;
     struct error error = {};
     struct run *run;
-    int n = snprintf(text, sizeof(text), mandate_format, require_percent, fixture_more_steps, objectives);
 
     json_decref(seen.records);
     seen = (struct seen){.records = json_array()};
-    ck_assert_msg(mandate_parse(&mandate, text, (size_t)n, &error) == 0, "%s", error.text);
+    ck_assert_msg(mandate_parse(&mandate, text, strlen(text), &error) == 0, "%s", error.text);
     ck_assert_msg(run_new(&run, "01900000-0000-7000-8000-00000000000a", mandate, T, NULL, &error) == 0, "%s",
                   error.text);
+    return run;
+}
+
+struct run *fixture_run(const char *objectives, int require_percent)
+{
+    char text[8192];
+    struct run *run;
+
+    snprintf(text, sizeof(text), mandate_format, require_percent, fixture_more_steps, objectives);
+    run = fixture_new(text);
     for (size_t i = 0; i < HOSTS; i++)
         strcpy(run_host(run, fixture_hosts[i])->group, "web");
     return run;
@@ -124,8 +132,8 @@ bool fixture_has_line(const struct run *run, const char *words)
     return false;
 }
 
-static void samples_of(struct run *run, const char *probe, int64_t from_usec, int64_t until_usec,
-                       int64_t bad_from_usec, int64_t bad_until_usec)
+void fixture_samples_of(struct run *run, const char *from, const char *probe, int64_t from_usec,
+                        int64_t until_usec, int64_t bad_from_usec, int64_t bad_until_usec)
 {
     char body[65536];
     size_t length = (size_t)snprintf(body, sizeof(body), "{\"probe\": \"%s\", \"samples\": [", probe);
@@ -139,14 +147,14 @@ static void samples_of(struct run *run, const char *probe, int64_t from_usec, in
         comma = ", ";
     }
     snprintf(body + length, sizeof(body) - length, "]}");
-    fixture_says(run, "obs", "probe.samples", MANDATE_OBSERVE, body, until_usec);
+    fixture_says(run, from, "probe.samples", MANDATE_OBSERVE, body, until_usec);
 }
 
 void fixture_samples(struct run *run, int64_t from_usec, int64_t until_usec, int64_t bad_from_usec,
                      int64_t bad_until_usec)
 {
-    samples_of(run, "shop", from_usec, until_usec, bad_from_usec, bad_until_usec);
-    samples_of(run, "a1-health", from_usec, until_usec, T0, STEPS_AT + DURATION);
+    fixture_samples_of(run, "obs", "shop", from_usec, until_usec, bad_from_usec, bad_until_usec);
+    fixture_samples_of(run, "obs", "a1-health", from_usec, until_usec, T0, STEPS_AT + DURATION);
 }
 
 static void says_fault(struct run *run, const char *host, const char *kind, const char *time_key,

@@ -19,6 +19,8 @@ extern struct seen seen;
 extern const char *const fixture_hosts[HOSTS]; /* a1, a2, b1 of group web; the observer is obs */
 extern const char *fixture_more_steps;         /* JSON that follows the first step, "" */
 
+/** fixture_new() - a new run of the mandate @text at T */
+struct run *fixture_new(const char *text);
 /** fixture_run() - a new run at T; @objectives: JSON list */
 struct run *fixture_run(const char *objectives, int require_percent);
 /** fixture_says() - an event of @host; @step NULL = none; @body: JSON */
@@ -35,6 +37,9 @@ bool fixture_has_line(const struct run *run, const char *words);
  * bad_from..bad_until */
 void fixture_samples(struct run *run, int64_t from_usec, int64_t until_usec, int64_t bad_from_usec,
                      int64_t bad_until_usec);
+/** fixture_samples_of() - the same of one probe, as @from saw it */
+void fixture_samples_of(struct run *run, const char *from, const char *probe, int64_t from_usec,
+                        int64_t until_usec, int64_t bad_from_usec, int64_t bad_until_usec);
 void fixture_arm(struct run *run, const char *host, int64_t at_usec);
 void fixture_exercise(struct run *run, const char *host, int64_t at_usec);
 void fixture_revert(struct run *run, const char *host, int64_t at_usec, double late_msec);

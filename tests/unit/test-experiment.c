@@ -134,6 +134,25 @@ START_TEST(test_after)
 }
 END_TEST
 
+#define WATCH(hosts) HEAD "expect: {hosts: " hosts "}\nduration_s: 30\n"
+#define SERVED       "objectives:\n  - {name: served, kind: recover, probe: shop, within_s: 3}\n"
+
+START_TEST(test_observation)
+{
+    experiment_free(parse(WATCH("1") PROBE SERVED));
+    check_refused(WATCH("1") PROBE SERVED STEPS, "e.yaml:5:1: duration_s", "each step has its own");
+    check_refused(HEAD EXPECT PROBE SERVED, "e.yaml:1:", "without 'steps'");
+    check_refused(HEAD EXPECT PROBE SERVED, "e.yaml:1:", "'duration_s' is missing");
+    check_refused(WATCH("1") SERVED, "e.yaml:1:", "'observers' is missing");
+    check_refused(WATCH("1") "observers: {labels: {a: b}}\n" SERVED, "e.yaml:1:", "'probes' is missing");
+    check_refused(WATCH("1") PROBE, "e.yaml:1:", "'objectives' is missing");
+    check_refused(WATCH("1") PROBE SERVED "late_joiners: {labels: {a: b}, max: 1}\n",
+                  "e.yaml:15:", "no steps to join");
+    check_refused(WATCH("1") PROBE SERVED "  - {name: back, kind: rollback, within_ms: 3}\n",
+                  "e.yaml:15:", "is about faults");
+}
+END_TEST
+
 START_TEST(test_probes)
 {
     check_refused(HEAD EXPECT STEPS "probes: [{name: shop}]\n", "e.yaml:11:", "observers are missing");
@@ -213,6 +232,27 @@ START_TEST(test_plan)
 }
 END_TEST
 
+START_TEST(test_plan_observation)
+{
+    struct hosts hosts;
+    json_t *payload;
+    struct error error = {};
+    struct mandate *mandate;
+    char *text;
+
+    make_hosts(&hosts);
+    ck_assert_msg(build(WATCH("1") PROBE SERVED, &hosts, &payload, &error) == 0, "%s", error.text);
+    text = json_dumps(payload, 0);
+    ck_assert_msg(mandate_parse(&mandate, text, strlen(text), &error) == 0, "%s", error.text);
+    ck_assert_int_eq(mandate->duration_msec, 30000);
+    ck_assert(mandate_step_has_host(mandate, "observe", "obs"));
+    mandate_free(mandate);
+    free(text);
+    json_decref(payload);
+    drop_hosts(&hosts);
+}
+END_TEST
+
 /* A mandate has the steps that each step follows, as a list. */
 START_TEST(test_plan_after)
 {
@@ -259,15 +299,18 @@ START_TEST(test_plan_refused)
     check_plan_refused(
         &hosts, HEAD EXPECT STEPS,
         "e.yaml:9:13: steps[0].hosts.labels: no host has these labels; not in contact: a1, a2, b1, b2");
+    check_plan_refused(&hosts, WATCH("2") PROBE SERVED,
+                       "e.yaml:4:10: expect.hosts: 1 hosts would watch, 2 are expected");
     drop_hosts(&hosts);
 }
 END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_accepted,     test_refused, test_durations, test_two_of_a_name,
-                                  test_probes,       test_after,   test_plan,      test_plan_after,
-                                  test_plan_refused, NULL};
+    const TTest *const tests[] = {test_accepted,      test_refused,          test_durations,
+                                  test_two_of_a_name, test_probes,           test_after,
+                                  test_plan,          test_plan_after,       test_plan_refused,
+                                  test_observation,   test_plan_observation, NULL};
 
     return unit_run("experiment", tests);
 }

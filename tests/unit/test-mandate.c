@@ -26,6 +26,9 @@
     "\"hosts\": [\"a\"], \"late_joiners\": false}"
 #define LATE "\"late_joiners\": {\"labels\": {\"group\": \"web\"}, \"max\": 4}, "
 #define REST "\"observers\": [\"o\"], \"probes\": [], \"objectives\": []"
+#define WATCH                                                                                                \
+    "{" HEAD TIMES COUNTS ZONES "\"duration_ms\": 30000, \"steps\": [], "                                    \
+    "\"observers\": [\"o\", \"p\"], \"probes\": [{}]}"
 #define GOOD "{" HEAD TIMES COUNTS ZONES "\"steps\": [" STEP ", " SECOND "], " LATE REST "}"
 
 static struct mandate *parse_good(void)
@@ -84,7 +87,7 @@ static const struct {
     {"\"max_runs\": 1", "\"max_runs\": 18446744073709551616", "too big integer"},
     {"\"require_percent\": 100", "\"require_percent\": 101", "require_percent: 101 is out of range"},
     {"\"warmup_ms\": 3000", "\"warmup_ms\": -1", "warmup_ms: -1 is out of range"},
-    {"{\"hosts\": 2,", "{\"hosts\": 1,", "expect.hosts: the steps name 2 hosts, 1 were expected"},
+    {"{\"hosts\": 2,", "{\"hosts\": 1,", "expect.hosts: 2 hosts are named, 1 were expected"},
     {"_percent\": 34", "_percent\": 0", "max_share_of_group_percent: 0 is out of range"},
     {"10.1.0.0/24", "10.1.0.1/24", "zones.apse2-az1[0]: '10.1.0.1/24' has host bits set"},
     {"\"10.1.0.0/24\"", "7", "zones.apse2-az1[0]: expected a string"},
@@ -113,21 +116,49 @@ static const struct {
     {"[\"a\"], \"late", "[\"a\"], \"after\": \"lose-az1\", \"late", "steps[1].after: expected a list"},
     {"[\"o\"]", "[\"o\", \"o\"]", "observers[1]: 'o' is given twice"},
     {"\"objectives\": []}", "\"objectives\": []", "mandate:1:"},
+    {"\"steps\"", "\"duration_ms\": 30000, \"steps\"", "duration_ms: is for an observation, without steps"},
 };
+
+static const char *const bad_observations[][3] = {
+    {"\"duration_ms\": 30000, ", "", "steps: there are none, and an observation takes 'duration_ms'"},
+    {"[\"o\", \"p\"]", "[]", "steps: there are none, and"},
+    {"[{}]", "[]", "steps: there are none, and"},
+    {"30000", "99", "duration_ms: 99 is out of range"},
+    {"{\"hosts\": 2,", "{\"hosts\": 1,", "expect.hosts: 2 hosts are named, 1 were expected"},
+};
+
+static void check_refused(const char *good, const char *old, const char *new, const char *part)
+{
+    _cleanup_free_ char *text = change(good, old, new);
+    struct mandate *mandate = NULL;
+    struct error error = {0};
+
+    ck_assert_msg(mandate_parse(&mandate, text, strlen(text), &error) == -EINVAL, "%s: %s", new, error.text);
+    ck_assert_ptr_null(mandate);
+    assert_error(error, part);
+    assert_error(error, "mandate:1:");
+}
 
 START_TEST(refuses_bad_mandates)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(bad_mandates); i++) {
-        _cleanup_free_ char *text = change(GOOD, bad_mandates[i].old, bad_mandates[i].new);
-        struct mandate *mandate = NULL;
-        struct error error = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(bad_mandates); i++)
+        check_refused(GOOD, bad_mandates[i].old, bad_mandates[i].new, bad_mandates[i].part);
+    for (size_t i = 0; i < ARRAY_SIZE(bad_observations); i++)
+        check_refused(WATCH, bad_observations[i][0], bad_observations[i][1], bad_observations[i][2]);
+}
+END_TEST
 
-        ck_assert_msg(mandate_parse(&mandate, text, strlen(text), &error) == -EINVAL, "%s: %s",
-                      bad_mandates[i].new, error.text);
-        ck_assert_ptr_null(mandate);
-        assert_error(error, bad_mandates[i].part);
-        assert_error(error, "mandate:1:");
-    }
+START_TEST(without_steps)
+{
+    _cleanup_(mandate_freep) struct mandate *mandate = NULL;
+    struct error error;
+    int64_t hosts;
+
+    ck_assert_msg(mandate_parse(&mandate, WATCH, strlen(WATCH), &error) == 0, "%s", error.text);
+    ck_assert_uint_eq(mandate->n_steps, 0);
+    ck_assert_int_eq(mandate_step_length_usec(mandate, "observe"), (3 + 30 + 15 + 60) * USEC_PER_SEC);
+    ck_assert_int_eq(mandate_count_hosts(mandate, &hosts, &error), 0);
+    ck_assert_int_eq(hosts, 2);
 }
 END_TEST
 
@@ -331,9 +362,16 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {parses,         refuses_bad_mandates, refuses_too_many_steps,
-                                  steps_in_order, orders_keep_inside,   late_joiners_by_their_own_labels,
-                                  halts,          asks_and_acks,        NULL};
+    const TTest *const tests[] = {parses,
+                                  refuses_bad_mandates,
+                                  without_steps,
+                                  refuses_too_many_steps,
+                                  steps_in_order,
+                                  orders_keep_inside,
+                                  late_joiners_by_their_own_labels,
+                                  halts,
+                                  asks_and_acks,
+                                  NULL};
 
     return unit_run("mandate", tests);
 }

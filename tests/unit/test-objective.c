@@ -161,7 +161,7 @@ START_TEST(test_doubts)
     check_verdict("unknown", "clocks are known to 202 ms only");
     rehearse(RECOVER, 1500, true);
     run_host(run, "b1")->has_clock = false;
-    check_verdict("unknown", "the clock of obs or of a host with a fault is not known");
+    check_verdict("unknown", "the clock of obs or of a host that t0 comes from is not known");
     rehearse(RECOVER, 1500, true);
     run->endpoints[0].n_samples -= 15; /* the last 3 s are missing */
     check_verdict("unknown", "no samples of shop for");
