@@ -220,12 +220,17 @@ static int holder_live(struct holder *holder, struct error *error)
     return r < 0 ? r : holder_end(holder, error);
 }
 
-/* Of what could not be undone the record tells: executor and sweep go on trying. */
+/* Of what is still to be undone the record tells: executor and sweep go on trying. What can't be undone is
+ * neither reverted nor left. */
 static int holder_fail(struct holder *holder, const struct error *error)
 {
     bool is_reverted = !holder->run.order || holder_revert(holder, NULL) == 0;
+    bool is_done = holder->run.state && !(holder->fault->flags & FAULT_REVERSIBLE);
 
-    holder_say("failed", json_pack("{s:s s:b}", "reason", error->text, "is_reverted", is_reverted), "reason");
+    holder_say("failed",
+               json_pack("{s:s s:o}", "reason", error->text, "is_reverted",
+                         is_done ? json_null() : json_boolean(is_reverted)),
+               "reason");
     return 1;
 }
 

@@ -149,7 +149,8 @@ static void say_end(struct slot *slot, bool had_undos, bool was_clean)
     if (!is_reversible || (slot->state == SLOT_ARMING && !had_undos)) {
         if (!slot->has_failed)
             slot_event(slot, "fault.failed",
-                       json_pack("{s:s s:b}", "reason", slot->death, "is_reverted", is_reversible));
+                       json_pack("{s:s s:o}", "reason", slot->death, "is_reverted",
+                                 is_reversible ? json_true() : json_null()));
         return;
     }
     if (slot->is_of_earlier_boot) {

@@ -253,7 +253,7 @@ static void judge_rollback(const struct run *run, const struct objective *object
     size_t n = 0;
 
     EACH_FAULT (run, fault) {
-        if (fault->state == RUN_FAULT_ENDED || fault->state == RUN_FAULT_REFUSED)
+        if (fault->is_irreversible || fault->state == RUN_FAULT_REFUSED)
             continue;
         n++;
         if (run_host(run, fault->host)->is_suspect)

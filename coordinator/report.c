@@ -15,22 +15,22 @@ json_t *msec_or_null(int64_t msec)
     return msec < 0 ? json_null() : json_integer(msec);
 }
 
-/* What can't be undone ends as it was exercised. */
+/* What can't be undone ends as it was exercised, or fails. */
 static json_t *report_fault(const struct run_fault *fault, const struct judgement *judgement)
 {
-    bool is_irreversible = fault->state == RUN_FAULT_ENDED;
-    const char *rollback = is_irreversible                      ? "not_applicable"
+    bool is_over = fault->state == RUN_FAULT_ENDED;
+    const char *rollback = fault->is_irreversible               ? "not_applicable"
                            : fault->state == RUN_FAULT_REVERTED ? "proved"
                                                                 : "unproved";
 
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s?, s:o, s:O?, s:s, s:o}", "host", fault->host,
         "fault", fault->step->fault, "step", fault->step->name, "state",
-        run_fault_names[is_irreversible ? RUN_FAULT_EXERCISED : fault->state], "rollback", rollback,
-        "armed_at", time_or_null(fault->armed_usec), "exercised_at", time_or_null(fault->exercised_usec),
-        "deadline", json_time(fault->deadline_usec), "reverted_at", time_or_null(fault->reverted_usec),
-        "revert_error_ms", fault->has_revert_error ? json_real(fault->revert_error_msec) : json_null(),
-        "ended_by", *fault->ended_by ? fault->ended_by : NULL, "is_interfered",
+        run_fault_names[is_over ? RUN_FAULT_EXERCISED : fault->state], "rollback", rollback, "armed_at",
+        time_or_null(fault->armed_usec), "exercised_at", time_or_null(fault->exercised_usec), "deadline",
+        json_time(fault->deadline_usec), "reverted_at", time_or_null(fault->reverted_usec), "revert_error_ms",
+        fault->has_revert_error ? json_real(fault->revert_error_msec) : json_null(), "ended_by",
+        *fault->ended_by ? fault->ended_by : NULL, "is_interfered",
         fault->is_interfered || fault->is_undisturbed ? json_boolean(fault->is_interfered) : json_null(),
         "effect", fault->effect, "verdict", verdict_names[judgement->verdict], "why",
         json_words(judgement->why));

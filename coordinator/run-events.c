@@ -66,11 +66,13 @@ static void on_reverted(struct run_fault *fault, const struct host_event *event,
 static void on_ended(struct run_fault *fault, const struct host_event *event, char *more)
 {
     fault->ended_usec = event->at_usec;
+    fault->is_irreversible = true;
 }
 
 static void on_failed(struct run_fault *fault, const struct host_event *event, char *more)
 {
-    fault->is_left_behind = !is(event, "is_reverted");
+    fault->is_irreversible = json_is_null(json_object_get(event->body, "is_reverted"));
+    fault->is_left_behind = !is(event, "is_reverted") && !fault->is_irreversible;
     if (!fault->is_left_behind)
         fault->ended_usec = event->at_usec;
     snprintf(more, MORE_MAX, ": %s%s", fault->reason, fault->is_left_behind ? " (not reverted yet)" : "");

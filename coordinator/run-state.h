@@ -76,7 +76,7 @@ struct run_fault {
     enum run_fault_state state;
     int64_t started_usec, deadline_usec;                           /* as ordered */
     int64_t armed_usec, exercised_usec, reverted_usec, ended_usec; /* what can't be reverted ends as well */
-    bool has_revert_error, is_interrupted, is_left_behind;
+    bool has_revert_error, is_interrupted, is_left_behind, is_irreversible;
     bool is_interfered, is_undisturbed; /* neither: nobody looked */
     double revert_error_msec;
     char ended_by[16], reason[256];

@@ -141,6 +141,11 @@ START_TEST(test_rollback)
                  T0 + SEC(1));
     fixture_finish(run, 0, true);
     check_verdict("missed", "not reverted on a2: EPERM");
+    run = fixture_start(ROLLBACK);
+    fixture_says(run, "a2", "fault.failed", "lose-az1", "{\"reason\": \"killed\", \"is_reverted\": null}",
+                 T0 + SEC(1));
+    fixture_finish(run, 0, true);
+    check_verdict("met", "");
     rehearse(ROLLBACK, 0, true);
     run_fault_of(run, "b1", "lose-az1")->has_revert_error = false;
     check_verdict("unknown", "no proof that zone.block was reverted on b1");

@@ -148,6 +148,24 @@ START_TEST(test_suspect)
 }
 END_TEST
 
+/* Whether it ended or failed, what can't be undone leaves nothing to wait for. */
+START_TEST(test_nothing_to_roll_back)
+{
+    run = fixture_start("[]");
+    fixture_says(run, "a1", "fault.ended", "lose-az1", "{}", ENDS_AT);
+    fixture_says(run, "a2", "fault.failed", "lose-az1", "{\"reason\": \"killed\", \"is_reverted\": null}",
+                 ENDS_AT);
+    ck_assert(!run_fault_is_active(run_fault_of(run, "a2", "lose-az1")));
+    fixture_finish(run, 0, true);
+    build();
+    ck_assert_str_eq(item_text("faults", 0, "rollback"), "not_applicable");
+    ck_assert_str_eq(item_text("faults", 1, "rollback"), "not_applicable");
+    ck_assert_str_eq(item_text("faults", 1, "state"), "failed");
+    ck_assert_str_eq(item_text("faults", 2, "rollback"), "proved");
+    drop();
+}
+END_TEST
+
 START_TEST(test_no_objectives)
 {
     run = fixture_start("[]");
@@ -294,6 +312,7 @@ int main(void)
                                   test_missed,
                                   test_missed_outweighs_unknown,
                                   test_no_fresh_head,
+                                  test_nothing_to_roll_back,
                                   test_no_objectives,
                                   test_interfered,
                                   test_fault_verdicts,
