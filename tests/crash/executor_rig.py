@@ -12,6 +12,8 @@ from lab.host import LabError, wait_until
 from rig import Rig, boot_ns, mandate
 
 SERVICES = {"executor": "grivetd", "sweep": "grivet-sweep"}
+IRREVERSIBLE = ("process.kill",)
+ENDS = ("fault.reverted", "fault.failed", "fault.ended")
 
 
 class ExecutorRig(Rig):
@@ -102,7 +104,10 @@ class ExecutorRig(Rig):
             return stat.read().rsplit(")", 1)[1].split()[0] != "T"
 
     def told(self, timeout=5):
-        """The body of the only fault.reverted that the executor, perhaps in another life, wrote about our order."""
+        """The body of the only end that the executor, perhaps in another life, wrote about our order: fault.reverted, which
+        what can't be undone never is."""
+        can_revert = self.fault[0] not in IRREVERSIBLE
+
         def find():
             try:
                 events = self.courier.events()
@@ -110,8 +115,10 @@ class ExecutorRig(Rig):
                 with contextlib.suppress(OSError):
                     self.courier = Channel(self.host)
                 return None
-            bodies = [event["body"] for event in events
-                      if event["kind"] == "fault.reverted" and event.get("order") == self.order]
-            assert len(bodies) <= 1, bodies
-            return bodies
-        return wait_until(find, timeout, "the executor's word that the fault is reverted", 0.05)[0]
+            ends = [event for event in events if event["kind"] in (ENDS[:1] if can_revert else ENDS)
+                    and event.get("order") == self.order]
+            assert len(ends) <= 1, ends
+            return ends
+        end = wait_until(find, timeout, "the executor's word that the fault is over", 0.05)[0]
+        assert can_revert or not (end["kind"] == "fault.reverted" or end["body"].get("is_reverted")), end
+        return end["body"]

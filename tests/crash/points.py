@@ -9,7 +9,7 @@ import signal
 import time
 
 from executor_client import Channel
-from executor_rig import ExecutorRig
+from executor_rig import ENDS, IRREVERSIBLE, ExecutorRig
 from lab.host import LabError, wait_until
 from many import Late, Spent
 from netlink import NETFILTER, ROUTE, Netlink
@@ -27,8 +27,6 @@ FAULTS = {
     "cpu.burn": {"load_percent": 20, "cpus": 1, "mode": "contend"},
     "process.kill": {"exe": "*/sleep", "cmdline": f"^{VICTIM}"},
 }
-IRREVERSIBLE = ("process.kill",)
-ENDS = ("fault.reverted", "fault.failed", "fault.ended")
 # After an executor's death the init starts one pass of the sweep, then an executor that finds what the other left.
 AFTERWARDS = {"pass": 1, "next": 2}
 NSEC_PER_MSEC = 1_000_000

@@ -41,11 +41,12 @@ def gone_at_grace(rig, name):
 
 
 def assert_clean(rig):
-    """Nothing of ours is in the kernel, one pass of the sweep removes the records, and traffic flows."""
+    """Nothing of ours is in the kernel, nor is a holder, one pass of the sweep removes the records, and traffic flows."""
     assert rig.tables() == []
     assert rig.traffic_control() == rig.before, "queues or filters are not as they were"
     if rig.has_executor():
         wait_until(lambda: not rig.records(), 5, "the record's removal by those who are there")
+    assert rig.holder_pid() is None
     swept = rig.host.run(["grivet-sweep"], check=False)
     assert swept.returncode == 0, f"the sweep leaves something: {swept.stderr}"
     assert rig.records() == []
@@ -56,7 +57,7 @@ def assert_told(rig):
     """Whoever ended it, the executor tells it once, signed, if there is one left to tell."""
     if rig.has_executor():
         body = rig.told()
-        print(f"told: ended by {body['ended_by']}, revert error {body['revert_error_ms']:.1f} ms")
+        print("told:", {key: body[key] for key in ("ended_by", "revert_error_ms", "reason") if key in body})
 
 
 def nothing_fails(rig):

@@ -1,5 +1,6 @@
-"""The rollback matrix for faults that are no table alone: network.shape leaves devices that have no lifetime, as does the wire
-by which own packets are forwarded, so that an undo record, the executor and the sweep are all that ends them; cpu.burn is processes that end by themselves.
+"""The rollback matrix for every other fault: network.shape leaves devices that have no lifetime, as does the wire by which own
+packets are forwarded, so that an undo record, the executor and the sweep are all that ends them; what network.block and
+process.kill are made of goes with their holder; cpu.burn is processes that end by themselves.
 
 Nothing of ours may be left one second after the moment that the cell names.
 """
@@ -10,40 +11,46 @@ import time
 
 import pytest
 
-from executor_rig import ExecutorRig
+from executor_rig import IRREVERSIBLE, ExecutorRig
 from rig import GATE_MS, GRACE_MS, boot_ns
 from scenarios import assert_clean, assert_told
 
+VICTIM = "rollback-victim"
+# What each is made of is one of DEVICES, HOLDER and BURNERS; process.kill has a victim that it waits for in vain.
+DEVICES, HOLDER, BURNERS = range(3)
 FAULTS = {
-    "network.shape": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "rate_kbit": 64},
-    "network.block, of containers": {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "scope": "containers"},
-    "cpu.burn": {"load_percent": 20, "cpus": 1, "mode": "contend"},
+    "network.shape": (DEVICES, {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "rate_kbit": 64}),
+    "network.block, of containers": (DEVICES, {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"], "scope": "containers"}),
+    "network.block": (HOLDER, {"cidrs": ["10.9.2.0/24", "fd00:9:2::/64"]}),
+    "process.kill": (HOLDER, {"cmdline": f"^{VICTIM}", "signal": "TERM"}),
+    "cpu.burn": (BURNERS, {"load_percent": 20, "cpus": 1, "mode": "contend"}),
 }
 SHORT_MS, LONG_MS = 1500, 20000
 AT_ONCE, DEADLINE, GRACE = "at once", "at the deadline", "after the grace"
 
-# name: (killed, stopped, halted?, when all of it is gone where there are devices, for cpu.burn)
+# name: (killed, stopped, halted?, when all of it is gone: devices, what the holder has, burners)
 CELLS = {
-    "nothing fails": ((), (), False, DEADLINE, DEADLINE),
-    "halt": ((), (), True, AT_ONCE, AT_ONCE),
-    "holder killed": (("holder",), (), False, AT_ONCE, AT_ONCE),
-    "executor killed": (("executor",), (), False, AT_ONCE, AT_ONCE),
-    "executor and holder killed": (("executor", "holder"), (), False, AT_ONCE, AT_ONCE),
-    "holder and sweep killed": (("holder", "sweep"), (), False, AT_ONCE, AT_ONCE),
-    "executor, holder and sweep killed": (("executor", "holder", "sweep"), (), False, AT_ONCE, AT_ONCE),
-    "holder stopped": ((), ("holder",), False, GRACE, DEADLINE),
-    "executor stopped": ((), ("executor",), False, DEADLINE, DEADLINE),
-    "executor and holder stopped": ((), ("executor", "holder"), False, GRACE, DEADLINE),
-    "executor and sweep stopped, holder killed": (("holder",), ("executor", "sweep"), False, None, AT_ONCE),
-    "all stopped": ((), ("executor", "holder", "sweep"), False, None, DEADLINE),
+    "nothing fails": ((), (), False, DEADLINE, DEADLINE, DEADLINE),
+    "halt": ((), (), True, AT_ONCE, AT_ONCE, AT_ONCE),
+    "holder killed": (("holder",), (), False, AT_ONCE, AT_ONCE, AT_ONCE),
+    "executor killed": (("executor",), (), False, AT_ONCE, AT_ONCE, AT_ONCE),
+    "executor and holder killed": (("executor", "holder"), (), False, AT_ONCE, AT_ONCE, AT_ONCE),
+    "holder and sweep killed": (("holder", "sweep"), (), False, AT_ONCE, AT_ONCE, AT_ONCE),
+    "executor, holder and sweep killed": (("executor", "holder", "sweep"), (), False, AT_ONCE, AT_ONCE, AT_ONCE),
+    "holder stopped": ((), ("holder",), False, GRACE, GRACE, DEADLINE),
+    "executor stopped": ((), ("executor",), False, DEADLINE, DEADLINE, DEADLINE),
+    "executor and holder stopped": ((), ("executor", "holder"), False, GRACE, GRACE, DEADLINE),
+    "executor and sweep stopped, holder killed": (("holder",), ("executor", "sweep"), False, None, AT_ONCE, AT_ONCE),
+    "all stopped": ((), ("executor", "holder", "sweep"), False, None, GRACE, DEADLINE),
 }
 
 
 def left(rig):
-    """What is there of ours: tables, devices, processes that burn."""
-    burners = [process["name"] for process in rig.host.processes() if process["name"].startswith("burn-")]
+    """What is there of ours: tables, devices, processes that burn; of process.kill, its holder."""
+    ours = "grivet-holder" if rig.fault[0] in IRREVERSIBLE else "burn-"
+    processes = [process["name"] for process in rig.host.processes() if process["name"].startswith(ours)]
     devices = [line for line in rig.traffic_control().splitlines() if "grivet-" in line]
-    return rig.tables() + devices + burners
+    return rig.tables() + devices + processes
 
 
 def wait_gone(rig, name, since_ns):
@@ -65,8 +72,12 @@ def send_all(rig, names, number):
 
 def cell(rig, fault, name):
     killed, stopped, is_halted, *when = CELLS[name]
-    when = when[fault == "cpu.burn"]
-    rig.use(fault, FAULTS[fault])
+    made_of, parameters = FAULTS[fault]
+    when = when[made_of]
+    rig.use(fault, parameters)
+    if fault == "process.kill":
+        rig.host.service("victim", ["bash", "-c", f"trap '' TERM; exec -a {VICTIM} sleep 60"])
+        rig.host.wait_for(lambda: any(process["argv"][:1] == [VICTIM] for process in rig.host.processes()))
     rig.start(SHORT_MS if when in (DEADLINE, GRACE, None) else LONG_MS)
     assert left(rig), "armed, but nothing is there"
     send_all(rig, stopped, signal.SIGSTOP)
