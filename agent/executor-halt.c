@@ -12,6 +12,8 @@
 
 #include "executor.h"
 
+#define HALT_AHEAD_USEC (60 * USEC_PER_SEC) /* how far the clock of who halts may run ahead of ours */
+
 size_t executor_end_all(struct executor *executor, const char *run, enum supervisor_end end,
                         const char *scope, const char *by)
 {
@@ -61,13 +63,16 @@ bool executor_is_halted(const struct executor *executor, const struct order *ord
     return false;
 }
 
-/* Orders of what was halted may still be on their way. */
+/* Orders of what was halted may still be on their way; one from the future keeps no later ones away. */
 static void remember(struct halts *halts, const struct halt *halt)
 {
+    int64_t latest = time_now_usec() + HALT_AHEAD_USEC,
+            until = halt->issued_usec < latest ? halt->issued_usec : latest;
+
     if (halt->run)
         snprintf(halts->runs[halts->n_runs++ % EXECUTOR_HALTED_MAX], UUID_TEXT_MAX, "%s", halt->run);
-    else if (halt->issued_usec > halts->until_usec)
-        halts->until_usec = halt->issued_usec;
+    else if (until > halts->until_usec)
+        halts->until_usec = until;
 }
 
 static int read_halt(struct executor *executor, const struct message *message, struct halt **ret,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/channel.h"
+#include "common/clock-hook.h"
 #include "executor.h"
 
 #define REFILL_NSEC (100 * NSEC_PER_MSEC) /* after a job: by then its fault is armed, or late anyway */
@@ -22,8 +23,8 @@ static void make_environment(char *ret[4])
 {
     size_t count = 0;
 
-    for (char **variable = environ; *variable && count < 3; variable++)
-        if (!strncmp(*variable, "GRIVET_", strlen("GRIVET_")))
+    for (char **variable = environ; clock_hook_is_test_build() && *variable && count < 3; variable++)
+        if (!strncmp(*variable, "GRIVET_TEST_", strlen("GRIVET_TEST_")))
             ret[count++] = *variable;
     ret[count] = NULL;
 }

@@ -246,15 +246,16 @@ int supervisor_start(struct supervisor *supervisor, const struct job *job, struc
 
 /* ---- ending them */
 
+/* Who asks again must not give a holder that hangs more time. */
 static void slot_end(struct slot *slot, enum supervisor_end end)
 {
     int64_t now = time_boot_nsec();
 
-    if (slot->end == SUPERVISOR_NOT_ENDED) {
-        slot->end = end;
-        if (!slot->over_boot_nsec)
-            slot->over_boot_nsec = now;
-    }
+    if (slot->end != SUPERVISOR_NOT_ENDED)
+        return;
+    slot->end = end;
+    if (!slot->over_boot_nsec)
+        slot->over_boot_nsec = now;
     if (slot->state == SLOT_UNDOING)
         return;
     if (slot->channel < 0 || channel_send(slot->channel, CHANNEL_END, NULL, 0, -1) < 0)

@@ -130,7 +130,8 @@ static int take_json(const struct client *client, json_t **ret, struct error *er
         json_make_printable(json);
     words = json_string_value(json_object_get(json, "error"));
     if (status < 200 || status > 299)
-        return error_set(error, EBADE, "%s", words ? words : "the coordinator refused, and did not say why");
+        return error_set(error, status == 404 ? ENOENT : EBADE, "%s",
+                         words ? words : "the coordinator refused, and did not say why");
     *ret = json_incref(json);
     return 0;
 }

@@ -44,7 +44,8 @@ const char *client_path(const struct client *client, const char *name, char ret[
  * client_call() - one request and its answer
  * @text: JSON (or an experiment's YAML) to send, NULL = nothing
  * @ret: the JSON of a 2xx answer, owned by the caller
- * Return: 0, -EBADE when the coordinator refused (its words), -EIO without an answer
+ * Return: 0, -EBADE when the coordinator refused (its words), -ENOENT when it does not know
+ * what is asked for (its words too), -EIO without an answer
  */
 int client_call(struct client *client, const char *method, const char *path, const char *text, json_t **ret,
                 struct error *error);

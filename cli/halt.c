@@ -85,31 +85,42 @@ static void add_answer(json_t *sum, const json_t *more)
     json_array_extend(json_object_get(sum, "unreachable"), json_object_get(more, "unreachable"));
 }
 
-/* Hosts know runs only: all of this name that are under way. */
+static bool is_under_way(const json_t *run, const char *experiment)
+{
+    return strcmp(json_text(run, "experiment"), experiment) == 0 &&
+           !json_is_string(json_object_get(run, "verdict"));
+}
+
+/* Hosts know runs only: all of this name that are under way. One that can't be halted, or has just ended by
+ * itself, keeps the others from nothing; the first failure is told. */
 static int halt_experiment(const struct call *call, const char *name, json_t **ret, struct error *error)
 {
     json_auto_t *runs = NULL, *sum = json_pack("{s:i, s:i, s:[]}", "hosts", 0, "gone", 0, "unreachable");
-    bool is_under_way = false;
+    size_t index, n_runs = 0;
     const json_t *run;
-    size_t index;
-    int r = client_once(call, "GET", "/v1/runs", NULL, &runs, error);
+    int first = 0, r = client_once(call, "GET", "/v1/runs", NULL, &runs, error);
 
     if (r < 0)
         return error_wrap(error, "which runs are of %s? (`grivet halt --fleet` need not know)", name);
     json_array_foreach(runs, index, run)
     {
         json_auto_t *answer = NULL;
+        struct error why = {0};
 
-        if (strcmp(json_text(run, "experiment"), name) != 0 ||
-            json_is_string(json_object_get(run, "verdict")))
+        if (!is_under_way(run, name))
             continue;
-        is_under_way = true;
-        r = halt_remote(call, "run", json_text(run, "run"), &answer, error);
-        if (r < 0)
-            return r;
-        add_answer(sum, answer);
+        n_runs++;
+        r = halt_remote(call, "run", json_text(run, "run"), &answer, &why);
+        if (r < 0 && r != -ENOENT && first == 0) {
+            first = r;
+            *error = why;
+        }
+        if (r == 0)
+            add_answer(sum, answer);
     }
-    if (!is_under_way)
+    if (first < 0)
+        return error_wrap(error, "halted on %lld hosts, but", json_number(sum, "gone"));
+    if (!n_runs)
         return error_set(error, ENOENT, "no run of %s is under way", name);
     *ret = json_incref(sum);
     return 0;

@@ -13,11 +13,13 @@ fail() {
 [ "$(id -u)" = 0 ] || fail "run it as root"
 [ -x "$prefix/sbin/grivet-sweep" ] || fail "$prefix/sbin/grivet-sweep is not there: name the prefix that Grivet was installed under"
 for unit in "$prefix"/lib/systemd/system/grivet*.service; do
-    systemctl disable --quiet --now "${unit##*/}"
+    [ "${unit##*/}" = grivet-sweep.service ] || systemctl disable --quiet --now "${unit##*/}"
 done
+# grivetd ended its faults before it stopped; this pass is for what an earlier accident left. The last hand goes after it.
+"$prefix/sbin/grivet-sweep" ||
+    fail "a fault's traces are still there; no file was removed, and grivet-sweep goes on trying (see docs/runbook.md)"
+systemctl disable --quiet --now grivet-sweep.service
 systemctl stop 'grivet*.slice'
-# grivetd ended its faults before it stopped; this pass is for what an earlier accident left.
-"$prefix/sbin/grivet-sweep" || fail "a fault's traces are still there; nothing was removed (see docs/runbook.md)"
 
 rm -f "$prefix"/lib/systemd/system/grivet*.service "$prefix"/lib/systemd/system/grivet*.slice \
     "$prefix/lib/sysusers.d/grivet.conf" "$prefix/lib/tmpfiles.d/grivet.conf" "$prefix"/share/man/man1/grivet.1* \

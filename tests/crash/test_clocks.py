@@ -12,7 +12,7 @@ import signal
 import pytest
 
 from agent_rig import Agent
-from executor_client import ORDER, Channel
+from executor_client import HALT, ORDER, Channel
 from executor_rig import ExecutorRig
 from lab.host import wait_until
 from rig import GATE_MS, GRACE_MS, boot_ns
@@ -104,6 +104,16 @@ def test_a_window_that_is_over_does_not_open_again(agent):
     assert "which was set back by" in refusal(agent, late)
     set_clock(pid, 0)
     agent.courier.wait_event("fault.armed", order=agent.order(mandate, length_s=50)["id"])
+
+
+def test_a_halt_from_the_future_keeps_no_later_order_away(agent):
+    pid = start(agent)
+    agent.courier.send(HALT, data=agent.papers.halt_bundle(expires_s=YEAR_S))
+    agent.courier.wait_event("halt.received")
+    mandate = agent.papers.mandate(step={"duration_ms": 50000})
+    assert "halt" in refusal(agent, agent.papers.order_bundle(mandate, agent.papers.order_payload(mandate, length_s=50)))
+    set_clock(pid, 90)
+    agent.courier.wait_event("fault.armed", order=agent.order(mandate, started_s=90, length_s=50)["id"])
 
 
 def test_a_clock_that_is_set_back_before_the_start_makes_nothing_longer(agent):

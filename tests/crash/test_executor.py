@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
@@ -185,6 +186,24 @@ def test_halts(agent):
     assert "/run/grivet/halt" in agent.courier.wait_event("order.refused", order=refused["id"])["body"]["reason"]
     agent.host.path("/run/grivet/halt").unlink()
     agent.courier.wait_event("fault.armed", order=agent.order()["id"])
+
+
+def test_asking_again_gives_a_hung_holder_no_more_time(agent):
+    """What was asked to end and hangs is killed 2 s later, however often a worried operator asks."""
+    order = long_fault(agent)
+    holder = agent.holder()["pid"]
+    os.kill(holder, signal.SIGSTOP)
+    asked, asks = time.monotonic(), 0
+
+    def is_gone():
+        nonlocal asks
+        if time.monotonic() - asked > 0.5 * asks:
+            agent.courier.send(HALT, data=agent.papers.halt_bundle())
+            asks += 1
+        return not agent.holder()
+    agent.host.wait_for(is_gone, 5, "the holder's end")
+    assert asks > 3
+    agent.courier.wait_event("fault.reverted", order=order["id"])
 
 
 def test_late_order_of_a_halted_run(agent):

@@ -98,3 +98,10 @@ def test_halt_of_an_experiment(grivet, coordinator, certificates):
     halts = [json.loads(base64.b64decode(json.loads(body)["payload"])) for _, path, body in coordinator.asked if path == "/v1/halt"]
     assert [(halt["scope"], halt["run"]) for halt in halts] == [("run", RUN), ("run", other)]
     assert "no run of c is under way" in grivet("halt", "--experiment", "c", code=1).stderr
+
+    answers = [(404, {"error": "no run is under way"}), {"hosts": 2, "gone": 2, "unreachable": []}]
+    coordinator.replies["POST", "/v1/halt"] = lambda body: answers.pop(0)
+    assert grivet("halt", "--experiment", "a").stdout == "all gone on 2 of 2 hosts\n", "one ended by itself meanwhile"
+    answers = [(500, {"error": "the disk is full"}), {"hosts": 2, "gone": 2, "unreachable": []}]
+    said = grivet("halt", "--experiment", "a", code=1)
+    assert not answers and "halted on 2 hosts, but: the disk is full" in said.stderr
