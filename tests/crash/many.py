@@ -25,7 +25,7 @@ def chance():
 
 
 class Spent(Exception):
-    """It could not be done on this host, and says nothing: it wants another."""
+    """It could not be done on this host, and says nothing: it wants another, and in the end to be alone."""
 
 
 class Late(AssertionError):
@@ -67,7 +67,7 @@ class Place:
                 where = "" if isinstance(error, AssertionError) else traceback.format_exc()
                 executor = self.rig.host.log("grivetd")[-1000:] if self.rig else ""
                 self.close()
-                is_late = isinstance(error, (Late, LabError))
+                is_late = isinstance(error, (Late, LabError, Spent))
                 return None, f"{LATE if is_late else ''}{error}\n{where}{executor}"
 
 
