@@ -14,7 +14,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 
-from executor_client import ANSWER, ASK, ORDER, VERSION, Channel, Papers, when  # noqa: E402
+from executor_client import ANSWER, ASK, CONTACT, ORDER, VERSION, Channel, Papers, when  # noqa: E402
 from lab.host import BUILD, LabError  # noqa: E402
 from machine import Machine  # noqa: E402
 
@@ -119,6 +119,10 @@ class Installed(Machine):
 
     def connect(self):
         self.courier = GuestChannel(self)
+
+    def tell_contact(self):
+        """A coordinator has answered the courier."""
+        self.courier.send(CONTACT, {"coordinator": "10.0.0.2:8443"})
 
     # ---- the fault
 

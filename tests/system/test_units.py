@@ -2,12 +2,13 @@
 
 import pytest
 
-from installed import FAR, Installed
+from installed import FAR
 
 SECOND = 1_000_000_000
 GRACE = 2 * SECOND  # RECORD_GRACE_NSEC of common/record.h
 WATCHDOG = 10 * SECOND  # WatchdogSec= of grivetd.service and grivet-sweep.service
 EARLY = 20_000_000  # timed elements of nftables are that exact
+SHAPE = {"cidrs": [f"{FAR}/32"], "rate_kbit": 1000}  # its devices have no lifetime of their own
 
 
 def test_units_are_well_formed(machine):
@@ -28,7 +29,8 @@ def test_fault_ends_at_its_deadline(machine):
     assert -EARLY < machine.opened_at() - machine.deadline < SECOND
 
 
-@pytest.mark.parametrize("unit, most", [("grivetd", 2.7), ("grivet-courier", 1.2), ("grivet-prober", 1.2)])
+@pytest.mark.parametrize("unit, most", [("grivetd", 2.7), ("grivet-sweep", 1.9), ("grivet-sweep-boot", 1.9), ("grivet-ready", 0.7),
+                                        ("grivet-courier", 1.2), ("grivet-prober", 1.2)])
 def test_exposure(machine, unit, most):
     said = machine.run(["systemd-analyze", "security", "--no-pager", f"--threshold={most * 10:.0f}", unit], check=False)
     assert said.returncode == 0, said.stdout
@@ -61,6 +63,22 @@ def test_process_kill_within_the_sandbox(machine, parameters):
         machine.run(["systemctl", "stop", "victim"], check=False)
 
 
+def test_readiness_within_the_sandbox(machine):
+    machine.tell_contact()
+    machine.run(["systemctl", "start", "grivet-ready"])
+    assert machine.unit("grivet-ready", "ExecMainStatus") == {"ExecMainStatus": "0"}, machine.sh("journalctl -u grivet-ready")
+
+
+def test_boot_sweep_within_the_sandbox(machine):
+    """It ends another user's process, and removes what that leaves."""
+    machine.begin("network.shape", SHAPE, 60)
+    machine.signal("STOP", "grivetd", "grivet-sweep")
+    machine.run(["systemctl", "start", "grivet-sweep-boot"])
+    assert not machine.left()
+    machine.signal("CONT", "grivetd", "grivet-sweep")
+    assert [body["ended_by"] for body in machine.told()] == ["sweep"]
+
+
 def test_executor_killed(machine):
     machine.block(30)
     at = machine.signal("KILL", "grivetd")
@@ -91,9 +109,6 @@ def test_executor_and_holder_hang(machine):
     assert machine.now() < at + WATCHDOG + 3 * SECOND
     machine.connect()
     assert len(machine.told()) == 1
-
-
-SHAPE = {"cidrs": [f"{FAR}/32"], "rate_kbit": 1000}  # its devices have no lifetime of their own
 
 
 def test_everything_killed_that_could_remove_a_device(machine):
