@@ -256,21 +256,26 @@ static bool file_has(const char *path, const char *word)
     return io_read_file(path, MODULES_MAX, &text, NULL, NULL) == 0 && strstr(text, word);
 }
 
-static bool kernel_knows(const char *symbol)
+struct part {
+    const char *module, *symbol;
+    bool is_missing;
+};
+
+/* Of a kernel without modules. In one pass, for the kernel takes 0.1 s to write all of it. */
+static void find_symbols(struct part *parts, size_t count)
 {
     _cleanup_close_ int fd = open("/proc/kallsyms", O_RDONLY | O_CLOEXEC);
     struct io_lines lines = {.fd = fd};
-    bool is_known = false;
-    char *line, name[128];
+    char *line, *space;
 
-    while (fd >= 0 && !is_known && io_next_line(&lines, &line) > 0)
-        is_known = sscanf(line, "%*s %*c %127s", name) == 1 && strcmp(name, symbol) == 0;
-    return is_known;
+    while (fd >= 0 && io_next_line(&lines, &line) > 0)
+        for (size_t i = 0; (space = strrchr(line, ' ')) && i < count; i++)
+            parts[i].is_missing &= strcmp(space + 1, parts[i].symbol) != 0;
 }
 
 /* systemd's ProtectKernelModules= hides the folder of modules from us, but not from the kernel, which loads
  * what is needed: then the benefit of the doubt is given, and making the shaper tells. */
-static bool has_module(const char *module, const char *symbol)
+static bool has_module(const char *module)
 {
     char path[160], file[40];
     struct utsname kernel;
@@ -286,22 +291,24 @@ static bool has_module(const char *module, const char *symbol)
     if (file_has(path, file))
         return true;
     snprintf(path, sizeof(path), "/lib/modules/%s/modules.builtin", kernel.release);
-    return file_has(path, file) || kernel_knows(symbol);
+    return file_has(path, file);
 }
 
 int shaper_supported(const struct shaper_spec *spec, struct error *error)
 {
-    const struct {
-        const char *module, *symbol;
-        bool is_needed;
-    } parts[] = {
+    struct part parts[] = {
         {"ifb", "ifb_xmit", true},
         {"sch_netem", "netem_enqueue", has_netem(spec)},
         {"sch_tbf", "tbf_enqueue", spec->rate_bytes_per_sec > 0},
     };
+    bool is_missing = false;
 
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-        if (parts[i].is_needed && !has_module(parts[i].module, parts[i].symbol))
+        is_missing |= parts[i].is_missing = parts[i].is_missing && !has_module(parts[i].module);
+    if (is_missing)
+        find_symbols(parts, ARRAY_SIZE(parts));
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        if (parts[i].is_missing)
             return error_set(error, EOPNOTSUPP, "this kernel has no module %s", parts[i].module);
     return 0;
 }
