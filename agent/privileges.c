@@ -60,7 +60,8 @@ int privileges_drop(const struct account *account, uint64_t capabilities, struct
 {
     int r = 0;
 
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || cap_reset_ambient() < 0)
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
         return error_errno(error, errno, "can't give up ambient capabilities");
     r = privileges_bound(capabilities, error);
     if (r < 0)

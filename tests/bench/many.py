@@ -70,11 +70,14 @@ class Crowd:
         wait_until(is_there, timeout, f"order {name} to be {what}", 0.005)
 
     def many(self, count, side_by_side, length_s):
-        """`count` blocks of one network, some at a time; their facts."""
+        """`count` blocks of one network, some at a time; their facts. One by one, each finds the host at rest: the kernel
+        still frees the table of the one before when that is told, and keeps whoever opens nftables waiting for it."""
         names, active = [], []
         for number in range(count):
             if len(active) == side_by_side:
                 self.wait(active.pop(0), "reverted")
+                if not active:
+                    wait_until(lambda: not self.rig.records(), 5, "the fault's end", 0.005)
             names.append(self.send("network.block", {"cidrs": [f"10.1.{number % 250}.0/24"]}, length_s))
             active.append(names[-1])
         for name in active:
