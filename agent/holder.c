@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/hands.h"
 #include "faults/kernel/undo.h"
 
 #define LEAST_NSEC (100 * NSEC_PER_MSEC) /* less than this is left: not worth starting */
@@ -175,10 +176,10 @@ static int holder_revert(struct holder *holder, struct error *error)
     const struct fault *fault = holder->fault;
 
     give_spare_fds(holder);
-    if (holder->is_injected && fault->revert && fault->revert(&holder->run, error) < 0)
+    if (has_own_undo && holder->is_injected && fault->revert && fault->revert(&holder->run, error) < 0)
         undo_all(&holder->record, NULL);
     holder_note_interference(holder, &holder->run.interference, holder->over_boot_nsec);
-    return fault->verify_reverted ? fault->verify_reverted(&holder->run, error) : 0;
+    return has_look && fault->verify_reverted ? fault->verify_reverted(&holder->run, error) : 0;
 }
 
 /* The record is the executor's to remove: before that, somebody else has to be able to do this for us. */

@@ -117,7 +117,7 @@ static int verify_reverted(const struct slot *slot, struct error *error)
     const struct fault_run run = {
         .fault = slot->fault, .order = slot->order, .deadline_boot_nsec = slot->deadline_boot_nsec};
 
-    return slot->fault->verify_reverted ? slot->fault->verify_reverted(&run, error) : 0;
+    return has_look && slot->fault->verify_reverted ? slot->fault->verify_reverted(&run, error) : 0;
 }
 
 static const char *who_ended(const struct slot *slot, bool was_clean)

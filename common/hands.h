@@ -13,3 +13,5 @@ static const bool has_signature_check = !MUTATION_SIGNATURE; /* mandates and ord
 static const bool has_sweep = !MUTATION_SWEEP;               /* the sweep undoes what it finds */
 static const bool has_parent_death = !MUTATION_PARENT;       /* PDEATHSIG: who forked us takes us along */
 static const bool has_executor_undo = !MUTATION_UNDO;        /* the executor undoes a dead holder's record */
+static const bool has_own_undo = !MUTATION_REVERT;           /* the holder undoes what it made */
+static const bool has_look = !MUTATION_LOOK; /* holder and executor look before they call it reverted */

@@ -180,10 +180,17 @@ class PointRig(ExecutorRig):
         if self.fault[0] in IRREVERSIBLE and "fault.reverted" in [event["kind"] for event in ends]:
             raise Left("said to be reverted, which it can't be")
         for event in ends:
-            said = event["body"].get("reverted_at")
-            if said and usec(said) < self.last_left_usec:
-                raise Left(f"said to be reverted {(self.last_left_usec - usec(said)) / 1000:.1f} ms too early")
+            early_usec = self.last_left_usec - usec(event["body"].get("reverted_at") or event["at"])
+            if early_usec > 0:
+                raise Left(f"{event['kind']}: said to be reverted {early_usec / 1000:.1f} ms too early")
         return {event["kind"]: event["body"] for event in events}
+
+    @staticmethod
+    def check_refused(said):
+        """What was done before can be why there is no fault."""
+        refused = said.get("order.refused", {}).get("reason", "")
+        if "quarantine" in refused or "under way" in refused:
+            raise Spent(refused)
 
     def is_end(self, event):
         return event["kind"] in ENDS and (event["body"].get("is_reverted", True) or self.fault[0] in IRREVERSIBLE)

@@ -7,7 +7,8 @@ import pytest
 import lab.host
 from executor_rig import ExecutorRig
 from many import Late
-from points import Point, PointRig
+from points import NSEC_PER_MSEC, WHOLE_MS, Left, Point, PointRig
+from rig import GATE_MS, GRACE_MS
 from scenarios import kill, stop, unsigned
 from test_rollback_faults import cell
 
@@ -40,8 +41,8 @@ def build_without(hands):
     """The build folder for mutations, kept inside the build folder, without these hands."""
     folder = lab.host.BUILD / "mutations"
     again = ["--reconfigure"] if (folder / "build.ninja").exists() else []
-    for command in (["meson", "setup", *again, folder, lab.host.SOURCE, f"-Dmutations={','.join(hands)}", "-Dtests=false"],
-                    ["ninja", "-C", folder, *TARGETS]):
+    options = [f"-Dmutations={','.join(hands)}", "-Dtests=false", "-Dtest_hooks=true"]  # points are let through by the hooks
+    for command in (["meson", "setup", *again, folder, lab.host.SOURCE, *options], ["ninja", "-C", folder, *TARGETS]):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
 
@@ -84,3 +85,34 @@ def test_points_see(tmp_path, monkeypatch):
     monkeypatch.setattr(lab.host, "BUILD", build_without(["sweep"]))
     with lab.host.Lab(logs=tmp_path / "logs") as made, pytest.raises(Late, match="left: .*grivet-"):
         PointRig(made).run(Point("sweep", "network.shape", None, 0, None), False)
+
+
+# Who can't undo it, so that a word too early is seen; what becomes of the holder; what must be told; what is a lie.
+LOOKS = {
+    "at the end": (["revert", "undo"], Point("holder", "network.shape", None, 0, None), "fault.failed", "fault.reverted"),
+    "after a failure": (["revert", "undo"], Point("holder", "network.shape", "ppoll", 1, "EIO"), "fault.failed", "fault.failed"),
+    "by the executor": (["parent"], Point("holder", "cpu.burn", "ppoll", 1, "KILL"), "fault.interrupted", "fault.reverted"),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_looks(tmp_path, monkeypatch, name):
+    """An undo that does nothing is no lie; not to look afterwards is one, and the points see it."""
+    hands, point, told, lie = LOOKS[name]
+
+    def live():
+        with lab.host.Lab(logs=tmp_path / "logs") as made:
+            rig = PointRig(made)
+            rig.duration_ms = WHOLE_MS[1]
+            rig.wait_ready()
+            deadline_ns = rig.begin(point)
+            rig.wait_armed(deadline_ns)
+            rig.wait_gone(deadline_ns + (GRACE_MS + GATE_MS) * NSEC_PER_MSEC)
+            rig.tracer.finish()
+            return rig.check_said(False)
+    monkeypatch.setattr(lab.host, "BUILD", build_without(hands))
+    said = live()
+    assert told in said and "fault.reverted" in said and not said.get("fault.failed", {}).get("is_reverted"), said
+    monkeypatch.setattr(lab.host, "BUILD", build_without([*hands, "look"]))
+    with pytest.raises(Left, match=f"{lie}: said to be reverted"):
+        live()
