@@ -290,9 +290,7 @@ class PointRig(ExecutorRig):
         may_be_lost = point.who in ("holder", "reserve", "executor")
         for self.duration_ms in WHOLE_MS[WHOLE_MS.index(self.duration_ms):]:  # a machine that was slow still is
             result, said = self.run(point, may_be_lost)
-            refused = said.get("order.refused", {}).get("reason", "")
-            if "quarantine" in refused or "under way" in refused:
-                raise Spent(refused)  # by what the point before did
+            self.check_refused(said)
             if "fault.armed" in said or (result[0] and may_be_lost):
                 return result
         raise Spent(f"it was never armed: {said}")
