@@ -40,7 +40,8 @@ static void on_known(struct executor *executor)
     if (!executor_is_clock_right(executor))
         return;
     executor_latest_usec(executor, now_usec, time_boot_nsec());
-    if (executor->clock.has_forgotten || !executor->replay || supervisor_count(executor->supervisor, NULL))
+    if (executor->clock.has_forgotten || !executor->replay || executor->events.is_syncing ||
+        supervisor_count(executor->supervisor, NULL))
         return;
     executor->clock.has_forgotten = true;
     if (replay_forget(executor->replay, REPLAY_PATH, now_usec, &error) < 0)

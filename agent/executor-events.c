@@ -1,6 +1,6 @@
-/* Events on their way into the journal: written at once, made durable by the syncer, and only then told to
- * the courier, who fetches them and brings their receipt. What the disk does not take waits here and is tried
- * again; faults end meanwhile as ever. */
+/* Events on their way into the journal: chained at once, written by the syncer, and only then told to the
+ * courier, who fetches them and brings their receipt. What the disk does not take is tried again; faults end
+ * meanwhile as ever. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,7 +9,6 @@
 #include "executor.h"
 
 #define FETCH_BYTES (512 * 1024)
-#define PENDING_MAX 512
 
 static struct events *events_of(void *context)
 {
@@ -18,43 +17,18 @@ static struct events *events_of(void *context)
 
 /* ---- writing */
 
-static int write_pending(struct executor *executor, struct error *error)
-{
-    static const struct timeval second = {.tv_sec = 1};
-    struct events *events = &executor->events;
-    int r = 0;
-
-    while (json_array_size(events->pending) && r == 0) {
-        r = journal_append(events->journal, json_array_get(events->pending, 0), error);
-        if (r == 0)
-            json_array_remove(events->pending, 0);
-    }
-    event_active(events->on_written, EV_TIMEOUT, 0); /* once for all that this turn writes */
-    if (r < 0)
-        event_add(events->on_retry, &second);
-    return r;
-}
-
-static void on_retry(evutil_socket_t fd, short what, void *context)
-{
-    write_pending(context, NULL);
-}
-
 /* Return: -errno and @event is lost */
 static int put(struct executor *executor, json_t *event, struct error *error)
 {
     struct events *events = &executor->events;
-    struct error why = {0};
+    int r;
 
     if (!events->journal)
         return error_set(error, EIO, "%s", executor->broken);
-    if (json_array_size(events->pending) == PENDING_MAX)
-        return error_set(error, ENOSPC, "%d of them wait for the disk", PENDING_MAX);
-    if (json_array_append(events->pending, event) < 0)
-        return error_oom(error);
-    if (json_array_size(events->pending) == 1 && write_pending(executor, &why) < 0) /* else in their order */
-        executor_say(LOG_LEVEL_ERROR, "no new orders until events can be written again: %s", why.text);
-    return 0;
+    r = journal_append(events->journal, event, error);
+    if (r == 0)
+        event_active(events->on_written, EV_TIMEOUT, 0); /* once for all that this turn writes */
+    return r;
 }
 
 void executor_record(struct executor *executor, const char *kind, const char *run, const char *order,
@@ -85,9 +59,8 @@ void executor_tell_courier(struct executor *executor)
                   journal_last(executor->events.journal, NULL));
 }
 
-/* Whether its last word was "durable" nobody can tell. Nothing is asked any more: events are written as ever,
- * and made durable at our end, which comes when no fault is under way; the next life has a syncer of its own.
- */
+/* Whether its last word was "durable" nobody can tell. Nothing is asked any more: events wait for our end,
+ * which comes when no fault is under way; the next life has a syncer of its own. */
 static void lose_syncer(struct executor *executor, const struct error *error)
 {
     executor_break(executor, error);
@@ -98,44 +71,74 @@ static void lose_syncer(struct executor *executor, const struct error *error)
     executor_on_changed(executor);
 }
 
-static void on_synced(void *context, int result)
+/* Faults end as ever; nothing new until the disk takes it again. */
+static void wait_for_disk(struct executor *executor, const struct error *error)
+{
+    static const struct timeval second = {.tv_sec = 1};
+    struct events *events = &executor->events;
+
+    if (!events->is_failing)
+        executor_say(LOG_LEVEL_ERROR, "no new orders until events can be written again: %s", error->text);
+    events->is_failing = true;
+    event_add(events->on_retry, &second);
+}
+
+static void on_synced(void *context, struct lines_result result)
 {
     struct executor *executor = context;
+    struct events *events = &executor->events;
     struct error error = {0};
 
-    if (result == -EPIPE) { /* no disk says that */
+    if (result.error == -EPIPE) { /* no disk says that */
         error_set(&error, EPIPE, "the process that waits for the disk is gone");
         lose_syncer(executor, &error);
         return;
     }
-    executor->events.is_syncing = false;
-    if (journal_sync_end(executor->events.journal, result, &error) < 0)
-        executor_break(executor, &error); /* final: the kernel may have dropped the pages */
+    events->is_syncing = false;
+    if (executor->replay)
+        lines_group_end(replay_lines(executor->replay), result);
+    if (journal_group_end(events->journal, result, &error) == 0)
+        events->is_failing = false;
+    else if (result.is_final)
+        executor_break(executor, &error);
+    else
+        wait_for_disk(executor, &error);
     executor_tell_courier(executor);
     executor_start_orders(executor);
     executor_sync(executor); /* what came meanwhile is the next group */
 }
 
+/* Return: how many groups there are to be written, or -errno */
+static int begin_groups(struct executor *executor, struct lines_group *ret, struct error *error)
+{
+    int r = executor->events.journal ? journal_group_begin(executor->events.journal, ret, error) : 0;
+
+    return r < 0 || !executor->replay ? r : r + lines_group_begin(replay_lines(executor->replay), ret + r);
+}
+
 void executor_sync(struct executor *executor)
 {
     struct events *events = &executor->events;
+    struct lines_group groups[SYNCER_GROUPS_MAX];
     struct error error = {0};
-    int fds[1 + JOURNAL_SYNC_FDS];
-    size_t count = 0;
+    int count;
 
-    if (events->is_syncing || !events->journal)
+    if (events->is_syncing || !events->journal || event_pending(events->on_retry, EV_TIMEOUT, NULL))
         return;
-    if (executor_sync_orders(executor))
-        fds[count++] = replay_fd(executor->replay);
-    count += journal_sync_begin(events->journal, fds + count);
-    if (!count)
+    count = begin_groups(executor, groups, &error);
+    executor_sync_orders(executor);
+    if (count < 0)
+        wait_for_disk(executor, &error);
+    if (count <= 0) {
+        executor_start_orders(executor); /* which are refused */
         return;
+    }
     events->is_syncing = true;
-    if (syncer_request(&events->syncer, fds, count, &error) < 0)
+    if (syncer_request(&events->syncer, groups, (size_t)count, &error) < 0)
         lose_syncer(executor, &error);
 }
 
-static void on_written(evutil_socket_t fd, short what, void *context)
+static void on_due(evutil_socket_t fd, short what, void *context)
 {
     executor_sync(context);
 }
@@ -245,11 +248,10 @@ int executor_open_events(struct executor *executor, struct error *error)
     struct events *events = &executor->events;
     struct error why = {0};
 
-    events->pending = json_array();
     events->orders = json_object();
-    events->on_written = executor_event(executor, -1, 0, on_written, NULL);
-    events->on_retry = executor_event(executor, -1, 0, on_retry, NULL);
-    if (!events->pending || !events->orders || !events->on_written || !events->on_retry)
+    events->on_written = executor_event(executor, -1, 0, on_due, NULL);
+    events->on_retry = executor_event(executor, -1, 0, on_due, NULL);
+    if (!events->orders || !events->on_written || !events->on_retry)
         return error_oom(error);
     /* Faults of an earlier life still have to be ended, and a halt has to be heard: so we go on, without
      * orders. */
@@ -263,13 +265,27 @@ int executor_open_syncer(struct executor *executor, struct error *error)
 {
     executor->events.syncer.done = on_synced;
     executor->events.syncer.context = executor;
-    return syncer_open(&executor->events.syncer, executor->base, error);
+    return syncer_open(&executor->events.syncer, EXECUTOR_STATE, executor->base, error);
+}
+
+/* Once more, whether or not the syncer came to its end. */
+static void write_rest(struct executor *executor)
+{
+    struct lines_group groups[SYNCER_GROUPS_MAX];
+    struct error error = {0};
+    int count = begin_groups(executor, groups, &error);
+
+    for (int i = 0; i < count && error.text[0] == '\0'; i++)
+        if (lines_group_write(&groups[i]).error < 0)
+            error_set(&error, EIO, "%s: can't write", groups[i].path);
+    if (error.text[0])
+        executor_say(LOG_LEVEL_ERROR, "events are lost: %s", error.text);
 }
 
 void executor_close_events(struct executor *executor)
 {
     syncer_close(&executor->events.syncer);
-    json_decref(executor->events.pending);
+    write_rest(executor);
     json_decref(executor->events.clock);
     json_decref(executor->events.orders);
     journal_free(executor->events.journal);

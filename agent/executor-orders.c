@@ -32,7 +32,7 @@ static const char *why_closed(const struct executor *executor)
 {
     if (*executor->broken)
         return executor->broken;
-    if (json_array_size(executor->events.pending))
+    if (executor->events.is_failing)
         return "events can't be written";
     if (executor->is_stopping)
         return "grivetd is being stopped";
@@ -183,13 +183,10 @@ void executor_close_orders(struct executor *executor)
         waiting_free(take_first(executor));
 }
 
-bool executor_sync_orders(struct executor *executor)
+void executor_sync_orders(struct executor *executor)
 {
-    bool has_some = false;
-
     for (struct waiting *waiting = executor->waiting; waiting; waiting = waiting->next)
-        has_some = waiting->is_syncing = true;
-    return has_some;
+        waiting->is_syncing = true;
 }
 
 /* The disk may have taken long, or have failed: is it still what was decided? */

@@ -17,6 +17,7 @@
 #include "syncer.h"
 
 #define EXECUTOR_RUN          "/run/grivet"
+#define EXECUTOR_STATE        "/var/lib/grivet"
 #define EXECUTOR_SOCKET       EXECUTOR_RUN "/agent.sock"
 #define EXECUTOR_EVENTS_MAX   16 /* of libevent, that live as long as we do */
 #define EXECUTOR_PEERS_MAX    12
@@ -38,15 +39,15 @@ struct peer {
 /**
  * struct events - executor-events.c: on their way to the disk, and from there to the courier
  * @journal: NULL: damaged, see @broken of the executor
- * @pending: what the journal could not take yet
+ * @is_failing: the disk did not take the last group, which is tried again
  * @orders: by id, what was told of: of an earlier life the event order.accepted, false once its end was told;
  * of this one true
  */
 struct events {
     struct syncer syncer;
-    bool is_syncing;
+    bool is_syncing, is_failing;
     struct journal *journal;
-    json_t *pending, *clock, *orders;
+    json_t *clock, *orders;
     struct event *on_written, *on_retry;
 };
 
@@ -194,16 +195,15 @@ void executor_close_events(struct executor *executor);
 /** executor_record() - an event, now; @body is taken; strings may be NULL */
 void executor_record(struct executor *executor, const char *kind, const char *run, const char *order,
                      const char *step, json_t *body);
-/** executor_sync() - make durable what was written, orders and events as one group, if nothing is under way
- */
+/** executor_sync() - have written what waits, orders and events together, if nothing is under way */
 void executor_sync(struct executor *executor);
 /** executor_tell_courier() - which events are durable */
 void executor_tell_courier(struct executor *executor);
 
 /* ---- executor-orders.c */
 
-/** executor_sync_orders() - a group begins: is an order in it? */
-bool executor_sync_orders(struct executor *executor);
+/** executor_sync_orders() - a group begins: all that wait are in it */
+void executor_sync_orders(struct executor *executor);
 /** executor_start_orders() - the group is over: start or refuse its orders */
 void executor_start_orders(struct executor *executor);
 /** executor_halt_orders() - those of @run (NULL = all) that wait for the disk don't start any more */

@@ -22,10 +22,10 @@ struct chain {
 struct journal {
     char *host;
     char boot[BOOT_ID_MAX]; /* asked for once: the coordinator refuses a chain with an event that has none */
+    char *path;             /* of the folder */
     int folder;
     struct lines newest;
-    bool is_folder_new; /* the newest segment's name isn't durable yet */
-    size_t n_segments;
+    size_t n_segments;                    /* that are there; the newest may still be on its way */
     int64_t firsts[JOURNAL_SEGMENTS_MAX]; /* sequence of each segment's first line */
     struct chain written, syncing, durable;
     int64_t acknowledged;
@@ -36,6 +36,15 @@ struct journal {
 static const char *segment_name(int64_t first, char ret[SEGMENT_NAME_MAX])
 {
     snprintf(ret, SEGMENT_NAME_MAX, "%0*" PRId64, SEGMENT_DIGITS, first);
+    return ret;
+}
+
+/* One that is cut short is too long for the lines, who say so. */
+static const char *segment_path(const struct journal *journal, int64_t first, char ret[LINES_PATH_MAX])
+{
+    char name[SEGMENT_NAME_MAX];
+
+    snprintf(ret, LINES_PATH_MAX, "%s/%s", journal->path, segment_name(first, name));
     return ret;
 }
 
@@ -71,7 +80,7 @@ static int check_line(void *context, const char *line, size_t length, struct err
 static int check_segment(struct journal *journal, const char *name, bool is_newest, struct error *error)
 {
     int64_t first = strtoll(name, NULL, 10);
-    int r;
+    char path[LINES_PATH_MAX];
 
     if (strlen(name) != SEGMENT_DIGITS || strspn(name, "0123456789") != SEGMENT_DIGITS)
         return error_set(error, EBADMSG, "%.80s: not a segment of ours", name);
@@ -83,10 +92,9 @@ static int check_segment(struct journal *journal, const char *name, bool is_newe
     if (first != journal->written.sequence + 1)
         return error_set(error, EBADMSG, "%s: damaged: events %" PRId64 " to %" PRId64 " are missing", name,
                          journal->written.sequence + 1, first - 1);
-    r = lines_open(&journal->newest, journal->folder, name, 0, error);
-    return r < 0 ? r
-                 : lines_read(&journal->newest, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, is_newest,
-                              check_line, journal, error);
+    segment_path(journal, first, path);
+    return lines_read(&journal->newest, path, name, JOURNAL_SEGMENT_MAX, is_newest, check_line, journal,
+                      error);
 }
 
 static int is_visible(const struct dirent *entry)
@@ -119,12 +127,13 @@ int journal_open(struct journal **ret, const char *folder, const char *host,
 
     if (!journal)
         return error_oom(error);
-    journal->folder = journal->newest.fd = -1;
+    journal->folder = -1;
     journal->read = read;
     journal->context = context;
     memset(journal->written.hash, '0', HASH_TEXT_MAX - 1);
     journal->host = strdup(host);
-    if (!journal->host)
+    journal->path = strdup(folder);
+    if (!journal->host || !journal->path)
         return error_oom(error);
     if (!*time_boot_id(journal->boot))
         return error_set(error, EIO, "event journal: can't tell in which boot this is");
@@ -143,16 +152,11 @@ int journal_open(struct journal **ret, const char *folder, const char *host,
 
 struct journal *journal_free(struct journal *journal)
 {
-    int fds[JOURNAL_SYNC_FDS];
-    size_t count;
-
     if (!journal)
         return NULL;
-    count = journal_sync_begin(journal, fds);
-    for (size_t i = 0; i < count; i++)
-        fdatasync(fds[i]);
-    lines_close(&journal->newest);
+    lines_clear(&journal->newest);
     cleanup_close(&journal->folder);
+    free(journal->path);
     free(journal->host);
     free(journal);
     return NULL;
@@ -171,34 +175,6 @@ static char *event_format(const struct journal *journal, json_t *event)
     return line;
 }
 
-/* What the old segment holds has to be durable before the chain goes on in a new file; until then it grows.
- */
-static int find_room(struct journal *journal, struct error *error)
-{
-    char name[SEGMENT_NAME_MAX];
-    struct lines next = {.fd = -1};
-    int r;
-
-    if (journal->n_segments && journal->newest.bytes < JOURNAL_SEGMENT_BYTES)
-        return 0;
-    if (journal->durable.sequence != journal->written.sequence)
-        return journal->newest.bytes < JOURNAL_SEGMENT_MAX
-                   ? 0
-                   : error_set(error, EBUSY, "the disk does not keep up");
-    if (journal->n_segments == JOURNAL_SEGMENTS_MAX)
-        return error_set(error, ENOSPC, "full; %d segments wait for an acknowledgement",
-                         JOURNAL_SEGMENTS_MAX);
-    segment_name(journal->written.sequence + 1, name);
-    r = lines_open(&next, journal->folder, name, O_CREAT | O_EXCL, error);
-    if (r < 0)
-        return r;
-    lines_close(&journal->newest);
-    journal->newest = next;
-    journal->is_folder_new = true;
-    journal->firsts[journal->n_segments++] = journal->written.sequence + 1;
-    return 0;
-}
-
 static int append(struct journal *journal, json_t *event, struct error *error)
 {
     _cleanup_free_ char *line = event_format(journal, event);
@@ -209,10 +185,7 @@ static int append(struct journal *journal, json_t *event, struct error *error)
         return error_oom(error);
     if (length >= JOURNAL_LINE_MAX)
         return error_set(error, EMSGSIZE, "an event of %zu bytes is too long", length);
-    /* What is broken gets no new segment either. */
-    r = journal->newest.is_broken ? 0 : find_room(journal, error);
-    if (r == 0)
-        r = lines_append(&journal->newest, line, error);
+    r = lines_append(&journal->newest, line, error);
     if (r < 0)
         return r;
     journal->written.sequence++;
@@ -225,28 +198,40 @@ int journal_append(struct journal *journal, json_t *event, struct error *error)
     return append(journal, event, error) < 0 ? error_wrap(error, "event journal") : 0;
 }
 
-size_t journal_sync_begin(struct journal *journal, int ret_fds[JOURNAL_SYNC_FDS])
+/* A group stays together: the old segment is durable when the next one begins. */
+static int find_room(struct journal *journal, struct error *error)
 {
-    size_t count = 0;
+    char path[LINES_PATH_MAX];
 
-    if (journal->newest.is_broken || journal->durable.sequence == journal->written.sequence)
+    if (journal->newest.is_new || (journal->n_segments && journal->newest.bytes < JOURNAL_SEGMENT_BYTES))
         return 0;
-    if (journal->is_folder_new)
-        ret_fds[count++] = journal->folder;
-    ret_fds[count++] = journal->newest.fd;
-    journal->syncing = journal->written;
-    return count;
+    if (journal->n_segments == JOURNAL_SEGMENTS_MAX)
+        return error_set(error, ENOSPC, "event journal: full; %d segments wait for an acknowledgement",
+                         JOURNAL_SEGMENTS_MAX);
+    return lines_begin(&journal->newest, segment_path(journal, journal->durable.sequence + 1, path), error);
 }
 
-int journal_sync_end(struct journal *journal, int result, struct error *error)
+int journal_group_begin(struct journal *journal, struct lines_group *ret, struct error *error)
 {
-    if (result < 0) {
-        journal->newest.is_broken = true; /* the kernel may have dropped the pages */
-        return error_errno(error, -result, "event journal: can't make events durable");
+    int r = journal->durable.sequence == journal->written.sequence ? 0 : find_room(journal, error);
+
+    if (r < 0 || !lines_group_begin(&journal->newest, ret))
+        return r;
+    journal->syncing = journal->written;
+    return 1;
+}
+
+int journal_group_end(struct journal *journal, struct lines_result result, struct error *error)
+{
+    bool is_new = journal->newest.is_new;
+
+    if (lines_group_end(&journal->newest, result)) {
+        if (is_new)
+            journal->firsts[journal->n_segments++] = journal->durable.sequence + 1;
+        journal->durable = journal->syncing;
     }
-    journal->is_folder_new = false;
-    journal->durable = journal->syncing;
-    return 0;
+    return result.error < 0 ? error_errno(error, -result.error, "event journal: can't make events durable")
+                            : 0;
 }
 
 /* ---- asking */
@@ -296,7 +281,7 @@ static int read_from(const struct journal *journal, int64_t sequence, char **ret
     fd = openat(journal->folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return error_errno(error, errno, "event journal: %s: can't open", name);
-    r = io_read_fd(fd, name, JOURNAL_SEGMENT_MAX + JOURNAL_LINE_MAX, ret_text, &length, error);
+    r = io_read_fd(fd, name, JOURNAL_SEGMENT_MAX, ret_text, &length, error);
     if (r < 0)
         return r;
     *ret_end = *ret_text + length;

@@ -17,9 +17,8 @@
 
 #define JOURNAL_FOLDER        "/var/lib/grivet/events"
 #define JOURNAL_SEGMENT_BYTES (1024 * 1024)
-#define JOURNAL_SEGMENT_MAX   (4 * JOURNAL_SEGMENT_BYTES) /* while the disk does not keep up */
+#define JOURNAL_SEGMENT_MAX   (JOURNAL_SEGMENT_BYTES + LINES_WAITING_MAX) /* if the disk does not keep up */
 #define JOURNAL_SEGMENTS_MAX  256 /* when so many wait for their acknowledgement, the journal is full */
-#define JOURNAL_SYNC_FDS      2
 #define JOURNAL_LINE_MAX      (128 * 1024)
 
 struct journal;
@@ -32,25 +31,25 @@ struct journal;
  */
 int journal_open(struct journal **ret, const char *folder, const char *host,
                  void (*read)(void *context, const struct node *event), void *context, struct error *error);
-/** journal_free() - waits for the disk: at the end there is nothing that may not */
+/** journal_free() - what waits is lost */
 struct journal *journal_free(struct journal *journal);
 DEFINE_CLEANUP(struct journal *, journal_free)
 
 /**
- * journal_append() - write, but don't wait for the disk
+ * journal_append() - it waits for its group
  * @event: `at` and all that follows it in docs/protocol.md; borrowed
- * Return: 0, -ENOSPC, -EBUSY when too much waits for the disk, -errno: nothing was added
+ * Return: 0, -EBUSY when too much waits for the disk, -errno: nothing was added
  */
 int journal_append(struct journal *journal, json_t *event, struct error *error);
 /**
- * journal_sync_begin() - what has to be made durable so that everything appended so far may be fetched
- * @ret_fds: files for fdatasync(2), in this order; borrowed
- * Return: their number, 0 when nothing is to be done. One at a time, ended by journal_sync_end()
+ * journal_group_begin() - what is to be written so that everything appended so far may be fetched
+ * @ret: for lines_group_write()
+ * Return: 1, 0 when nothing is to be done, -ENOSPC the journal is full. One at a time, ended by
+ * journal_group_end()
  */
-size_t journal_sync_begin(struct journal *journal, int ret_fds[JOURNAL_SYNC_FDS]);
-/** journal_sync_end() - @result: 0, or the -errno of a failure, which is final; harmless when there was
- * nothing to be done */
-int journal_sync_end(struct journal *journal, int result, struct error *error);
+int journal_group_begin(struct journal *journal, struct lines_group *ret, struct error *error);
+/** journal_group_end() - harmless when there was nothing to be done. Return: 0 or the error of @result */
+int journal_group_end(struct journal *journal, struct lines_result result, struct error *error);
 
 /** journal_cut_bytes() - how much of an unfinished last line was cut off when it was opened, 0 = nothing */
 size_t journal_cut_bytes(const struct journal *journal);

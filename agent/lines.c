@@ -3,45 +3,49 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/io.h"
 
-int lines_open(struct lines *lines, int folder, const char *name, int flags, struct error *error)
-{
-    struct stat file;
-    int r;
+#define OPEN_FLAGS (O_RDWR | O_CLOEXEC | O_NOFOLLOW)
 
-    lines_close(lines);
-    lines->fd = openat(folder, name, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-    if (lines->fd < 0)
-        return error_errno(error, errno, "%s: can't open", name);
-    if (fstat(lines->fd, &file) < 0) {
-        r = error_errno(error, errno, "%s: can't tell its size", name);
-        lines_close(lines);
-        return r;
-    }
-    lines->bytes = file.st_size;
+static int set_path(struct lines *lines, const char *path, struct error *error)
+{
+    if (snprintf(lines->path, sizeof(lines->path), "%s", path) >= LINES_PATH_MAX)
+        return error_set(error, ENAMETOOLONG, "%s: path too long", path);
     return 0;
 }
 
-void lines_close(struct lines *lines)
+int lines_begin(struct lines *lines, const char *path, struct error *error)
 {
-    cleanup_close(&lines->fd);
-    *lines = (struct lines){.fd = -1};
+    lines->bytes = 0;
+    lines->is_new = true;
+    return set_path(lines, path, error);
 }
 
-int lines_read(struct lines *lines, const char *name, size_t limit_bytes, bool may_cut,
+void lines_clear(struct lines *lines)
+{
+    free(lines->waiting);
+    *lines = (struct lines){0};
+}
+
+int lines_read(struct lines *lines, const char *path, const char *name, size_t limit_bytes, bool may_cut,
                int (*take)(void *context, const char *line, size_t length, struct error *error),
                void *context, struct error *error)
 {
     _cleanup_free_ char *text = NULL;
+    _cleanup_close_ int fd = -1;
     size_t length = 0, number = 1;
     char *line, *end;
-    int r;
+    int r = set_path(lines, path, error);
 
-    r = io_read_fd(lines->fd, name, limit_bytes, &text, &length, error);
+    if (r < 0)
+        return r;
+    fd = open(path, OPEN_FLAGS);
+    if (fd < 0)
+        return error_errno(error, errno, "%s: can't open", name);
+    r = io_read_fd(fd, name, limit_bytes, &text, &length, error);
     if (r < 0)
         return r;
     for (line = text; (end = memchr(line, '\n', text + length - line)); line = end + 1, number++) {
@@ -55,25 +59,87 @@ int lines_read(struct lines *lines, const char *name, size_t limit_bytes, bool m
     lines->unfinished_bytes = length - lines->bytes;
     if (lines->unfinished_bytes && !may_cut)
         return error_set(error, EBADMSG, "%s: damaged: its last line is unfinished", name);
-    if (lines->unfinished_bytes && (ftruncate(lines->fd, (off_t)lines->bytes) < 0 || fsync(lines->fd) < 0))
+    if (lines->unfinished_bytes && (ftruncate(fd, lines->bytes) < 0 || fsync(fd) < 0))
         return error_errno(error, errno, "%s: can't cut the unfinished last line", name);
     return 0;
 }
 
-int lines_append(struct lines *lines, char *text, struct error *error)
+int lines_append(struct lines *lines, const char *text, struct error *error)
 {
     size_t length = strlen(text);
-    int r;
+    char *waiting;
 
     if (lines->is_broken)
         return error_set(error, EIO, "an earlier write failed; restart grivetd when the disk is well");
-    text[length] = '\n'; /* in the place of the NUL, for this one write */
-    r = io_write_all(lines->fd, text, length + 1);
-    text[length] = '\0';
-    if (r < 0) {
-        lines->is_broken = ftruncate(lines->fd, (off_t)lines->bytes) < 0;
-        return error_errno(error, -r, "can't write");
-    }
-    lines->bytes += length + 1;
+    if (lines->n_waiting + length >= LINES_WAITING_MAX)
+        return error_set(error, EBUSY, "the disk does not keep up");
+    waiting = realloc(lines->waiting, lines->n_waiting + length + 1);
+    if (!waiting)
+        return error_oom(error);
+    memcpy(waiting + lines->n_waiting, text, length);
+    waiting[lines->n_waiting + length] = '\n';
+    lines->waiting = waiting;
+    lines->n_waiting += length + 1;
     return 0;
+}
+
+/* ---- groups */
+
+bool lines_group_begin(struct lines *lines, struct lines_group *ret)
+{
+    if (lines->is_broken || !lines->n_waiting)
+        return false;
+    lines->n_in_group = lines->n_waiting;
+    *ret = (struct lines_group){
+        .offset = lines->bytes, .text = lines->waiting, .length = lines->n_in_group, .is_new = lines->is_new};
+    memcpy(ret->path, lines->path, sizeof(ret->path));
+    return true;
+}
+
+/* The name of a new file has to last as well. */
+static int sync_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[LINES_PATH_MAX];
+    _cleanup_close_ int fd = -1;
+
+    snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 || fdatasync(fd) < 0 ? -errno : 0;
+}
+
+struct lines_result lines_group_write(const struct lines_group *group)
+{
+    _cleanup_close_ int fd = open(group->path, OPEN_FLAGS | (group->is_new ? O_CREAT : 0), 0600);
+    int r = fd < 0 || lseek(fd, group->offset, SEEK_SET) < 0 ? -errno : 0;
+
+    if (r == 0) {
+        r = io_write_all(fd, group->text, group->length);
+        if (r < 0 && ftruncate(fd, group->offset) < 0)
+            r = -errno; /* nobody reads what is left there; the next try writes over it */
+    }
+    if (r < 0)
+        return (struct lines_result){r, false};
+    r = group->is_new ? sync_folder(group->path) : 0;
+    if (r == 0 && fdatasync(fd) < 0)
+        r = -errno;
+    return (struct lines_result){r, true};
+}
+
+size_t lines_group_end(struct lines *lines, struct lines_result result)
+{
+    size_t done = lines->n_in_group;
+
+    lines->n_in_group = 0;
+    if (result.error < 0) {
+        lines->is_broken = result.is_final;
+        return 0;
+    }
+    if (!done)
+        return 0;
+    memmove(lines->waiting, lines->waiting + done, lines->n_waiting - done);
+    lines->n_waiting -= done;
+    lines->bytes += (int64_t)done;
+    lines->is_new = false;
+    return done;
 }

@@ -4,7 +4,6 @@
 #include "replay.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,11 +35,12 @@ static char *entry_format(const struct replay_entry *entry)
                : line;
 }
 
-/* The whole memory, anew. */
-static int write_all(const struct replay *replay, const char *path, struct error *error)
+/* The whole memory, anew, with what waits. */
+static int write_all(struct replay *replay, const char *path, struct error *error)
 {
     _cleanup_free_ char *text = NULL;
     size_t length;
+    int r;
     FILE *file = open_memstream(&text, &length);
     bool is_whole = file != NULL;
 
@@ -53,7 +53,12 @@ static int write_all(const struct replay *replay, const char *path, struct error
     }
     if (!file || fclose(file) == EOF || !is_whole)
         return error_oom(error);
-    return io_write_file(path, text, length, 0600, error);
+    r = io_write_file(path, text, length, 0600, error);
+    if (r < 0)
+        return r;
+    replay->lines.bytes = (int64_t)length;
+    replay->lines.n_waiting = 0;
+    return 0;
 }
 
 int replay_replace(const char *path, const struct public_key *key, int64_t quarantine_usec,
@@ -93,7 +98,6 @@ static int take_line(void *context, const char *line, size_t length, struct erro
 int replay_forget(struct replay *replay, const char *path, int64_t now_usec, struct error *error)
 {
     size_t kept = 0;
-    int r;
 
     for (size_t i = 0; i < replay->count; i++)
         if (replay->entries[i].until_usec >= now_usec)
@@ -103,8 +107,7 @@ int replay_forget(struct replay *replay, const char *path, int64_t now_usec, str
     if (kept == replay->count)
         return 0;
     replay->count = kept;
-    r = write_all(replay, path, error);
-    return r < 0 ? r : lines_open(&replay->lines, AT_FDCWD, path, 0, error);
+    return write_all(replay, path, error);
 }
 
 int replay_open(struct replay **ret, const char *path, const struct public_key *key, struct error *error)
@@ -114,14 +117,11 @@ int replay_open(struct replay **ret, const char *path, const struct public_key *
 
     if (!replay)
         return error_oom(error);
-    replay->lines.fd = -1;
     hash_text(key->bytes, sizeof(key->bytes), replay->key);
     replay->entries = calloc(REPLAY_ENTRIES_MAX + 1, sizeof(*replay->entries));
     if (!replay->entries)
         return error_oom(error);
-    r = lines_open(&replay->lines, AT_FDCWD, path, 0, error);
-    if (r == 0)
-        r = lines_read(&replay->lines, path, REPLAY_BYTES_MAX, true, take_line, replay, error);
+    r = lines_read(&replay->lines, path, path, REPLAY_BYTES_MAX, true, take_line, replay, error);
     if (r == 0 && !replay->has_header)
         r = error_set(error, EBADMSG, "%s:1: empty", path);
     if (r == 0)
@@ -133,7 +133,7 @@ struct replay *replay_free(struct replay *replay)
 {
     if (!replay)
         return NULL;
-    lines_close(&replay->lines);
+    lines_clear(&replay->lines);
     free(replay->entries);
     free(replay);
     return NULL;
@@ -153,9 +153,9 @@ int replay_remember(struct replay *replay, const struct replay_entry *entry, str
     return 0;
 }
 
-int replay_fd(const struct replay *replay)
+struct lines *replay_lines(struct replay *replay)
 {
-    return replay->lines.fd;
+    return &replay->lines;
 }
 
 int64_t replay_quarantine_usec(const struct replay *replay)

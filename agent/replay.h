@@ -31,7 +31,7 @@ struct replay;
 int replay_open(struct replay **ret, const char *path, const struct public_key *key, struct error *error);
 /** replay_forget() - the clock is right: drop what is past its time at @now_usec. Should it have been wrong
  * after all, then until what was forgotten is over again the memory counts as lost. After an error it is as
- * whole as before */
+ * whole as before. Not while a group of it is being written */
 int replay_forget(struct replay *replay, const char *path, int64_t now_usec, struct error *error);
 /** replay_replace() - start anew beside a new host key, or, quarantined until @quarantine_usec and across
  * restarts, where the memory is lost */
@@ -51,7 +51,6 @@ size_t replay_count_runs(const struct replay *replay, const char *mandate, const
  * @except_run: the steps of one run do not cool each other down; 0 = none is remembered */
 int64_t replay_last_end_usec(const struct replay *replay, const char *class, const char *mandate,
                              const char *except_run);
-/** replay_remember() - known from now on; durable once replay_fd() was synced */
+/** replay_remember() - known from now on; durable once a group of replay_lines() was written */
 int replay_remember(struct replay *replay, const struct replay_entry *entry, struct error *error);
-/** replay_fd() - for fdatasync(2); borrowed */
-int replay_fd(const struct replay *replay);
+struct lines *replay_lines(struct replay *replay);

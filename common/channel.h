@@ -50,8 +50,8 @@ enum channel_type {
     CHANNEL_END = 113,       /* executor to holder: undo at once */
     CHANNEL_JOB = 114,       /* executor to holder: memfd of agent/job.h */
     CHANNEL_RECORD = 115,    /* executor to holder: the file of its undo record, to append to */
-    CHANNEL_SYNC = 128,      /* executor to syncer: a file */
-    CHANNEL_SYNCED = 129,    /* syncer to executor: its int, 0 or -errno */
+    CHANNEL_SYNC = 128,      /* executor to syncer: struct lines_group */
+    CHANNEL_SYNCED = 129,    /* syncer to executor: its struct lines_result */
 };
 
 /**

@@ -17,7 +17,7 @@ from executor_rig import ExecutorRig
 from lab.host import wait_until
 from rig import GATE_MS, GRACE_MS, boot_ns
 from scenarios import assert_clean
-from test_disk import SLOW_DISK
+from test_disk import slow
 from test_rollback_faults import FAULTS, left, wait_gone
 
 YEAR_S = 365 * 86400
@@ -118,7 +118,7 @@ def test_a_halt_from_the_future_keeps_no_later_order_away(agent):
 
 def test_a_clock_that_is_set_back_before_the_start_makes_nothing_longer(agent):
     """The order waits for the disk while the clock is set."""
-    pid = start(agent, argv=SLOW_DISK + ["grivetd"])
+    pid = start(agent, argv=slow("fdatasync") + ["grivetd"])
     before = boot_ns()
     order = agent.order(agent.papers.mandate(step={"duration_ms": 5000}), length_s=5)
     agent.courier.events()  # it was read

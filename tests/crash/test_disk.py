@@ -1,4 +1,4 @@
-"""A disk that hangs: fdatasync takes seconds, and a halt doesn't wait for it."""
+"""A disk that hangs: a write, a new file or fdatasync takes seconds, and a halt doesn't wait for it."""
 
 import json
 import time
@@ -6,21 +6,50 @@ import time
 import pytest
 
 from agent_rig import Agent
-from executor_client import HALT, ORDER, STATUS, STATUS_IS, Channel
+from executor_client import HALT, ORDER, STATUS, STATUS_IS, Channel, digest
 
 HANG_S = 1.5
 UNDONE_S = 0.3
 SHAPE = {"fault": "network.shape", "parameters": {"cidrs": ["10.1.0.0/24"], "rate_kbit": 64}}  # has an undo record
-SLOW_DISK = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e",
-             f"inject=fdatasync:delay_enter={int(HANG_S * 1000000)}"]
+EVENTS = "/var/lib/grivet/events"
+SEGMENT_BYTES = 1 << 20
+FILLED = 10  # events that leave the first segment almost full
+
+
+def segment(first):
+    return f"{EVENTS}/{first:020}"
+
+
+# What hangs, and of which files: holders write as well.
+SLOW = {"fdatasync": [], "write": ["/var/lib/grivet/replay", segment(1)],
+        "openat": [segment(first) for first in range(FILLED + 1, FILLED + 60)]}
+
+
+def slow(call):
+    paths = [word for path in SLOW[call] for word in ("-P", path)]
+    return ["strace", "-D", "-f", "-qq", "-o", "/dev/null", *paths, "-e", f"trace={call}", "-e",
+            f"inject={call}:delay_enter={int(HANG_S * 1000000)}"]
 
 
 @pytest.fixture
-def agent(host):
-    made = Agent(host)
-    host.service("grivetd", SLOW_DISK + ["grivetd"], is_notify=True)
+def agent(host, request):
+    made, call = Agent(host), getattr(request, "param", "fdatasync")
+    if call == "openat":
+        fill(host)
+    host.service("grivetd", slow(call) + ["grivetd"], is_notify=True)
     made.courier, made.root = Channel(host), Channel(host, "root")
     return made
+
+
+def fill(host):
+    """A first segment that has room for a few more events."""
+    lines, previous = [], "0" * 64
+    for sequence in range(1, FILLED + 1):
+        lines.append(json.dumps({"sequence": sequence, "previous": previous, "kind": "test.filler", "body": {"text": "x" * 103900}}))
+        previous = digest(lines[-1].encode())
+    host.path(EVENTS).mkdir(mode=0o700)
+    host.write(segment(1), "".join(line + "\n" for line in lines))
+    assert 4000 < SEGMENT_BYTES - host.path(segment(1)).stat().st_size < 10000
 
 
 def status(agent):
@@ -44,6 +73,7 @@ def by_signature(agent):
     agent.courier.send(HALT, data=agent.papers.halt_bundle())
 
 
+@pytest.mark.parametrize("agent", ["fdatasync", "write"], indirect=True)
 @pytest.mark.parametrize("halt,step", [(by_file, {}), (by_command, {}), (by_signature, {}), (by_signature, SHAPE)])
 def test_halt_while_the_disk_hangs(agent, halt, step):
     order, since = long_order(agent, **step), time.monotonic()
@@ -60,6 +90,33 @@ def test_halt_while_the_disk_hangs(agent, halt, step):
     assert status(agent)["journal"]["last"] == durable, "the disk did not hang meanwhile: this proves nothing"
     reverted = agent.courier.wait_event("fault.reverted", 15, order=order["id"])
     assert reverted["body"]["ended_by"] == "halt"
+
+
+@pytest.mark.parametrize("agent", ["openat"], indirect=True)
+def test_halt_while_the_next_segment_is_made(agent):
+    def wait_event(kind, order, after=FILLED):  # a fetch gets no farther than a segment
+        agent.host.wait_for(lambda: [event for event in agent.courier.events(after) if event["kind"] == kind and
+                                     event.get("order") == order["id"]], 15, kind)
+
+    order = long_order(agent)
+    wait_event("fault.exercised", order)
+
+    def refused():
+        return agent.host.log("grivetd").count("order refused")
+    while agent.host.path(segment(1)).stat().st_size < SEGMENT_BYTES:
+        wait_event("order.refused", agent.order(people=[]))
+    before, durable = refused(), status(agent)["journal"]["last"]
+    agent.order(people=[])
+    agent.host.wait_for(lambda: refused() > before, what="an event for the next segment")
+    at = time.monotonic()
+    by_signature(agent)
+    agent.host.wait_for(lambda: not agent.records(), what="the undo")
+    took = time.monotonic() - at
+    print(f"undone after {took * 1000:.0f} ms")
+    assert took < UNDONE_S
+    assert status(agent)["journal"]["last"] == durable, "the disk did not hang meanwhile: this proves nothing"
+    wait_event("fault.reverted", order, durable)
+    assert agent.host.path(segment(durable + 1)).exists()
 
 
 def test_halt_before_the_start(agent):
@@ -110,3 +167,16 @@ def test_repeated_while_it_waits_and_when_nothing_was_told(agent):
     assert "replayed" in agent.courier.wait_event("order.refused", order=order["id"])["body"]["reason"]
     assert [event["kind"] for event in agent.courier.events() if event.get("order") == order["id"]] == ["order.refused"]
     agent.host.wait_for(lambda: not agent.holder() and not agent.records(), 5, "no holder and no record")
+
+
+@pytest.mark.parametrize("agent", ["write"], indirect=True)
+def test_killed_while_a_write_hangs(agent):
+    """What the old life was writing is there before the new one reads; nothing is lost or written over."""
+    agent.courier.wait_event("agent.started")
+    refused = agent.order(people=[])
+    agent.host.wait_for(lambda: "order refused" in agent.host.log("grivetd"), what="an event that hangs")
+    agent.host.sh(f"kill -KILL {agent.host.pid('grivetd')}")
+    agent.restart()
+    agent.courier.wait_event("agent.started", is_unclean=True)
+    kinds = [(event["kind"], event.get("order")) for event in agent.courier.events()]
+    assert kinds == [("agent.started", None), ("order.refused", refused["id"]), ("agent.started", None)]

@@ -42,9 +42,12 @@ static void remember(struct replay *replay, const char *run, int64_t end_usec)
                                  .class = "network",
                                  .end_usec = end_usec,
                                  .until_usec = end_usec + 10};
+    struct lines_group group;
 
     snprintf(entry.run, sizeof(entry.run), "%s", run);
     ck_assert_msg(replay_remember(replay, &entry, &error) == 0, "%s", error.text);
+    ck_assert(lines_group_begin(replay_lines(replay), &group));
+    ck_assert_uint_gt(lines_group_end(replay_lines(replay), lines_group_write(&group)), 0);
 }
 
 static void append(const char *text)
