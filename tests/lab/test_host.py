@@ -132,7 +132,8 @@ def test_killing_the_init_takes_everything_with_it(lab):
 
 
 CHILD = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins by ignoring it
 sys.path.insert(0, sys.argv[1])
 from lab.host import Lab
 with Lab() as lab:
