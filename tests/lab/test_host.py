@@ -154,10 +154,10 @@ def test_nothing_outlives_the_lab(number):
     os.killpg(child.pid, number)
     child.wait(10)
     child.stdout.close()
-    wait_until(lambda: not processes_in(namespace), 5, "the host's end")
-    wait_until(lambda: not os.path.exists(logs), 5, "the end of its folder")
+    wait_until(lambda: not processes_in(namespace), 20, "the host's end")
+    wait_until(lambda: not os.path.exists(logs), 20, "the end of its folder")
     if find_cgroup():
-        wait_until(lambda: not (find_cgroup() / name).exists(), 5, "the end of its cgroup")
+        wait_until(lambda: not (find_cgroup() / name).exists(), 20, "the end of its cgroup")
 
 
 def test_two_labs_at_once():
