@@ -159,7 +159,7 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(openat), HOLDER | ANSWER, &read_only},
     {SCMP_SYS(openat), SWEEP | WEB | EXECUTOR | SYNCER | START},
     {SCMP_SYS(pidfd_open), SWEEP | EXECUTOR | ANSWER | PROCESS},
-    {SCMP_SYS(pidfd_send_signal), SWEEP | PROCESS},
+    {SCMP_SYS(pidfd_send_signal), SWEEP | EXECUTOR | PROCESS},
     {SCMP_SYS(pipe2), WEB | BURNER},
     {SCMP_SYS(poll), SWEEP | WEB | SYNCER | START | HOLDER},
     {SCMP_SYS(ppoll), NETLINK | BURNER},

@@ -38,10 +38,14 @@ bool gate_adds_devices(void)
 /* Without CAP_NET_ADMIN (a plan is made without) nf_tables answers EPERM, which tells that it is there. */
 int gate_supported(const void *parameters, struct error *error)
 {
+    static bool
+        has_answered; /* and so will again: closing a socket can wait for others' tables to be freed */
     _cleanup_close_ int fd = -1;
     struct error words = {0};
     int r;
 
+    if (has_answered)
+        return 0;
     if (!kernel_is_at_least(5, 12))
         return error_set(error, EOPNOTSUPP,
                          "needs kernel 5.12 or newer, for nftables tables that have an owner");
@@ -50,6 +54,7 @@ int gate_supported(const void *parameters, struct error *error)
                : nft_read(fd, NFT_MSG_GETTABLE, NLM_F_DUMP, NFPROTO_INET, NULL, NULL, NULL, NULL, &words);
     if (r < 0 && r != -EPERM && r != -EAGAIN)
         return error_set(error, EOPNOTSUPP, "this kernel has no nf_tables (%s)", words.text);
+    has_answered = r >= 0;
     return 0;
 }
 

@@ -204,6 +204,7 @@ def test_asking_again_gives_a_hung_holder_no_more_time(agent):
     agent.host.wait_for(is_gone, 5, "the holder's end")
     assert asks > 3
     agent.courier.wait_event("fault.reverted", order=order["id"])
+    assert agent.host.status("grivetd")["starts"] == 1, "the executor killed it, and lives"
 
 
 def test_late_order_of_a_halted_run(agent):
