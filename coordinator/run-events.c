@@ -19,7 +19,7 @@ static int64_t time_of(const struct host_event *event, const char *key)
     return time_parse(json_text(event->body, key), &usec) == 0 ? usec : event->at_usec;
 }
 
-#define MORE_MAX 300
+#define MORE_MAX 512
 
 /* Each of these: what an event says of a fault besides its state, effect and reason. @more: what people read
  * after the event's word. */

@@ -55,7 +55,7 @@ class Executor:
         for fd in fds:
             os.close(fd)
 
-    def receive(self, timeout=10):
+    def receive(self, timeout=30):
         """One message, or None when the peer is gone; its memfd is read into `data`."""
         if not select.select([self.peer], [], [], timeout)[0]:
             raise LabError(f"no message within {timeout} s")

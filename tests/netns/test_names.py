@@ -42,7 +42,8 @@ def test_courier_finds_its_coordinator_by_name(named, tmp_path):
 def test_prober_asks_by_name_and_by_https(named, tmp_path):
     serve(named)
     watch = Watch(named)
-    watch.start(probe("plain", url=f"http://{NAME}:{PORT}/"), probe("closed", url=f"https://{NAME}:{PORT}/"))
+    watch.start(*(probe(name, url=f"{scheme}://{NAME}:{PORT}/", timeout_ms=10000)
+                  for name, scheme in (("plain", "http"), ("closed", "https"))))
     watch.take_until(lambda: watch.count("plain") > 2 and watch.count("closed") > 2)
     assert all(sample[STATUS] == 200 for sample in watch.samples["plain"])
     assert not any(sample[STATUS] for sample in watch.samples["closed"])  # a server that speaks no TLS
