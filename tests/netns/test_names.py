@@ -42,7 +42,7 @@ def test_courier_finds_its_coordinator_by_name(named, tmp_path):
 def test_prober_asks_by_name_and_by_https(named, tmp_path):
     serve(named)
     watch = Watch(named)
-    watch.start(*(probe(name, url=f"{scheme}://{NAME}:{PORT}/", timeout_ms=10000)
+    watch.start(*(probe(name, url=f"{scheme}://{NAME}:{PORT}/", interval_ms=100, timeout_ms=2000)
                   for name, scheme in (("plain", "http"), ("closed", "https"))))
     watch.take_until(lambda: watch.count("plain") > 2 and watch.count("closed") > 2)
     assert all(sample[STATUS] == 200 for sample in watch.samples["plain"])
