@@ -9,6 +9,7 @@
 
 #include "common/hands.h"
 #include "common/kill-timer.h"
+#include "common/own-process.h"
 #include "holder.h"
 #include "memory.h"
 #include "scope.h"
@@ -55,7 +56,7 @@ int holder_get_ready(struct holder *holder, struct error *error)
     int r = die_with_parent(error);
 
     if (r == 0)
-        r = privileges_find(RECORD_HOLDER_USER, &holder->account, error);
+        r = privileges_find(OWN_USER, &holder->account, error);
     if (r < 0)
         return r;
     fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
@@ -76,7 +77,7 @@ int holder_confine(struct holder *holder, struct error *error)
     int64_t end_boot_nsec = holder->job->deadline_boot_nsec + RECORD_GRACE_NSEC;
     int r;
 
-    prctl(PR_SET_NAME, RECORD_HOLDER_NAME);
+    prctl(PR_SET_NAME, OWN_HOLDER_NAME);
     r = kill_timer_arm(end_boot_nsec);
     if (r < 0)
         return error_errno(error, -r, "can't arm the kernel timer that ends this holder");

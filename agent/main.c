@@ -9,6 +9,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "common/io.h"
+#include "common/own-process.h"
 #include "common/passwd.h"
 #include "executor.h"
 #include "holder.h"
@@ -97,7 +98,7 @@ static int read_files(struct executor *executor, struct error *error)
     if (r == 0)
         r = find_user("grivet-prober", &executor->prober_uid, error);
     if (r == 0)
-        r = find_user(RECORD_HOLDER_USER, &holder_uid, error); /* or faults would run as root */
+        r = find_user(OWN_USER, &holder_uid, error); /* or faults would run as root */
     if (r < 0)
         return r;
     executor->host = (struct fault_host){.name = executor->policy->host,

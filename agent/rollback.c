@@ -1,9 +1,7 @@
 /* Undoing what a record says: see rollback.h. */
 #include "rollback.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +9,7 @@
 #include <sys/pidfd.h>
 
 #include "common/io.h"
+#include "common/own-process.h"
 #include "faults/kernel/undo.h"
 
 int rollback_read(struct record *ret, int folder_fd, const char *order, struct error *error)
@@ -67,72 +66,98 @@ int rollback_try(const struct record *record, bool *ret_was_clean, struct error 
     return r;
 }
 
-/* ---- holders without a record that says so */
+/* ---- processes without a record that says so */
 
+/* @r: why it can't be told */
 struct search {
     int folder_fd;
     pid_t pid;
+    const char *name;
     bool is_recorded;
+    int r;
 };
 
 static void look_at_record(void *context, const char *name)
 {
     struct search *search = context;
     struct record record;
+    char burner[OWN_NAME_MAX];
+    int r = record_read(&record, search->folder_fd, name, NULL);
 
-    record_read(&record, search->folder_fd, name, NULL);
-    search->is_recorded |= record.holder_pid == search->pid;
+    if (record_is_hidden(r))
+        search->r = r;
+    search->is_recorded |= record.holder_pid == search->pid ||
+                           (uuid_is_valid(name) && !strcmp(own_burner_name(name, burner), search->name));
 }
 
-/* One that is dead and waits for its parent holds nothing. */
-static bool is_alive(pid_t pid)
+/* Return: 1, 0, -errno */
+static int is_recorded(int folder_fd, pid_t pid, const char *name)
+{
+    struct search search = {folder_fd, pid, name, false, 0};
+    int r = io_list(folder_fd, ".", look_at_record, &search, NULL);
+
+    return search.is_recorded ? 1 : r < 0 ? r : search.r;
+}
+
+/* @count: of them; @one: the last; @r: the first error */
+struct strangers {
+    int folder_fd, r;
+    bool is_to_kill;
+    size_t count;
+    pid_t one;
+};
+
+/* The second look is at one that has the pidfd's number for sure, if it is still there to be killed. */
+static int kill_stranger(pid_t pid)
 {
     _cleanup_close_ int pidfd = pidfd_open(pid, 0);
-    struct pollfd death = {.fd = pidfd, .events = POLLIN};
+    char name[OWN_NAME_MAX];
+    int r = pidfd < 0 ? -errno : own_process_read(pid, name);
 
-    return pidfd >= 0 && poll(&death, 1, 0) == 0;
+    if (r > 0 && pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0)
+        r = -errno;
+    return r == -ESRCH ? 0 : r;
 }
 
-static void look_at_process(void *context, const char *name)
+/* Processes first, records second: a new one may get its record meanwhile. */
+static void look_at_process(void *context, pid_t pid, const char *name)
 {
-    struct search search = *(struct search *)context;
-    int length = 0;
+    struct strangers *strangers = context;
+    int r = is_recorded(strangers->folder_fd, pid, name);
 
-    if (sscanf(name, "%d%n", &search.pid, &length) != 1 || name[length] || !process_is_holder(search.pid) ||
-        !is_alive(search.pid))
-        return;
-    rollback_list(search.folder_fd, look_at_record, &search, NULL);
-    if (!search.is_recorded)
-        ((struct search *)context)->pid = search.pid;
+    if (r == 0) {
+        strangers->count++;
+        strangers->one = pid;
+        r = strangers->is_to_kill ? kill_stranger(pid) : 0;
+    }
+    if (r < 0 && strangers->r == 0)
+        strangers->r = r;
+}
+
+static int find_strangers(struct strangers *strangers, struct error *error)
+{
+    int r = own_process_list(look_at_process, strangers, error);
+
+    if (r == 0 && strangers->r < 0)
+        r = error_errno(error, -strangers->r, "can't tell which processes have a record, or end those");
+    return r;
 }
 
 int rollback_find_stranger(int folder_fd, struct error *error)
 {
-    _cleanup_close_ int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct search search = {.folder_fd = folder_fd};
-    int r = proc_fd < 0 ? error_errno(error, errno, "can't look through /proc")
-                        : rollback_list(proc_fd, look_at_process, &search, error);
+    struct strangers strangers = {.folder_fd = folder_fd};
+    int r = find_strangers(&strangers, error);
 
-    if (r == 0 && search.pid)
-        r = error_set(error, EBUSY, "its record does not read, and holder %d may be its own", search.pid);
+    if (r == 0 && strangers.count)
+        r = error_set(error, EBUSY, "its record does not read, and holder %d may be its own", strangers.one);
     return r;
 }
 
-int rollback_list(int folder_fd, void (*each)(void *context, const char *name), void *context,
-                  struct error *error)
+int rollback_kill_strangers(int folder_fd, size_t *ret_count, struct error *error)
 {
-    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-    struct dirent *entry;
-    int r;
+    struct strangers strangers = {.folder_fd = folder_fd, .is_to_kill = true};
+    int r = find_strangers(&strangers, error);
 
-    if (!folder) {
-        cleanup_close(&fd);
-        return error_errno(error, errno, "can't list a folder of records");
-    }
-    while ((r = io_next_entry(folder, &entry)) > 0)
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-            each(context, entry->d_name);
-    closedir(folder);
-    return r < 0 ? error_errno(error, -r, "can't list all of a folder") : 0;
+    *ret_count = strangers.count;
+    return r;
 }

@@ -27,11 +27,9 @@ int rollback_read(struct record *ret, int folder_fd, const char *order, struct e
 int rollback_try(const struct record *record, bool *ret_was_clean, struct error *error);
 
 /**
- * rollback_find_stranger() - is there a living holder that no record in @folder_fd names?
+ * rollback_find_stranger() - is there a living holder, or a burner, that no record in @folder_fd names?
  * Return: 0 = no, -EBUSY with its number, -errno
  */
 int rollback_find_stranger(int folder_fd, struct error *error);
-
-/** rollback_list() - call @each with every name in the folder but "." and "..". Return: 0 or -errno */
-int rollback_list(int folder_fd, void (*each)(void *context, const char *name), void *context,
-                  struct error *error);
+/** rollback_kill_strangers() - count those, and send each SIGKILL. Return: 0 or -errno */
+int rollback_kill_strangers(int folder_fd, size_t *ret_count, struct error *error);

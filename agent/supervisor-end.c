@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/hands.h"
+#include "common/io.h"
 #include "executor.h"
 #include "faults/kernel/undo.h"
 #include "rollback.h"
@@ -206,7 +207,7 @@ static void take_result(void *context, const char *name)
 
 void supervisor_take_results(struct supervisor *supervisor)
 {
-    rollback_list(supervisor->results_fd, take_result, supervisor, NULL);
+    io_list(supervisor->results_fd, ".", take_result, supervisor, NULL);
 }
 
 /* ---- the end of a slot */
@@ -314,7 +315,7 @@ void supervisor_adopt(struct supervisor *supervisor, json_t *orders)
     json_t *accepted;
     size_t strays;
 
-    if (rollback_list(supervisor->records_fd, add_order, orders, &error) < 0)
+    if (io_list(supervisor->records_fd, ".", add_order, orders, &error) < 0)
         executor_say(LOG_LEVEL_ERROR, "%s", error.text);
     json_object_foreach(orders, order, accepted)
     {

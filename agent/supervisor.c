@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "common/own-process.h"
 #include "executor.h"
 
 #define BACKSTOP_NSEC                                                                                        \

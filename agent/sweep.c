@@ -44,7 +44,7 @@ struct left {
  */
 struct sweep {
     int records_fd, results_fd;
-    bool is_all, has_said;
+    bool is_all, has_said, has_said_strays;
     size_t left;
     struct left lefts[LEFT_MAX];
     int64_t next_boot_nsec, next_real_usec;
@@ -233,22 +233,38 @@ static void look_at_name(void *context, const char *name)
     }
 }
 
-/* What is still there after it was removed is held by a process that no record names. */
+/* Processes first: they may own tables. Returns the first failure. */
+static int end_strays(const struct sweep *sweep, size_t *ret_processes, size_t *ret_objects,
+                      struct error *error)
+{
+    int first = rollback_kill_strangers(sweep->records_fd, ret_processes, error);
+    int r = undo_find_strays(sweep->records_fd, ret_objects, first < 0 ? NULL : error);
+
+    return first < 0 ? first : r;
+}
+
+/* What is still there after it was ended once may only be dying; or it is held by a process of another name.
+ */
 static void look_for_strays(struct sweep *sweep)
 {
     struct error error = {0};
-    size_t count = 0, left = 0;
-    int r = undo_find_strays(sweep->records_fd, &count, &error);
+    size_t processes = 0, objects = 0;
+    int r = end_strays(sweep, &processes, &objects, &error);
 
-    if (r == 0 && count > 0) {
-        say("%zu objects named " UNDO_NAME_PREFIX "* had no record", count);
-        r = undo_find_strays(sweep->records_fd, &left, &error);
+    if (r == 0 && processes + objects > 0) {
+        if (!sweep->has_said_strays)
+            say("%zu processes and %zu objects had no record", processes, objects);
+        sweep->has_said_strays = true;
+        r = end_strays(sweep, &processes, &objects, &error);
     }
-    if (r == 0 && left > 0)
-        r = error_set(&error, EBUSY, "%zu can't be removed: end the process that owns them (nft list tables)",
-                      left);
+    if (r == 0 && processes + objects > 0)
+        r = error_set(
+            &error, EBUSY,
+            "%zu processes don't die (see their /proc/PID/stack), %zu objects can't be removed: end the "
+            "process that owns them (nft list tables)",
+            processes, objects);
     if (r < 0)
-        leave(sweep, "objects without a record", &error);
+        leave(sweep, "what has no record", &error);
 }
 
 static int sweep_look(struct sweep *sweep, struct error *error)
@@ -257,7 +273,7 @@ static int sweep_look(struct sweep *sweep, struct error *error)
 
     sweep->left = 0;
     sweep->next_boot_nsec = sweep->next_real_usec = DEADLINE_NONE;
-    r = rollback_list(sweep->records_fd, look_at_name, sweep, error);
+    r = io_list(sweep->records_fd, ".", look_at_name, sweep, error);
     if (r == 0 && sweep->is_all && has_sweep)
         look_for_strays(sweep);
     forget_ended(sweep);

@@ -31,6 +31,26 @@ int io_next_entry(DIR *folder, struct dirent **ret)
     return *ret ? 1 : -errno;
 }
 
+int io_list(int folder_fd, const char *path, void (*each)(void *context, const char *name), void *context,
+            struct error *error)
+{
+    int fd = openat(folder_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+    int r;
+
+    if (!folder) {
+        r = error_errno(error, errno, "%s: can't list the folder", path);
+        cleanup_close(&fd);
+        return r;
+    }
+    while ((r = io_next_entry(folder, &entry)) > 0)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+            each(context, entry->d_name);
+    closedir(folder);
+    return r < 0 ? error_errno(error, -r, "%s: can't list all of the folder", path) : 0;
+}
+
 int io_read_fd(int fd, const char *name, size_t limit_bytes, char **ret, size_t *ret_length,
                struct error *error)
 {

@@ -13,6 +13,10 @@ int io_read_fd(int fd, const char *name, size_t limit_bytes, char **ret, size_t 
                struct error *error);
 /** io_next_entry() - readdir(3) which tells an error from the end: 1, 0 at the end, or -errno */
 int io_next_entry(DIR *folder, struct dirent **ret);
+/** io_list() - call @each with every name in the folder @path, as seen from @folder_fd, but "." and "..".
+ * Return: 0 or -errno */
+int io_list(int folder_fd, const char *path, void (*each)(void *context, const char *name), void *context,
+            struct error *error);
 
 #define IO_LINE_MAX 4096
 

@@ -10,6 +10,7 @@
 #include <sys/pidfd.h>
 
 #include "io.h"
+#include "own-process.h"
 
 #define HEAD                                                                                                 \
     "order %s\nboot %s\nfault %s\nholder_pid %" PRId64 "\nholder_start_ticks %" PRIu64                       \
@@ -194,64 +195,18 @@ bool record_is_hidden(int r)
     return true;
 }
 
-/* ---- processes */
-
-static int read_of_process(pid_t pid, const char *what, char *text, size_t size)
-{
-    char path[32];
-    _cleanup_close_ int fd = -1;
-
-    snprintf(path, sizeof(path), "/proc/%d/%s", pid, what);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd < 0 ? -errno : read_whole(fd, text, size);
-}
-
-static int read_start_ticks(pid_t pid, uint64_t *ret)
-{
-    char text[1024];
-    const char *field;
-    int r = read_of_process(pid, "stat", text, sizeof(text));
-
-    if (r < 0)
-        return r;
-    /* The name in brackets may hold brackets and blanks: field 3 comes after the last bracket. */
-    field = strrchr(text, ')');
-    for (int number = 2; field && number < 22; number++) {
-        field = strchr(field + 1, ' ');
-    }
-    return field && sscanf(field, " %" SCNu64, ret) == 1 ? 0 : -EBADMSG;
-}
-
-uint64_t process_start_ticks(pid_t pid)
-{
-    uint64_t ticks;
-
-    return read_start_ticks(pid, &ticks) == 0 ? ticks : 0;
-}
-
-/* Return: 0 = yes, -ESRCH = no, -errno = can't tell */
-static int check_name(pid_t pid)
-{
-    char text[32];
-    int r = read_of_process(pid, "comm", text, sizeof(text));
-
-    return r < 0 ? r : strcmp(text, RECORD_HOLDER_NAME "\n") == 0 ? 0 : -ESRCH;
-}
-
-bool process_is_holder(pid_t pid)
-{
-    return check_name(pid) == 0;
-}
-
 /* Return: 0 = yes, -ESRCH = there is no such holder (any more), -errno = can't tell */
 static int check_holder(const struct record *record)
 {
+    char name[OWN_NAME_MAX];
     uint64_t ticks;
-    int r = read_start_ticks(record->holder_pid, &ticks);
+    int r = process_read_start_ticks(record->holder_pid, &ticks);
 
-    if (r == 0)
-        r = ticks == record->holder_start_ticks ? check_name(record->holder_pid) : -ESRCH;
-    return r == -ENOENT ? -ESRCH : r;
+    if (r > 0 && ticks == record->holder_start_ticks)
+        r = own_process_read(record->holder_pid, name);
+    else if (r > 0)
+        r = 0;
+    return r < 0 ? r : r > 0 && !strcmp(name, OWN_HOLDER_NAME) ? 0 : -ESRCH;
 }
 
 int record_open_holder(const struct record *record)

@@ -74,9 +74,6 @@ int record_remove(const char *order, int folder_fd, struct error *error);
 int record_add_undo(struct record *record, int fd, const char *kind, const char *argument,
                     struct error *error);
 
-#define RECORD_HOLDER_NAME "grivet-holder" /* how a holder calls itself (prctl(2), PR_SET_NAME) */
-#define RECORD_HOLDER_USER "grivet-holder" /* nobody else's */
-
 /**
  * record_open_holder() - the holder that @record names, as a pidfd, so that what it names can't change any
  * more. A pid alone proves nothing: it may be of an earlier boot, or of somebody else by now. Holders can
@@ -84,9 +81,3 @@ int record_add_undo(struct record *record, int fd, const char *kind, const char 
  * Return: pidfd, -ESRCH when it is gone, -errno when that can't be told
  */
 int record_open_holder(const struct record *record);
-
-/** process_is_holder() - does @pid call itself one? */
-bool process_is_holder(pid_t pid);
-
-/** process_start_ticks() - start time of @pid, 0 when it is gone */
-uint64_t process_start_ticks(pid_t pid);

@@ -6,13 +6,13 @@
 #include <sys/capability.h>
 
 #include "common/io.h"
+#include "common/own-process.h"
 #include "fault.h"
 #include "kernel/burner.h"
 
-#define LOOK_NSEC     (300 * NSEC_PER_MSEC) /* the kernel counts idle time in ticks of 1 to 10 ms */
-#define ENOUGH        0.9                   /* of what was wanted */
-#define STAT_MAX      (4 * 1024 * 1024)
-#define BURN_NAME_MAX 16 /* TASK_COMM_LEN in the kernel's include/linux/sched.h */
+#define LOOK_NSEC (300 * NSEC_PER_MSEC) /* the kernel counts idle time in ticks of 1 to 10 ms */
+#define ENOUGH    0.9                   /* of what was wanted */
+#define STAT_MAX  (4 * 1024 * 1024)
 
 enum burn_mode {
     BURN_BACKGROUND,
@@ -41,13 +41,6 @@ struct burn_state {
     size_t count;
     struct burner burners[];
 };
-
-/* Not a name that another holder of this host has: an order's last digits are random. */
-static const char *burner_name(const char *order, char ret[BURN_NAME_MAX])
-{
-    snprintf(ret, BURN_NAME_MAX, "burn-%s", order + strlen(order) - 10);
-    return ret;
-}
 
 /* The CPUs that may be used, lowest first. */
 static int choose_cpus(const struct burn_parameters *parameters, cpu_set_t *ret, struct error *error)
@@ -119,7 +112,7 @@ static int start_burners(struct fault_run *run, const cpu_set_t *cpus, struct er
 {
     const struct burn_parameters *parameters = run->parameters;
     struct burn_state *state = run->state;
-    char name[BURN_NAME_MAX];
+    char name[OWN_NAME_MAX];
     int r = 0;
 
     for (int cpu = 0; r == 0 && cpu < CPU_SETSIZE; cpu++) {
@@ -128,7 +121,7 @@ static int start_burners(struct fault_run *run, const cpu_set_t *cpus, struct er
             .load_percent = (int)parameters->load_percent,
             .is_yielding = parameters->mode == BURN_BACKGROUND,
             .end_boot_nsec = run->deadline_boot_nsec,
-            .name = burner_name(run->order, name),
+            .name = own_burner_name(run->order, name),
         };
 
         if (!CPU_ISSET(cpu, cpus))
@@ -241,12 +234,12 @@ static int burn_exercise(struct fault_run *run, json_t *effect, struct error *er
  * one without rights, who would see that there are none, whatever runs. */
 static int burn_verify_reverted(const struct fault_run *run, struct error *error)
 {
-    char name[BURN_NAME_MAX];
+    char name[OWN_NAME_MAX];
     int count;
 
     if (run->parameters)
         return burner_are_left() ? error_set(error, EBUSY, "burners of this order still run") : 0;
-    count = burner_count_named(burner_name(run->order, name), error);
+    count = burner_count_named(own_burner_name(run->order, name), error);
     if (count > 0)
         return error_set(error, EBUSY, "%d burners of this order still run", count);
     return count;

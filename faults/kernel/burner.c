@@ -8,7 +8,6 @@
  */
 #include "burner.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -24,8 +23,7 @@
 #include "common/hands.h"
 #include "common/io.h"
 #include "common/kill-timer.h"
-#include "common/passwd.h"
-#include "common/record.h"
+#include "common/own-process.h"
 #include "common/times.h"
 
 #define PERIOD_NSEC (10 * NSEC_PER_MSEC)
@@ -33,13 +31,6 @@
  * follow. */
 #define DEBT_NSEC       (200 * NSEC_PER_MSEC)
 #define ROUNDS_PER_LOOK 2000
-#define COMM_MAX        16
-
-static void close_folder(DIR **folder)
-{
-    if (*folder)
-        closedir(*folder);
-}
 
 static int64_t read_clock(clockid_t clock)
 {
@@ -199,45 +190,22 @@ bool burner_are_left(void)
     return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-/* A name is free for all: ours has the user of holders as well. One that is dead and waits for whoever
- * adopted it burns nothing. Source of the lines: proc_pid_status(5). */
-static bool is_running_as(int proc_fd, const char *pid, const char *name, uid_t user)
-{
-    char path[32], text[1024], comm[COMM_MAX], state = 'Z';
-    _cleanup_close_ int fd = -1;
-    const char *rest;
-    ssize_t length;
-    uid_t uid;
+struct count {
+    const char *name;
+    int count;
+};
 
-    snprintf(path, sizeof(path), "%.20s/status", pid);
-    fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
-    length = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    if (length <= 0)
-        return false;
-    text[length] = '\0';
-    if (sscanf(text, "Name: %15s", comm) != 1 || strcmp(comm, name))
-        return false;
-    rest = strstr(text, "\nState:");
-    if (!rest || sscanf(rest, " State: %c", &state) != 1 || state == 'Z' || state == 'X')
-        return false;
-    rest = strstr(rest, "\nUid:");
-    return !rest || sscanf(rest, " Uid: %u", &uid) != 1 || uid == user || uid == 0;
+static void look_at_process(void *context, pid_t pid, const char *name)
+{
+    struct count *count = context;
+
+    count->count += !strcmp(name, count->name);
 }
 
 int burner_count_named(const char *name, struct error *error)
 {
-    _cleanup_(close_folder) DIR *folder = opendir("/proc");
-    struct dirent *entry;
-    uid_t user = 0;
-    gid_t group;
-    int count = 0, r = passwd_find(RECORD_HOLDER_USER, &user, &group, error);
+    struct count count = {name, 0};
+    int r = own_process_list(look_at_process, &count, error);
 
-    if (r < 0 && r != -ESRCH)
-        return r;
-    if (!folder)
-        return error_errno(error, errno, "can't look through /proc");
-    while ((r = io_next_entry(folder, &entry)) > 0)
-        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-            count += is_running_as(dirfd(folder), entry->d_name, name, user);
-    return r < 0 ? error_errno(error, -r, "can't look through all of /proc") : count;
+    return r < 0 ? r : count.count;
 }

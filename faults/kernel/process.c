@@ -14,7 +14,7 @@
 
 #include "cgroup.h"
 #include "common/io.h"
-#include "common/record.h"
+#include "common/own-process.h"
 #include "listener.h"
 
 #define TEXT_MAX_BYTES 4096

@@ -1,9 +1,7 @@
 /* Undoing by name: a table of kinds. See undo.h. Allocates nothing but what listing a folder takes. */
 #include "undo.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <net/if.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
@@ -253,33 +251,24 @@ static int add_tables(struct strays *strays, struct error *error)
     return r;
 }
 
-static void forget_explained(struct strays *strays, const struct record *record)
-{
-    for (size_t i = 0; i < record->n_undos; i++)
-        for (size_t k = 0; k < strays->count; k++)
-            if (strcmp(strays->undos[k].kind, record->undos[i].kind) == 0 &&
-                strcmp(strays->undos[k].argument, record->undos[i].argument) == 0)
-                strays->undos[k].kind[0] = '\0';
-}
+struct explanation {
+    struct strays *strays;
+    int folder_fd;
+};
 
-static int forget_recorded(struct strays *strays, int folder_fd, struct error *error)
+static void forget_explained(void *context, const char *name)
 {
-    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    const struct explanation *by = context;
+    struct strays *strays = by->strays;
     struct record record;
-    struct dirent *entry;
-    int r;
 
-    if (!folder) {
-        if (fd >= 0)
-            close(fd);
-        return error_errno(error, errno, "can't list the undo records");
-    }
-    while ((r = io_next_entry(folder, &entry)) > 0)
-        if (entry->d_name[0] != '.' && record_read(&record, folder_fd, entry->d_name, NULL) == 0)
-            forget_explained(strays, &record);
-    closedir(folder);
-    return r < 0 ? error_errno(error, -r, "can't list all undo records") : 0;
+    if (name[0] == '.' || record_read(&record, by->folder_fd, name, NULL) < 0)
+        return;
+    for (size_t i = 0; i < record.n_undos; i++)
+        for (size_t k = 0; k < strays->count; k++)
+            if (strcmp(strays->undos[k].kind, record.undos[i].kind) == 0 &&
+                strcmp(strays->undos[k].argument, record.undos[i].argument) == 0)
+                strays->undos[k].kind[0] = '\0';
 }
 
 /* Objects first, records second: whoever makes one has written its record before. Tables go first: a rule
@@ -287,12 +276,13 @@ static int forget_recorded(struct strays *strays, int folder_fd, struct error *e
 int undo_find_strays(int folder_fd, size_t *ret_count, struct error *error)
 {
     struct strays strays = {0};
+    struct explanation by = {&strays, folder_fd};
     int r = add_tables(&strays, error), first = 0;
 
     if (r == 0)
         r = add_links(&strays, error);
     if (r == 0)
-        r = forget_recorded(&strays, folder_fd, error);
+        r = io_list(folder_fd, ".", forget_explained, &by, error);
     if (r < 0)
         return r;
     *ret_count = 0;

@@ -103,3 +103,14 @@ def test_rollback(lab, fault, name):
     cell(rig, fault, name)
     assert_clean(rig)
     assert_told(rig)
+
+
+def test_burners_without_a_record_are_found(lab):
+    """Nothing names them but themselves: a pass that says nothing would be no proof."""
+    rig = ExecutorRig(lab)
+    rig.use("cpu.burn", FAULTS["cpu.burn"])
+    rig.start(LONG_MS)
+    rig.host.path(f"/run/grivet/active/{rig.order}").unlink()
+    swept = rig.host.run(["grivet-sweep"])
+    assert not left(rig) and "had no record" in swept.stderr
+    assert_told(rig)

@@ -105,18 +105,23 @@ def test_who_is_no_holder_is_not_killed(host):
     assert host.status("nap")["state"] == "active" and host.status("nap")["starts"] == 1
 
 
-def test_recorded_holder_is_killed(host):
-    # its name is what makes it a holder
-    host.sh("mkdir /run/x; cp /bin/sleep /run/x/grivet-holder")
-    host.service("holder", ["/run/x/grivet-holder", "60"], restart=False)
-    pid = host.pid("holder")
-    ticks = host.sh(f"cat /proc/{pid}/stat").stdout.rpartition(")")[2].split()[19]
-    put(host, record(pid=pid, ticks=int(ticks) + 1))
-    host.run(["grivet-sweep"])
-    assert host.status("holder")["state"] == "active"  # a reused pid
-    put(host, record(pid=pid, ticks=ticks))
-    host.run(["grivet-sweep"])
-    wait_until(lambda: host.status("holder")["state"] == "exited", 2)
+def start_named(host, name, user=None, before=()):
+    """A process that calls itself so; returns its pid and start time, as a record names it."""
+    host.sh(f"mkdir -p /run/x; cp /bin/sleep /run/x/{name}")
+    host.service("named", [*before, f"/run/x/{name}", "60"], user, restart=False)
+    pid = host.pid("named")
+    return pid, host.sh(f"cat /proc/{pid}/stat").stdout.rpartition(")")[2].split()[19]
+
+
+@pytest.mark.parametrize("user", ["root", "grivet-holder"])
+def test_recorded_holder_is_killed(host, user):
+    pid, ticks = start_named(host, "grivet-holder", user)
+    host.service("sweep", ["grivet-sweep", "--watch"])
+    put(host, record(pid=pid, ticks=int(ticks) + 1, boot_nsec=0))
+    host.wait_for(lambda: result(host), 5, "a result")
+    assert host.status("named")["state"] == "active"  # a reused pid
+    put(host, record(pid=pid, ticks=ticks, boot_nsec=0))
+    wait_until(lambda: host.status("named")["state"] == "exited", 2)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--watch"]])
@@ -156,28 +161,56 @@ def test_record_of_a_table_that_somebody_holds_stays(host):
     assert host.path(ACTIVE).exists()
 
 
-def test_a_holder_that_no_record_names_is_waited_for(host):
+@pytest.mark.parametrize("user", ["root", "grivet-holder"])
+def test_a_holder_that_no_record_names_is_waited_for(host, user):
     """A record without its head does not say whose fault it is: no end is told while that holder may live."""
-    host.sh("mkdir /run/x; cp /bin/sleep /run/x/grivet-holder")
-    host.service("holder", ["/run/x/grivet-holder", "60"], restart=False)
+    pid, _ = start_named(host, "grivet-holder", user)
+    host.service("sweep", ["grivet-sweep", "--watch"])
     put(host, record()[:60])
-    done = host.run(["grivet-sweep"], check=False)
-    assert done.returncode == 1 and f"holder {host.pid('holder')} may be its own" in done.stderr
+    host.wait_for(lambda: f"holder {pid} may be its own" in host.log("sweep"), 5, "the sweep to say so")
     assert host.path(ACTIVE).exists() and not result(host)
-    host.stop("holder", grace=0)
-    host.run(["grivet-sweep"])
-    assert not host.path(ACTIVE).exists() and result(host)
+    host.stop("named", grace=0)
+    host.wait_for(lambda: result(host) and not host.path(ACTIVE).exists(), 5, "a result")
+
+
+def test_a_name_alone_makes_no_holder(host):
+    """Or any user could keep a fault alive by it."""
+    start_named(host, "grivet-holder", "grivet-prober")
+    host.service("sweep", ["grivet-sweep", "--watch"])
+    put(host, record()[:60])
+    host.wait_for(lambda: result(host), 5, "a result")
+    assert host.status("named")["state"] == "active"
+
+
+@pytest.mark.parametrize("name", ["grivet-holder", "burn-0123456789"])
+def test_processes_that_no_record_names_are_killed(host, name):
+    """Whatever took its record away: a pass that says nothing is the proof that nothing of ours is left."""
+    pid, _ = start_named(host, name, "grivet-holder")
+    done = host.run(["grivet-sweep"])
+    assert "1 processes and 0 objects had no record" in done.stderr
+    assert host.status("named")["state"] == "exited"
+    assert host.run(["grivet-sweep"]).stderr == ""
+
+
+@pytest.mark.parametrize("name, user, before", [
+    ("grivet-holder", "grivet-prober", ()), ("burn-0123456789", "grivet-prober", ()), ("burn-in", "grivet-holder", ()),
+    ("burn-012345678g", "grivet-holder", ()), ("grivet-reserve", "grivet-holder", ()),
+    ("grivet-holder", "root", ("unshare", "--pid", "--fork", "--kill-child"))])
+def test_processes_of_others_are_let_live(host, name, user, before):
+    """A user's, one of another name, one that a container with an agent of its own has."""
+    start_named(host, name, user, before)
+    host.wait_for(lambda: not host.run(["pgrep", "-x", name], check=False).returncode, what="its start")
+    assert host.run(["grivet-sweep"]).stderr == ""
+    assert host.status("named")["state"] == "active"
 
 
 def test_what_a_holder_appended_does_not_hide_it(host):
     """Its head is the executor's: who is to be killed stands there, whatever the holder wrote behind it."""
-    host.sh("mkdir /run/x; cp /bin/sleep /run/x/grivet-holder")
-    host.service("holder", ["/run/x/grivet-holder", "60"], restart=False)
-    pid = host.pid("holder")
-    ticks = host.sh(f"cat /proc/{pid}/stat").stdout.rpartition(")")[2].split()[19]
+    pid, ticks = start_named(host, "grivet-holder")
+    host.service("sweep", ["grivet-sweep", "--watch"])
     put(host, record(pid=pid, ticks=ticks) + "nonsense\n")
-    host.run(["grivet-sweep"])
-    wait_until(lambda: host.status("holder")["state"] == "exited", 2)
+    wait_until(lambda: host.status("named")["state"] == "exited", 2)
+    host.wait_for(lambda: result(host), 2, "a result")
     assert "damaged behind its head" in result(host)["reason"] and result(host)["fault"] == "zone.block"
 
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/own-process.h"
 #include "faults/fault.h"
 
 struct driver {

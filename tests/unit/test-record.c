@@ -177,14 +177,6 @@ START_TEST(hostile_records)
 }
 END_TEST
 
-START_TEST(start_of_a_process)
-{
-    ck_assert_uint_ne(process_start_ticks(getpid()), 0);
-    ck_assert_uint_eq(process_start_ticks(getpid()), process_start_ticks(getpid()));
-    ck_assert_uint_eq(process_start_ticks(0x7ffffff0), 0);
-}
-END_TEST
-
 /* Nobody is dead, and no record is broken, only because there is no descriptor left to look with. */
 START_TEST(without_descriptors)
 {
@@ -211,9 +203,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        comes_back_as_it_was, full_records, results_come_back, hostile_records, start_of_a_process,
-        without_descriptors,  NULL};
+    const TTest *const tests[] = {comes_back_as_it_was, full_records,        results_come_back,
+                                  hostile_records,      without_descriptors, NULL};
 
     return unit_run("record", tests);
 }
