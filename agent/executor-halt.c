@@ -131,9 +131,9 @@ void executor_look_for_halt(struct executor *executor)
     bool had_file = executor->halts.has_file;
     struct stat status;
 
-    executor->halts.has_file = lstat(EXECUTOR_RUN "/halt", &status) == 0;
+    executor->halts.has_file = lstat(HALT_FILE, &status) == 0;
     if (executor->halts.has_file && !had_file) {
-        executor_end_all(executor, NULL, SUPERVISOR_HALT, "host", "the file " EXECUTOR_RUN "/halt");
+        executor_end_all(executor, NULL, SUPERVISOR_HALT, "host", "the file " HALT_FILE);
         executor_watch_end(executor, NULL);
     }
 }
@@ -177,8 +177,8 @@ int executor_open_halts(struct executor *executor, struct error *error)
 {
     int fd = executor->halts.inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 
-    if (fd < 0 || inotify_add_watch(fd, EXECUTOR_RUN, IN_CREATE | IN_DELETE | IN_MOVE) < 0)
-        return error_errno(error, errno, EXECUTOR_RUN ": can't watch for the halt file");
+    if (fd < 0 || inotify_add_watch(fd, RUN_FOLDER, IN_CREATE | IN_DELETE | IN_MOVE) < 0)
+        return error_errno(error, errno, RUN_FOLDER ": can't watch for the halt file");
     inotify_add_watch(fd, RESULT_FOLDER, IN_MOVED_TO | IN_CLOSE_WRITE);
     if (!executor_event(executor, fd, EV_READ | EV_PERSIST, on_inotify, NULL) ||
         !executor_event(executor, SIGTERM, EV_SIGNAL | EV_PERSIST, on_signal, NULL) ||

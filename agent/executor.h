@@ -16,9 +16,8 @@
 #include "supervisor.h"
 #include "syncer.h"
 
-#define EXECUTOR_RUN          "/run/grivet"
 #define EXECUTOR_STATE        "/var/lib/grivet"
-#define EXECUTOR_SOCKET       EXECUTOR_RUN "/agent.sock"
+#define EXECUTOR_SOCKET       RUN_FOLDER "/agent.sock"
 #define EXECUTOR_EVENTS_MAX   16 /* of libevent, that live as long as we do */
 #define EXECUTOR_PEERS_MAX    12
 #define EXECUTOR_WATCHES_MAX  8

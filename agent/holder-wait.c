@@ -12,9 +12,6 @@
 
 #include "holder.h"
 
-#define HALT_FOLDER "/run/grivet"
-#define HALT_FILE   HALT_FOLDER "/halt"
-
 static bool has_halt_file(void)
 {
     struct stat status;
@@ -26,7 +23,7 @@ static bool has_halt_file(void)
 static int watch_halt_file(struct holder *holder, struct error *error)
 {
     holder->halt_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (holder->halt_fd < 0 || inotify_add_watch(holder->halt_fd, HALT_FOLDER, IN_CREATE | IN_MOVED_TO) < 0)
+    if (holder->halt_fd < 0 || inotify_add_watch(holder->halt_fd, RUN_FOLDER, IN_CREATE | IN_MOVED_TO) < 0)
         return error_errno(error, errno, "can't watch for the halt file");
     return has_halt_file() ? error_set(error, ECANCELED, "halted: the file " HALT_FILE " is there") : 0;
 }

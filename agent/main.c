@@ -187,7 +187,7 @@ static int open_watchdog(struct executor *executor, struct error *error)
 
 static int make_folders(struct executor *executor, struct error *error)
 {
-    static const char *const folders[] = {EXECUTOR_RUN, RECORD_FOLDER, RESULT_FOLDER};
+    static const char *const folders[] = {RUN_FOLDER, RECORD_FOLDER, RESULT_FOLDER};
     int r = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(folders) && r == 0; i++)

@@ -176,7 +176,7 @@ static struct slot *slot_find(struct supervisor *supervisor, const char *order)
 
 /* Both of us may have ended it at the same moment: only an order that is under way has an end to tell, and
  * only one. The holder's own words, if there are any, are better. */
-static void slot_take_result(struct slot *slot, int64_t reverted_usec, int64_t revert_error_nsec)
+static void slot_take_result(struct slot *slot, const struct record *result)
 {
     if (slot->channel >= 0)
         slot_hear(slot, NULL);
@@ -184,9 +184,9 @@ static void slot_take_result(struct slot *slot, int64_t reverted_usec, int64_t r
         return; /* what can't be reverted fails when its holder's death is seen */
     if (verify_reverted(slot, NULL) < 0)
         return; /* the sweep knows of undo steps only: we look again, and tell it then */
-    if (revert_error_nsec < 0)
-        say_interrupted(slot, "the executor was gone, and the sweep undid it");
-    say_reverted(slot, reverted_usec, json_msec(revert_error_nsec), "sweep");
+    if (result->revert_error_nsec < 0 && slot->end == SUPERVISOR_NOT_ENDED)
+        say_interrupted(slot, result->reason);
+    say_reverted(slot, result->reverted_usec, json_msec(result->revert_error_nsec), "sweep");
 }
 
 static void take_result(void *context, const char *name)
@@ -201,7 +201,7 @@ static void take_result(void *context, const char *name)
     if (record_read(&result, supervisor->results_fd, name, &error) < 0)
         executor_say(LOG_LEVEL_WARNING, "%s", error.text);
     else if (slot)
-        slot_take_result(slot, result.reverted_usec, result.revert_error_nsec);
+        slot_take_result(slot, &result);
     unlinkat(supervisor->results_fd, name, 0);
 }
 

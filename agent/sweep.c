@@ -27,6 +27,7 @@
 #define LOOK_AGAIN_NSEC NSEC_PER_SEC
 #define LEFT_MAX        64
 #define PASSING_NSEC    (100 * NSEC_PER_MSEC)
+#define HALT_GRACE_NSEC NSEC_PER_SEC /* for those who hear of the file themselves */
 
 /** struct left - what could not be ended, and since when; free while @since_nsec is 0 */
 struct left {
@@ -39,12 +40,14 @@ struct left {
  * struct sweep - one pass; nothing is remembered between two but since when something could not be ended, so
  * that nothing can go out of step with the folder
  * @is_all: end every fault, and objects without a record; else only what is past its deadline and grace
+ * @halted_boot_nsec: when the halt file was first seen, 0 = there is none; all is due soon after
  * @left: number of things that are still there; @next_boot_nsec, @next_real_usec: when to look again
  * @watchdog: told before each record
  */
 struct sweep {
     int records_fd, results_fd;
     bool is_all, has_said, has_said_strays;
+    int64_t halted_boot_nsec;
     size_t left;
     struct left lefts[LEFT_MAX];
     int64_t next_boot_nsec, next_real_usec;
@@ -81,7 +84,7 @@ static int open_folder(const char *path, int *ret, struct error *error)
 
 static int sweep_open(struct sweep *sweep, struct error *error)
 {
-    int r = io_mkdir("/run/grivet", 0755, error);
+    int r = io_mkdir(RUN_FOLDER, 0755, error);
 
     if (r == 0)
         r = open_folder(RECORD_FOLDER, &sweep->records_fd, error);
@@ -175,6 +178,26 @@ static int end_fault(const struct sweep *sweep, struct record *record, const cha
     return r;
 }
 
+/* What passes, like a lack of memory, says nothing about the file. */
+static void look_for_halt(struct sweep *sweep)
+{
+    struct stat status;
+
+    if (lstat(HALT_FILE, &status) == 0) {
+        if (!sweep->halted_boot_nsec)
+            sweep->halted_boot_nsec = time_boot_nsec();
+    } else if (errno == ENOENT) {
+        sweep->halted_boot_nsec = 0;
+    } else {
+        look_again(sweep, time_boot_nsec() + PASSING_NSEC, DEADLINE_NONE);
+    }
+}
+
+static bool is_halt_due(const struct sweep *sweep)
+{
+    return sweep->halted_boot_nsec && time_boot_nsec() >= sweep->halted_boot_nsec + HALT_GRACE_NSEC;
+}
+
 /* Records of an earlier boot have no time to wait for: their clock is gone. */
 static bool is_due(struct sweep *sweep, const struct record *record)
 {
@@ -183,7 +206,7 @@ static bool is_due(struct sweep *sweep, const struct record *record)
 
     if (!is_known)
         look_again(sweep, time_boot_nsec() + PASSING_NSEC, DEADLINE_NONE);
-    return (is_known && strcmp(record->boot, boot) != 0) ||
+    return (is_known && strcmp(record->boot, boot) != 0) || is_halt_due(sweep) ||
            deadline_is_past(record->deadline_boot_nsec + RECORD_GRACE_NSEC,
                             record->deadline_real_usec + GRACE_USEC);
 }
@@ -205,12 +228,16 @@ static void look_at_order(struct sweep *sweep, const char *order)
     if (r == 0 && !sweep->is_all && !is_due(sweep, &record)) {
         look_again(sweep, record.deadline_boot_nsec + RECORD_GRACE_NSEC,
                    record.deadline_real_usec + GRACE_USEC);
+        if (sweep->halted_boot_nsec)
+            look_again(sweep, sweep->halted_boot_nsec + HALT_GRACE_NSEC, DEADLINE_NONE);
         return;
     }
     if (r < 0)
         snprintf(reason, sizeof(reason), "undone by name, its record is unreadable: %.100s", error.text);
     else if (!sweep->is_all)
-        snprintf(reason, sizeof(reason), "deadline and grace were past");
+        snprintf(reason, sizeof(reason),
+                 is_halt_due(sweep) ? "halted: the file " HALT_FILE " is there"
+                                    : "deadline and grace were past");
     if (end_fault(sweep, &record, reason, &error) < 0)
         leave(sweep, order, &error);
 }
@@ -273,6 +300,8 @@ static int sweep_look(struct sweep *sweep, struct error *error)
 
     sweep->left = 0;
     sweep->next_boot_nsec = sweep->next_real_usec = DEADLINE_NONE;
+    if (!sweep->is_all)
+        look_for_halt(sweep);
     r = io_list(sweep->records_fd, ".", look_at_name, sweep, error);
     if (r == 0 && sweep->is_all && has_sweep)
         look_for_strays(sweep);
@@ -331,7 +360,8 @@ static int sweep_watch(struct sweep *sweep, struct error *error)
     _cleanup_close_ int inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     int r;
 
-    if (inotify_fd < 0 || inotify_add_watch(inotify_fd, RECORD_FOLDER, events) < 0)
+    if (inotify_fd < 0 || inotify_add_watch(inotify_fd, RECORD_FOLDER, events) < 0 ||
+        inotify_add_watch(inotify_fd, RUN_FOLDER, IN_CREATE | IN_DELETE | IN_MOVE) < 0)
         return error_errno(error, errno, "%s: can't watch", RECORD_FOLDER);
     r = deadline_open(&deadline, error);
     while (r == 0) {

@@ -1,12 +1,10 @@
 /* What root asks the executor of this host, without any coordinator: see local.h. */
 #include "local.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "common/io.h"
 #include "common/record.h"
@@ -14,8 +12,7 @@
 #define ANSWER_BYTES_MAX (1 << 20)
 #define STATUS_MAX_MSEC  5000
 #define HALT_MAX_MSEC    5000
-#define HALT_FILE        "/run/grivet/halt"
-#define FILE_MAX_MSEC    2000
+#define FILE_MAX_MSEC    3000 /* the sweep begins after one second */
 #define FILE_TICK_MSEC   20
 
 static int take_answer(void *context, struct message *message, struct error *error)
@@ -79,40 +76,25 @@ int local_status(const struct call *call, struct error *error)
     return EXIT_MET;
 }
 
-static bool has_holder(int folder_fd, const char *order)
+static void count_record(void *context, const char *name)
 {
-    _cleanup_close_ int pidfd = -1;
-    struct record record;
-    int r = record_read(&record, folder_fd, order, NULL);
-
-    if (r == 0)
-        pidfd = r = record_open_holder(&record);
-    if (r < 0)
-        return r != -ESRCH && r != -ENOENT; /* what can't be told counts */
-    return poll(&(struct pollfd){pidfd, POLLIN, 0}, 1, 0) !=
-           1; /* one that has ended may wait for its parent */
+    *(int *)context += uuid_is_valid(name);
 }
 
-/* A list that can't be read, or breaks off, counts as one more: nobody may be told that all have ended. */
-static int count_holders(void)
+/* Of all faults that are not proved to have ended, whether somebody holds them or not. A list that can't be
+ * read, or breaks off, counts as one more: nobody may be told that all have ended. */
+static int count_records(void)
 {
-    DIR *folder = opendir(RECORD_FOLDER);
-    struct dirent *entry;
-    int count = 0, r;
+    int count = 0, r = io_list(AT_FDCWD, RECORD_FOLDER, count_record, &count, NULL);
 
-    if (!folder)
-        return errno != ENOENT;
-    while ((r = io_next_entry(folder, &entry)) > 0)
-        count += uuid_is_valid(entry->d_name) && has_holder(dirfd(folder), entry->d_name);
-    closedir(folder);
-    return count + (r < 0);
+    return count + (r < 0 && r != -ENOENT);
 }
 
-/* Holders watch for the file themselves. */
+/* Holders and the sweep watch for the file themselves. */
 static int halt_by_file(json_t **ret, struct error *error)
 {
+    int before = count_records(), left = before;
     _cleanup_close_ int fd = open(HALT_FILE, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-    int before = count_holders(), left = before;
 
     if (fd < 0)
         return error_errno(error, errno, HALT_FILE ": can't make it");
@@ -121,11 +103,12 @@ static int halt_by_file(json_t **ret, struct error *error)
             "orders out until it is removed\n");
     for (int waited_msec = 0; left && waited_msec < FILE_MAX_MSEC; waited_msec += FILE_TICK_MSEC) {
         poll(NULL, 0, FILE_TICK_MSEC);
-        left = count_holders();
+        left = count_records();
     }
     if (left)
-        return error_set(error, EBUSY, "%d of %d faults did not end: `grivet-sweep` kills and undoes them",
-                         left, before);
+        return error_set(error, EBUSY,
+                         "%d of %d faults have left traces: `grivet-sweep` kills and undoes them", left,
+                         before);
     *ret = json_pack("{s:i}", "ended", before);
     return *ret ? 0 : error_oom(error);
 }
@@ -136,7 +119,7 @@ int local_halt(const struct call *call, struct error *error)
     int r = ask(CHANNEL_HALT_LOCAL, CHANNEL_HALTED, HALT_MAX_MSEC, &answer, error);
 
     /* A socket that refuses has nobody behind it who could start more: then only what is there has to end. */
-    if (r < 0 && (r == -ETIMEDOUT || count_holders()))
+    if (r < 0 && (r == -ETIMEDOUT || count_records()))
         r = halt_by_file(&answer, error);
     if (r < 0)
         return error_wrap(error, "halt on this host (of others: --run, --experiment, --host or --fleet)");

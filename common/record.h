@@ -16,8 +16,10 @@
 #include "error.h"
 #include "times.h"
 
-#define RECORD_FOLDER "/run/grivet/active"
-#define RESULT_FOLDER "/run/grivet/results"
+#define RUN_FOLDER    "/run/grivet"
+#define HALT_FILE     RUN_FOLDER "/halt" /* root's: as long as it is there, every fault ends and none begins */
+#define RECORD_FOLDER RUN_FOLDER "/active"
+#define RESULT_FOLDER RUN_FOLDER "/results"
 #define RECORD_GRACE_NSEC                                                                                    \
     (2 * NSEC_PER_SEC) /* the kernel timer, then the sweep, come this long after the deadline */
 #define RECORD_UNDO_MAX  32

@@ -115,13 +115,14 @@ def signal_executor(agent, number):
 def test_halt_by_root_without_an_executor_that_answers(host, number):
     """Hung: by the file that holders watch for. Dead: its holder went with it."""
     agent = Agent(host)
-    host.service("grivetd", ["grivetd"], is_notify=True, restart=False)
+    host.service("sweep", ["grivet-sweep", "--watch"])
+    host.service("grivetd", ["grivetd"], is_notify=True, restart=False, stop_post=["grivet-sweep"])
     agent.courier = Channel(host)
     order = agent.order(agent.papers.mandate(step={"duration_ms": 50000}), length_s=50)
     agent.courier.wait_event("fault.armed", order=order["id"])
     signal_executor(agent, number)
     if number == signal.SIGKILL:
-        host.wait_for(lambda: not any(process["name"].startswith("grivet") for process in host.processes()), what="all deaths")
+        host.wait_for(lambda: not agent.records(), what="the sweep's pass")
     said = host.run(["grivet", "halt", "-o", "json"], check=False)
     if number == signal.SIGKILL:  # there is nothing to end, and no order is to be kept out
         assert said.returncode == 1 and "agent.sock" in said.stderr and not host.path("/run/grivet/halt").exists()
@@ -139,7 +140,7 @@ def test_halt_by_root_says_what_does_not_end(host):
     signal_executor(agent, signal.SIGSTOP)
     os.kill(agent.holder()["pid"], signal.SIGSTOP)
     said = host.run(["grivet", "halt"], check=False)
-    assert said.returncode == 1 and "1 of 1 faults did not end: `grivet-sweep` kills and undoes them" in said.stderr
+    assert said.returncode == 1 and "1 of 1 faults have left traces: `grivet-sweep` kills and undoes them" in said.stderr
     assert said.stdout == ""
     host.run(["grivet-sweep"])
     assert "grivet" not in host.sh("nft list tables").stdout

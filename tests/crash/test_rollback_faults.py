@@ -114,3 +114,23 @@ def test_burners_without_a_record_are_found(lab):
     swept = rig.host.run(["grivet-sweep"])
     assert not left(rig) and "had no record" in swept.stderr
     assert_told(rig)
+
+
+@pytest.mark.parametrize("has_sweep", [True, False])
+def test_halt_by_root_when_nobody_is_left_to_hear_of_it(lab, has_sweep):
+    """Devices stay when their holder dies: `grivet halt` counts what has a record, and the sweep hears of the file."""
+    rig = ExecutorRig(lab, has_sweep)
+    rig.use("network.shape", FAULTS["network.shape"])
+    rig.start(LONG_MS)
+    rig.signal("executor", number=signal.SIGSTOP)
+    rig.signal("holder")
+    said = rig.host.run(["grivet", "halt"], check=False)
+    if has_sweep:
+        assert (said.returncode, said.stdout) == (0, "ended 1 fault(s) on this host\n") and not left(rig)
+    else:
+        assert said.returncode == 1 and "1 of 1 faults have left traces: `grivet-sweep`" in said.stderr
+        assert said.stdout == "" and left(rig)
+        rig.host.run(["grivet-sweep"])
+    rig.signal("executor", number=signal.SIGCONT)
+    assert_clean(rig)
+    assert_told(rig)

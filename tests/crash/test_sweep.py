@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -17,7 +18,6 @@ FAR_NS = 3600 * 10**9
 
 
 def now_usec():
-    import time
     return time.time_ns() // 1000
 
 
@@ -212,6 +212,24 @@ def test_what_a_holder_appended_does_not_hide_it(host):
     wait_until(lambda: host.status("named")["state"] == "exited", 2)
     host.wait_for(lambda: result(host), 2, "a result")
     assert "damaged behind its head" in result(host)["reason"] and result(host)["fault"] == "zone.block"
+
+
+def test_a_halt_makes_all_due(host):
+    """Whoever hears of it by himself has a second for that; a sweep that starts meanwhile begins to count anew."""
+    pid, ticks = start_named(host, "grivet-holder")
+    host.run(["nft", "add", "table", "inet", TABLE])
+    host.service("sweep", ["grivet-sweep", "--watch"])
+    put(host, record(pid=pid, ticks=ticks))
+    host.sh("touch /run/grivet/halt; rm /run/grivet/halt")
+    time.sleep(1.5)  # nothing shall happen
+    assert host.status("named")["state"] == "active" and host.path(ACTIVE).exists()
+    at = boot_ns()
+    host.sh("touch /run/grivet/halt")
+    host.wait_for(lambda: result(host), 5, "a result")
+    print(f"{(boot_ns() - at) / 1e6:.0f} ms after the file was made")
+    assert 1.0 <= (boot_ns() - at) / 1e9 < 2
+    assert "/run/grivet/halt" in result(host)["reason"] and TABLE not in tables(host)
+    wait_until(lambda: host.status("named")["state"] == "exited", 2)
 
 
 def owned(host, table):
