@@ -81,7 +81,7 @@ static void log_to_journal(const struct log_message *message)
         parts[3].iov_len +=
             snprintf(fields + used, sizeof(fields) - used, "MESSAGE_ID=%s\nGRIVET_RUN=%s\nGRIVET_ORDER=%s\n",
                      message->id, message->run, message->order);
-    sendmsg(fd, &datagram, MSG_NOSIGNAL);
+    sendmsg(fd, &datagram, MSG_NOSIGNAL | MSG_DONTWAIT); /* a line that is lost is better than a late undo */
 }
 
 /* systemd.exec(5): JOURNAL_STREAM names device and inode of the stream; stderr may have been redirected

@@ -1,5 +1,6 @@
 """grivet-prober against real HTTP servers in a network of its own; the test plays the executor."""
 
+import contextlib
 import json
 import pathlib
 import re
@@ -196,17 +197,37 @@ def test_gives_back_what_it_needed_to_start(host):
     wait_until(lambda: mapped() < 0.6 * first, 10, "less of its libraries in memory")
 
 
-def test_tells_the_journal(host):
-    executor = Executor(host)
+LOGS_TO_JOURNAL = ["sh", "-c", "JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec grivet-prober"]
+
+
+@contextlib.contextmanager
+def journal_socket(host):
     path = host.path("/run/systemd/journal/socket")
     path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(str(path))
         path.chmod(0o666)
         journal.settimeout(5)
-        host.service("prober", ["sh", "-c", "JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec grivet-prober"],
-                     user="grivet-prober")
+        yield journal
+
+
+def test_tells_the_journal(host):
+    executor = Executor(host)
+    with journal_socket(host) as journal:
+        host.service("prober", LOGS_TO_JOURNAL, user="grivet-prober")
         executor.accept()
         text = b"connected to the executor"
         assert journal.recv(4096) == (b"MESSAGE\n" + struct.pack("<Q", len(text)) + text +
                                       b"\nPRIORITY=6\nSYSLOG_IDENTIFIER=grivet-prober\n")
+
+
+def test_waits_for_no_journal_that_hangs(host):
+    executor = Executor(host)
+    with journal_socket(host) as journal, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        with pytest.raises(BlockingIOError):
+            while True:
+                other.sendto(b"MESSAGE=full", socket.MSG_DONTWAIT, journal.getsockname())
+        host.service("prober", LOGS_TO_JOURNAL, user="grivet-prober")
+        for _ in range(2):  # what it says of the first keeps it from no second
+            executor.accept()
+            executor.peer.close()
