@@ -1,6 +1,7 @@
 /* Who talks to the executor: accepted on one socket, known by the user id that the kernel reports, heard by
  * one table. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -112,12 +113,27 @@ struct peer *executor_peer(struct executor *executor, enum channel_role role)
     return NULL;
 }
 
+static void keep_spare(struct executor *executor)
+{
+    executor->spare_fd = fcntl(executor->listen_fd, F_DUPFD_CLOEXEC, 0);
+}
+
+static void drop_spare(struct executor *executor)
+{
+    cleanup_close(&executor->spare_fd);
+    executor->spare_fd = -1;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     struct peer *peer = context;
+    struct executor *executor = peer->executor;
     struct error error = {0};
-    int r = channel_receive(fd, peer->role, rows, peer, &error);
+    int r;
 
+    drop_spare(executor);
+    r = channel_receive(fd, peer->role, rows, peer, &error);
+    keep_spare(executor);
     if (r >= 0 || !peer->role)
         return;
     if (r != -EPIPE)
@@ -181,6 +197,7 @@ int executor_open_peers(struct executor *executor, struct error *error)
         return executor->listen_fd;
     if (!executor_event(executor, executor->listen_fd, EV_READ | EV_PERSIST, on_listen, NULL))
         return error_oom(error);
+    keep_spare(executor);
     return 0;
 }
 
@@ -188,4 +205,5 @@ void executor_close_peers(struct executor *executor)
 {
     for (size_t i = 0; i < EXECUTOR_PEERS_MAX; i++)
         peer_close(&executor->peers[i]);
+    drop_spare(executor);
 }

@@ -141,6 +141,7 @@ struct executor {
 
     struct supervisor *supervisor;
     int listen_fd;
+    int spare_fd; /* so that a halt, which comes as a descriptor, can be had when no other is free */
     struct peer peers[EXECUTOR_PEERS_MAX];
     struct events events;
     struct waiting *waiting; /* in the order in which they came */

@@ -66,7 +66,8 @@ static int check_message(const struct header *header, size_t got, const struct c
     return 0;
 }
 
-/* There is room for one fd: the kernel closes any more, and says so by MSG_CTRUNC (unix(7)). */
+/* There is room for one fd: the kernel closes any more, and says so by MSG_CTRUNC (unix(7)), as it does where
+ * there is no descriptor left for the first. */
 static ssize_t receive_raw(int socket, struct iovec *part, int *ret_fd, int *ret_flags)
 {
     union {
@@ -107,6 +108,8 @@ int channel_receive(int socket, enum channel_role role, const struct channel_row
         return errno == EAGAIN ? 0 : error_errno(error, errno == ECONNRESET ? EPIPE : errno, "channel");
     if (got == 0)
         return error_set(error, EPIPE, "channel: the peer is gone");
+    if (flags & MSG_CTRUNC && fd < 0)
+        return error_set(error, EMFILE, "channel: no descriptor is free for the one that came");
     if (flags & (MSG_TRUNC | MSG_CTRUNC))
         return error_set(error, EPROTO, "channel: a message over the limits");
     row = (size_t)got >= sizeof(buffer.header) ? find_row(rows, buffer.header.type) : NULL;

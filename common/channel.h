@@ -83,8 +83,8 @@ int channel_send(int socket, enum channel_type type, const void *body, size_t le
  * channel_receive() - take one message and call its row's handler
  * @role: who the peer is, from its credentials
  * @rows: ended by a row without name
- * Return: 1 handled, 0 nothing there (EAGAIN), -EPIPE the peer is gone, -EPROTO it broke the protocol: close
- * it
+ * Return: 1 handled, 0 nothing there (EAGAIN), -EPIPE the peer is gone, -EPROTO it broke the protocol,
+ * -EMFILE its descriptor is lost: close it
  */
 int channel_receive(int socket, enum channel_role role, const struct channel_row *rows, void *context,
                     struct error *error);

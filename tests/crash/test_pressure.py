@@ -187,3 +187,16 @@ def test_executor_without_descriptors(lab):
     resource.prlimit(executor, resource.RLIMIT_NOFILE, before)
     assert rig.told()["ended_by"] in ("executor", "sweep")
     assert_clean(rig)
+
+
+def test_halt_of_an_executor_without_descriptors(lab):
+    """It comes as a descriptor."""
+    rig = ExecutorRig(lab)
+    rig.start(20000)
+    executor = rig.host.outside_pid("grivetd")
+    before = resource.prlimit(executor, resource.RLIMIT_NOFILE)
+    resource.prlimit(executor, resource.RLIMIT_NOFILE, (lowest_free(executor), before[1]))
+    wait_gone(rig, "zone.block, halted", rig.halt())
+    resource.prlimit(executor, resource.RLIMIT_NOFILE, before)
+    assert rig.told()["ended_by"] == "halt"
+    assert_clean(rig)
