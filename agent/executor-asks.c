@@ -5,13 +5,11 @@
  */
 #include <errno.h>
 #include <grp.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #include "common/io.h"
 #include "executor.h"
@@ -78,13 +76,10 @@ static void clear(struct answer *answer)
 {
     if (!answer->pid)
         return;
-    if (answer->pid > 0) {
-        kill(answer->pid, SIGKILL);
-        waitpid(answer->pid, NULL, 0);
-    }
     if (answer->on_end)
         event_free(answer->on_end);
-    cleanup_close(&answer->pidfd);
+    if (answer->pid > 0)
+        process_end(answer->pid, answer->pidfd, answer->executor->base);
     cleanup_close(&answer->findings_fd);
     ask_free(answer->ask);
     *answer = (struct answer){0};

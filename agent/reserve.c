@@ -49,19 +49,33 @@ static int spawn(pid_t *ret, int channel)
     return -r;
 }
 
+static void on_gone(evutil_socket_t pidfd, short what, void *context)
+{
+    siginfo_t info;
+
+    waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED);
+    close(pidfd);
+}
+
+void process_end(pid_t pid, int pidfd, struct event_base *base)
+{
+    kill(pid, SIGKILL);
+    /* Without memory or descriptors it stays a zombie until we end. */
+    if (pidfd >= 0 && event_base_once(base, pidfd, EV_READ, on_gone, NULL, NULL) < 0)
+        close(pidfd);
+}
+
 /* Kills what is left of it. */
-static void holder_process_end(struct holder_process *process)
+static void holder_process_end(struct holder_process *process, struct event_base *base)
 {
     if (process->pid) {
-        kill(process->pid, SIGKILL);
-        waitpid(process->pid, NULL, 0);
-        cleanup_close(&process->pidfd);
+        process_end(process->pid, process->pidfd, base);
         cleanup_close(&process->channel);
     }
     *process = (struct holder_process){.pidfd = -1, .channel = -1};
 }
 
-static int start_one(struct holder_process *ret)
+static int start_one(struct holder_process *ret, struct event_base *base)
 {
     struct holder_process process = {.pidfd = -1};
     int pair[2], r;
@@ -78,7 +92,7 @@ static int start_one(struct holder_process *ret)
     process.pidfd = pidfd_open(process.pid, 0);
     r = process.pidfd < 0 ? -errno : 0;
     if (r < 0)
-        holder_process_end(&process);
+        holder_process_end(&process, base);
     else
         *ret = process;
     return r;
@@ -99,16 +113,17 @@ static struct holder_process take(struct reserve *reserve)
 /* Somebody killed it: that costs the next order a few milliseconds, and nothing else. */
 static void on_death(evutil_socket_t fd, short what, void *context)
 {
-    struct holder_process one = take(context);
+    struct reserve *reserve = context;
+    struct holder_process one = take(reserve);
 
-    holder_process_end(&one);
+    holder_process_end(&one, reserve->base);
 }
 
 static void on_refill(evutil_socket_t fd, short what, void *context)
 {
     struct reserve *reserve = context;
     struct error error = {0};
-    int r = reserve->one.pid ? 0 : start_one(&reserve->one);
+    int r = reserve->one.pid ? 0 : start_one(&reserve->one, reserve->base);
 
     if (r < 0) {
         error_errno(&error, -r, "no holder can be kept in reserve");
@@ -142,12 +157,12 @@ void reserve_close(struct reserve *reserve)
         event_free(reserve->on_refill);
 }
 
-static int send_job(struct holder_process *to, int job_fd)
+static int send_job(struct holder_process *to, int job_fd, struct event_base *base)
 {
     int r = channel_send(to->channel, CHANNEL_JOB, NULL, 0, job_fd);
 
     if (r < 0)
-        holder_process_end(to);
+        holder_process_end(to, base);
     return r;
 }
 
@@ -158,11 +173,11 @@ int reserve_give_job(struct reserve *reserve, int job_fd, struct holder_process 
 
     event_add(reserve->on_refill, &later);
     *ret = take(reserve);
-    r = ret->pid ? send_job(ret, job_fd) : -ESRCH;
+    r = ret->pid ? send_job(ret, job_fd, reserve->base) : -ESRCH;
     if (r < 0) {
-        r = start_one(ret);
+        r = start_one(ret, reserve->base);
         if (r == 0)
-            r = send_job(ret, job_fd);
+            r = send_job(ret, job_fd, reserve->base);
     }
     return r < 0 ? error_errno(error, -r, "host: can't start a holder") : 0;
 }

@@ -17,6 +17,10 @@ struct holder_process {
     int pidfd, channel;
 };
 
+/** process_end() - kill a child; it is reaped when it is gone, and nobody waits for that: it may be stuck in
+ * the kernel. @pidfd: is taken, no event may be left for it; -1 = none */
+void process_end(pid_t pid, int pidfd, struct event_base *base);
+
 struct reserve {
     struct event_base *base;
     struct holder_process one;

@@ -223,7 +223,7 @@ static int start_holder(struct slot *slot, const struct job *job, struct error *
 int supervisor_start(struct supervisor *supervisor, const struct job *job, struct error *error)
 {
     struct slot *slot = slot_open(supervisor, job->order, job->fault, error);
-    int r;
+    int r, no_fd = -1;
 
     if (!slot)
         return -error->code;
@@ -237,8 +237,8 @@ int supervisor_start(struct supervisor *supervisor, const struct job *job, struc
         return 0;
     }
     if (slot->pid) {
-        kill(slot->pid, SIGKILL);
-        waitpid(slot->pid, NULL, 0);
+        drop_event(&slot->on_pidfd, &no_fd);
+        process_end(slot->pid, TAKE_FD(slot->pidfd), supervisor->executor->base);
     }
     record_remove(slot->order, supervisor->records_fd, NULL);
     slot_clear(slot);

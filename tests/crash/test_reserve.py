@@ -6,10 +6,12 @@ import pathlib
 import signal
 
 from agent_rig import agent  # noqa: F401
-from executor_client import STATUS, STATUS_IS, Channel
+from executor_client import ORDER, STATUS, STATUS_IS, Channel
 from lab.host import wait_until
+from tracer import SEIZE, WALL, ptrace
 
 LONG = {"duration_ms": 20000}
+PTRACE_DETACH, PTRACE_O_TRACEEXIT = 17, 0x40
 
 
 def reserve(agent):
@@ -98,3 +100,19 @@ def test_dies_with_its_executor(agent):
     agent.courier = Channel(agent.host)
     assert wait_reserve(agent) != pid
     long_fault(agent)
+
+
+def test_one_that_can_not_die_keeps_nobody_waiting(agent):
+    """Its record can't be written, so it is killed; somebody holds it in the kernel. The executor goes on, and reaps it later."""
+    pid = wait_reserve(agent)
+    ptrace(SEIZE, pid, 0, PTRACE_O_TRACEEXIT)
+    mandate = agent.papers.mandate(step=LONG)
+    payload = agent.papers.order_payload(mandate, length_s=20)
+    order = json.loads(payload)["id"]
+    agent.host.sh(f"mkdir -p /run/grivet/active/{order}/in-the-way")
+    agent.courier.send(ORDER, data=agent.papers.order_bundle(mandate, payload))
+    agent.courier.wait_event("fault.failed", order=order)
+    wait_state(pid, "t")
+    os.waitpid(pid, WALL)
+    ptrace(PTRACE_DETACH, pid)
+    wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), 5, "its end")
