@@ -224,6 +224,6 @@ class Installed(Machine):
         return int(self.unit(name, "MainPID")["MainPID"])
 
     def left(self):
-        """What a fault leaves behind: tables of ours, undo records, holders (dead ones are their parent's business)."""
+        """What a fault leaves behind: tables of ours, undo records, holders and burners (dead ones are their parent's business)."""
         return self.sh("nft list tables | grep grivet || :; ls /run/grivet/active; ip -br link | grep -o '^gr[^ ]*' || :; "
-                       "pgrep -x --runstates R,S,D,T grivet-holder || :").split()
+                       "pgrep -x --runstates R,S,D,T 'grivet-holder|burn-.*' || :").split()

@@ -172,9 +172,9 @@ def test_executor_outlives_an_oom_kill_in_its_unit(machine):
     assert machine.unit("grivetd", "NRestarts") == {"NRestarts": "0"}
 
 
-def limit(machine, **properties):
+def limit(machine, unit="grivetd", **properties):
     words = [f"{name}={value}" for name, value in properties.items()]
-    machine.run(["systemctl", "set-property", "--runtime", "grivetd", *words])
+    machine.run(["systemctl", "set-property", "--runtime", unit, *words])
 
 
 def test_no_more_tasks(machine):
@@ -195,7 +195,8 @@ def test_no_more_tasks(machine):
     assert machine.told()
 
 
-@pytest.mark.parametrize("fault, parameters", [("network.block", {"cidrs": [f"{FAR}/32"]}), ("network.shape", SHAPE)])
+@pytest.mark.parametrize("fault, parameters", [("network.block", {"cidrs": [f"{FAR}/32"]}), ("network.shape", SHAPE),
+                                               ("cpu.burn", {"load_percent": 50})])
 def test_no_more_memory(machine, fault, parameters):
     """MemoryMax= is below what the unit has locked: the kernel gives it not one page more, and finds nobody to kill."""
     machine.begin(fault, parameters, 6)
@@ -206,6 +207,16 @@ def test_no_more_memory(machine, fault, parameters):
     assert "no killable processes" in machine.sh("dmesg"), "there was memory all the time"
     limit(machine, MemoryMax="infinity")
     assert len(machine.told()) == 1
+
+
+def test_no_more_memory_for_a_load(machine):
+    """The first that the kernel kills, and the last: the load and its holder have offered themselves."""
+    machine.begin("cpu.burn", {"load_percent": 50}, 30)
+    limit(machine, f"grivet-{machine.order}.scope", MemoryMax="4K")
+    assert [body["ended_by"] for body in machine.told()] == ["kernel"]
+    assert [body["reason"] for body in machine.seen("fault.interrupted")] == ["its holder was killed by signal 9"]
+    assert not machine.left()
+    assert machine.unit("grivetd", "NRestarts") == {"NRestarts": "0"}
 
 
 def test_an_order_without_memory(machine):
