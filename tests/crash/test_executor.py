@@ -77,6 +77,7 @@ def refusals(papers):
 
 
 def test_bad_orders_are_refused(agent):
+    agent.courier.wait_event("agent.started")
     for what, words, data in refusals(agent.papers):
         last = agent.courier.events()[-1]["sequence"]
         agent.courier.send(ORDER, data=data)
