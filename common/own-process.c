@@ -37,13 +37,12 @@ static int read_of_process(pid_t pid, const char *what, char *text, size_t size)
 {
     char path[32];
     _cleanup_close_ int fd = -1;
-    ssize_t length;
+    ssize_t length = -1;
 
     snprintf(path, sizeof(path), "/proc/%d/%s", pid, what);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    do
-        length = fd < 0 ? -1 : read(fd, text, size - 1);
-    while (length < 0 && errno == EINTR);
+    if (fd >= 0)
+        length = TEMP_FAILURE_RETRY(read(fd, text, size - 1));
     text[length < 0 ? 0 : length] = '\0';
     return length >= 0 ? 1 : errno == ENOENT || errno == ESRCH ? 0 : -errno;
 }
