@@ -168,6 +168,7 @@ static int take_ack(struct executor *executor, const struct message *message, st
 {
     _cleanup_(bundle_clear) struct bundle bundle = {0};
     _cleanup_(ack_freep) struct ack *ack = NULL;
+    char path[LINES_PATH_MAX];
     int r = message_verify(executor, message, ENVELOPE_ACK, ROOTS_ORDER, &bundle, error);
 
     if (r == 0)
@@ -178,7 +179,10 @@ static int take_ack(struct executor *executor, const struct message *message, st
         return error_set(error, EKEYREJECTED, "ack: host: meant for '%s'", ack->host);
     if (!executor->events.journal)
         return error_set(error, EIO, "ack: the journal is damaged; nothing is deleted");
-    return journal_acknowledge(executor->events.journal, ack->sequence, ack->hash, error);
+    r = journal_acknowledge(executor->events.journal, ack->sequence, ack->hash, error);
+    while (r == 0 && journal_drop(executor->events.journal, path))
+        syncer_remove(&executor->events.syncer, path);
+    return r;
 }
 
 int executor_on_ack(void *context, struct message *message, struct error *error)

@@ -322,7 +322,7 @@ int journal_fetch(struct journal *journal, int64_t after, size_t limit_bytes, ch
 int journal_acknowledge(struct journal *journal, int64_t sequence, const char *hash, struct error *error)
 {
     _cleanup_free_ char *text = NULL;
-    char *from, *end, ours[HASH_TEXT_MAX], name[SEGMENT_NAME_MAX];
+    char *from, *end, ours[HASH_TEXT_MAX];
     int r;
 
     if (sequence <= journal_acknowledged(journal))
@@ -336,10 +336,15 @@ int journal_acknowledge(struct journal *journal, int64_t sequence, const char *h
     if (strcmp(ours, hash))
         return error_set(error, EKEYREJECTED, "ack: its hash is not that of our event %" PRId64, sequence);
     journal->acknowledged = sequence;
-    for (; journal->n_segments > 1 && journal->firsts[1] <= sequence + 1; journal->n_segments--) {
-        if (unlinkat(journal->folder, segment_name(journal->firsts[0], name), 0) < 0)
-            return error_errno(error, errno, "event journal: %s: can't delete", name);
-        memmove(journal->firsts, journal->firsts + 1, sizeof(journal->firsts) - sizeof(*journal->firsts));
-    }
     return 0;
+}
+
+const char *journal_drop(struct journal *journal, char ret[LINES_PATH_MAX])
+{
+    if (journal->n_segments < 2 || journal->firsts[1] > journal->acknowledged + 1)
+        return NULL;
+    segment_path(journal, journal->firsts[0], ret);
+    memmove(journal->firsts, journal->firsts + 1, sizeof(journal->firsts) - sizeof(*journal->firsts));
+    journal->n_segments--;
+    return ret;
 }

@@ -62,8 +62,9 @@ int64_t journal_acknowledged(const struct journal *journal);
  * empty */
 int journal_fetch(struct journal *journal, int64_t after, size_t limit_bytes, char **ret, size_t *ret_length,
                   struct error *error);
-/**
- * journal_acknowledge() - events up to @sequence are safe elsewhere: drop the segments that hold nothing
- * newer Return: 0, -EKEYREJECTED when @hash is not that of our event
- */
+/** journal_acknowledge() - events up to @sequence are safe elsewhere. Return: 0, -EKEYREJECTED when @hash is
+ * not that of our event */
 int journal_acknowledge(struct journal *journal, int64_t sequence, const char *hash, struct error *error);
+/** journal_drop() - forget the oldest segment, if all of it is safe elsewhere. Return: its path, for the
+ * caller to remove the file (one that stays is found again at the next start); NULL = there is none */
+const char *journal_drop(struct journal *journal, char ret[LINES_PATH_MAX]);

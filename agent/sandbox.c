@@ -60,6 +60,7 @@ static const struct sandbox_limit netlink_socket = {0, UINT32_MAX, AF_NETLINK};
 
 /* Why a row stands here that the tests can't bring about. */
 #define AARCH64 "instead of an older call that aarch64 does not have"
+#define ACKED   "a whole segment of the journal that was acknowledged"
 #define ARENAS  "the ninth arena of glibc's malloc"
 #define ERRORS  "an end before anything began"
 #define GLIBC   "another version of glibc"
@@ -216,6 +217,7 @@ static const struct sandbox_row rows[] = {
     {SCMP_SYS(uname), WEB | EXECUTOR | ANSWER | NETLINK},
     {SCMP_SYS(unlink), EXECUTOR},
     {SCMP_SYS(unlinkat), SWEEP | EXECUTOR},
+    {SCMP_SYS(unlinkat), SYNCER, NULL, ACKED},
     {SCMP_SYS(wait4), EXECUTOR | BURNER},
     {SCMP_SYS(waitid), EXECUTOR | BURNER},
     {SCMP_SYS(write), SWEEP | WEB | EXECUTOR | SYNCER | START | ANSWER | NETLINK},

@@ -35,13 +35,23 @@ static int on_sync(void *context, struct message *message, struct error *error)
     return channel_send(*(const int *)context, CHANNEL_SYNCED, &result, sizeof(result), -1);
 }
 
+static int on_remove(void *context, struct message *message, struct error *error)
+{
+    char path[LINES_PATH_MAX] = "";
+
+    memcpy(path, message->body, message->length);
+    unlinkat(AT_FDCWD, path, 0);
+    return 0;
+}
+
 /* Until the executor is gone. */
 static void syncer_live(int fd)
 {
-    static const struct channel_row rows[] = {{CHANNEL_SYNC, "sync", CHANNEL_EXECUTOR,
-                                               sizeof(struct lines_group), sizeof(struct lines_group), false,
-                                               on_sync},
-                                              {0}};
+    static const struct channel_row rows[] = {
+        {CHANNEL_SYNC, "sync", CHANNEL_EXECUTOR, sizeof(struct lines_group), sizeof(struct lines_group),
+         false, on_sync},
+        {CHANNEL_REMOVE, "remove", CHANNEL_EXECUTOR, 1, LINES_PATH_MAX - 1, false, on_remove},
+        {0}};
     struct pollfd readable = {.fd = fd, .events = POLLIN};
 
     while (poll(&readable, 1, -1) >= 0 || errno == EINTR)
@@ -158,6 +168,12 @@ void syncer_close(struct syncer *syncer)
     cleanup_close(&syncer->fd);
     waitpid(syncer->pid, NULL, 0);
     munmap(syncer->text, TEXT_BYTES);
+}
+
+void syncer_remove(struct syncer *syncer, const char *path)
+{
+    if (syncer->fd >= 0)
+        channel_send(syncer->fd, CHANNEL_REMOVE, path, strlen(path), -1);
 }
 
 int syncer_request(struct syncer *syncer, const struct lines_group *groups, size_t count, struct error *error)

@@ -35,6 +35,8 @@ int syncer_open(struct syncer *syncer, const char *folder, struct event_base *ba
 /** syncer_close() - waits for its end, and so for the disk */
 void syncer_close(struct syncer *syncer);
 
+/** syncer_remove() - a file that nobody needs; whether it went is not told */
+void syncer_remove(struct syncer *syncer, const char *path);
 /** syncer_request() - write @groups, SYNCER_GROUPS_MAX at most, one after the other; one request at a time.
  * Return: 0, or -errno and nobody is called */
 int syncer_request(struct syncer *syncer, const struct lines_group *groups, size_t count,

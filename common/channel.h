@@ -52,6 +52,7 @@ enum channel_type {
     CHANNEL_RECORD = 115,    /* executor to holder: the file of its undo record, to append to */
     CHANNEL_SYNC = 128,      /* executor to syncer: struct lines_group */
     CHANNEL_SYNCED = 129,    /* syncer to executor: its struct lines_result */
+    CHANNEL_REMOVE = 130,    /* executor to syncer: path of a file */
 };
 
 /**

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from agent_rig import Agent
-from executor_client import HALT, ORDER, STATUS, STATUS_IS, Channel, digest
+from executor_client import ACK, HALT, ORDER, STATUS, STATUS_IS, Channel, digest
 
 HANG_S = 1.5
 UNDONE_S = 0.3
@@ -22,7 +22,7 @@ def segment(first):
 
 # What hangs, and of which files: holders write as well.
 SLOW = {"fdatasync": [], "write": ["/var/lib/grivet/replay", segment(1)],
-        "openat": [segment(first) for first in range(FILLED + 1, FILLED + 60)]}
+        "openat": [segment(first) for first in range(FILLED + 1, FILLED + 60)], "unlinkat": [segment(1)]}
 
 
 def slow(call):
@@ -34,7 +34,7 @@ def slow(call):
 @pytest.fixture
 def agent(host, request):
     made, call = Agent(host), getattr(request, "param", "fdatasync")
-    if call == "openat":
+    if call in ("openat", "unlinkat"):
         fill(host)
     host.service("grivetd", slow(call) + ["grivetd"], is_notify=True)
     made.courier, made.root = Channel(host), Channel(host, "root")
@@ -92,20 +92,27 @@ def test_halt_while_the_disk_hangs(agent, halt, step):
     assert reverted["body"]["ended_by"] == "halt"
 
 
+def wait_event(agent, kind, order, after=FILLED):
+    """A fetch gets no farther than a segment."""
+    agent.host.wait_for(lambda: [event for event in agent.courier.events(after) if event["kind"] == kind and
+                                 event.get("order") == order["id"]], 15, kind)
+
+
+def fill_up(agent):
+    """Until the next event begins another segment; a fault is in force then."""
+    order = long_order(agent)
+    wait_event(agent, "fault.exercised", order)
+    while agent.host.path(segment(1)).stat().st_size < SEGMENT_BYTES:
+        wait_event(agent, "order.refused", agent.order(people=[]))
+    return order, status(agent)["journal"]["last"]
+
+
 @pytest.mark.parametrize("agent", ["openat"], indirect=True)
 def test_halt_while_the_next_segment_is_made(agent):
-    def wait_event(kind, order, after=FILLED):  # a fetch gets no farther than a segment
-        agent.host.wait_for(lambda: [event for event in agent.courier.events(after) if event["kind"] == kind and
-                                     event.get("order") == order["id"]], 15, kind)
-
-    order = long_order(agent)
-    wait_event("fault.exercised", order)
-
     def refused():
         return agent.host.log("grivetd").count("order refused")
-    while agent.host.path(segment(1)).stat().st_size < SEGMENT_BYTES:
-        wait_event("order.refused", agent.order(people=[]))
-    before, durable = refused(), status(agent)["journal"]["last"]
+    order, durable = fill_up(agent)
+    before = refused()
     agent.order(people=[])
     agent.host.wait_for(lambda: refused() > before, what="an event for the next segment")
     at = time.monotonic()
@@ -115,8 +122,25 @@ def test_halt_while_the_next_segment_is_made(agent):
     print(f"undone after {took * 1000:.0f} ms")
     assert took < UNDONE_S
     assert status(agent)["journal"]["last"] == durable, "the disk did not hang meanwhile: this proves nothing"
-    wait_event("fault.reverted", order, durable)
+    wait_event(agent, "fault.reverted", order, durable)
     assert agent.host.path(segment(durable + 1)).exists()
+
+
+@pytest.mark.parametrize("agent", ["unlinkat"], indirect=True)
+def test_halt_while_a_segment_is_removed(agent):
+    order, durable = fill_up(agent)
+    wait_event(agent, "order.refused", agent.order(people=[]), durable)
+    last = agent.host.read(segment(1)).splitlines()[-1]
+    agent.courier.send(ACK, data=agent.papers.ack_bundle(durable, digest(last.encode())))
+    at = time.monotonic()
+    by_signature(agent)
+    agent.host.wait_for(lambda: not agent.records(), what="the undo")
+    took = time.monotonic() - at
+    print(f"undone after {took * 1000:.0f} ms")
+    assert took < UNDONE_S
+    assert agent.host.path(segment(1)).exists(), "the disk did not hang meanwhile: this proves nothing"
+    wait_event(agent, "fault.reverted", order, durable)
+    assert not agent.host.path(segment(1)).exists()
 
 
 def test_halt_before_the_start(agent):

@@ -206,7 +206,7 @@ END_TEST
 START_TEST(acknowledged_segments_go)
 {
     struct journal *journal;
-    char wrong[HASH_TEXT_MAX] = "00", hash[HASH_TEXT_MAX];
+    char wrong[HASH_TEXT_MAX] = "00", hash[HASH_TEXT_MAX], path[LINES_PATH_MAX];
 
     journal = reopen(NULL);
     add(journal, 1);
@@ -217,10 +217,12 @@ START_TEST(acknowledged_segments_go)
     assert_error(error, "event 2 is not in this journal");
     add_large(journal, 12);
     ck_assert_int_eq(journal_acknowledge(journal, 1, hash, &error), 0);
-    ck_assert_int_eq(access(segment, F_OK), 0); /* it holds more than event 1 */
+    ck_assert_ptr_null(journal_drop(journal, path)); /* it holds more than event 1 */
     journal_last(journal, hash);
     ck_assert_int_eq(journal_acknowledge(journal, 13, hash, &error), 0);
-    ck_assert_int_eq(access(segment, F_OK), -1);
+    ck_assert_str_eq(journal_drop(journal, path), segment);
+    ck_assert_ptr_null(journal_drop(journal, path)); /* the newest stays */
+    ck_assert_int_eq(unlink(segment), 0);
     ck_assert_int_eq(journal_acknowledged(journal), 13);
     journal = reopen(journal);
     ck_assert_int_eq(journal_last(journal, NULL), 13);
