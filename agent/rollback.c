@@ -107,18 +107,6 @@ struct strangers {
     pid_t one;
 };
 
-/* The second look is at one that has the pidfd's number for sure, if it is still there to be killed. */
-static int kill_stranger(pid_t pid)
-{
-    _cleanup_close_ int pidfd = pidfd_open(pid, 0);
-    char name[OWN_NAME_MAX];
-    int r = pidfd < 0 ? -errno : own_process_read(pid, name);
-
-    if (r > 0 && pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0)
-        r = -errno;
-    return r == -ESRCH ? 0 : r;
-}
-
 /* Processes first, records second: a new one may get its record meanwhile. */
 static void look_at_process(void *context, pid_t pid, const char *name)
 {
@@ -128,7 +116,7 @@ static void look_at_process(void *context, pid_t pid, const char *name)
     if (r == 0) {
         strangers->count++;
         strangers->one = pid;
-        r = strangers->is_to_kill ? kill_stranger(pid) : 0;
+        r = strangers->is_to_kill ? own_process_kill(pid) : 0;
     }
     if (r < 0 && strangers->r == 0)
         strangers->r = r;

@@ -4,10 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdbool.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -23,13 +24,12 @@ const char *own_burner_name(const char *order, char ret[OWN_NAME_MAX])
     return ret;
 }
 
-static bool is_own_name(const char *name)
+bool own_is_burner_name(const char *name)
 {
     const char *digits = name + strlen(OWN_BURNER_PREFIX);
 
-    return !strcmp(name, OWN_HOLDER_NAME) ||
-           (!strncmp(name, OWN_BURNER_PREFIX, strlen(OWN_BURNER_PREFIX)) &&
-            strspn(digits, "0123456789abcdef") == BURNER_DIGITS && !digits[BURNER_DIGITS]);
+    return !strncmp(name, OWN_BURNER_PREFIX, strlen(OWN_BURNER_PREFIX)) &&
+           strspn(digits, "0123456789abcdef") == BURNER_DIGITS && !digits[BURNER_DIGITS];
 }
 
 /* Return: 1, 0 = it is gone, -errno */
@@ -104,7 +104,7 @@ int own_process_read(pid_t pid, char ret[OWN_NAME_MAX])
     int r = read_of_process(pid, "comm", name, sizeof(name));
 
     name[strcspn(name, "\n")] = '\0';
-    if (r <= 0 || !is_own_name(name))
+    if (r <= 0 || (strcmp(name, OWN_HOLDER_NAME) && !own_is_burner_name(name)))
         return r < 0 ? r : 0;
     memcpy(ret, name, OWN_NAME_MAX);
     r = read_of_process(pid, "status", status, sizeof(status));
@@ -138,5 +138,55 @@ int own_process_list(void (*each)(void *context, pid_t pid, const char *name), v
 
     if (r == 0 && walk.first < 0)
         r = error_errno(error, -walk.first, "can't look at all processes");
+    return r;
+}
+
+/* The second look is at one that has the pidfd's number for sure, if it is still there to be killed. */
+int own_process_kill(pid_t pid)
+{
+    _cleanup_close_ int pidfd = pidfd_open(pid, 0);
+    char name[OWN_NAME_MAX];
+    int r = pidfd < 0 ? -errno : own_process_read(pid, name);
+
+    if (r > 0 && pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0)
+        r = -errno;
+    return r > 0 || r == -ESRCH ? 0 : r;
+}
+
+/* @r: the first error */
+struct burners {
+    const char *name;
+    bool is_to_kill;
+    int count, r;
+};
+
+static void look_at_burner(void *context, pid_t pid, const char *name)
+{
+    struct burners *burners = context;
+    int r;
+
+    if (strcmp(name, burners->name))
+        return;
+    burners->count++;
+    r = burners->is_to_kill ? own_process_kill(pid) : 0;
+    if (burners->r == 0)
+        burners->r = r;
+}
+
+int own_burners_count(const char *name, struct error *error)
+{
+    struct burners burners = {name, false, 0, 0};
+    int r = own_process_list(look_at_burner, &burners, error);
+
+    return r < 0 ? r : burners.count;
+}
+
+int own_burners_kill(const char *name, struct error *error)
+{
+    struct burners burners = {name, true, 0, 0};
+    int r = own_process_list(look_at_burner, &burners, error);
+
+    if (r == 0 && burners.r < 0)
+        r = error_errno(error, -burners.r, "can't kill a burner called %s", name);
     return r;
 }

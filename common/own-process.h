@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,6 +19,8 @@
 /** own_burner_name() - what the burners of an order call themselves: the prefix and the order's last 10
  * digits, which are random */
 const char *own_burner_name(const char *order, char ret[OWN_NAME_MAX]);
+/** own_is_burner_name() - is @name of exactly that shape? */
+bool own_is_burner_name(const char *name);
 
 /**
  * own_process_read() - is @pid such a process, and does it live? Its user is that of holders, or root, who a
@@ -31,6 +34,14 @@ int own_process_read(pid_t pid, char ret[OWN_NAME_MAX]);
  * or -errno */
 int own_process_list(void (*each)(void *context, pid_t pid, const char *name), void *context,
                      struct error *error);
+
+/** own_process_kill() - SIGKILL to @pid, if it is such a process. Return: 0, also when it is not, or -errno
+ */
+int own_process_kill(pid_t pid);
+/** own_burners_count() - running burners called @name. Return: count or -errno */
+int own_burners_count(const char *name, struct error *error);
+/** own_burners_kill() - SIGKILL to those, who may take a moment to die. Return: 0 or -errno */
+int own_burners_kill(const char *name, struct error *error);
 
 /** process_read_start_ticks() - start time of @pid, whoever it is: field 22 of /proc/PID/stat, by which a
  * reused pid is told. Return: 1, 0 = it is gone, -errno */

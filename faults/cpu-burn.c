@@ -113,7 +113,7 @@ static int start_burners(struct fault_run *run, const cpu_set_t *cpus, struct er
     const struct burn_parameters *parameters = run->parameters;
     struct burn_state *state = run->state;
     char name[OWN_NAME_MAX];
-    int r = 0;
+    int r = record_add_undo(run->record, run->record_fd, "burners", own_burner_name(run->order, name), error);
 
     for (int cpu = 0; r == 0 && cpu < CPU_SETSIZE; cpu++) {
         const struct burner_order order = {
@@ -121,7 +121,7 @@ static int start_burners(struct fault_run *run, const cpu_set_t *cpus, struct er
             .load_percent = (int)parameters->load_percent,
             .is_yielding = parameters->mode == BURN_BACKGROUND,
             .end_boot_nsec = run->deadline_boot_nsec,
-            .name = own_burner_name(run->order, name),
+            .name = name,
         };
 
         if (!CPU_ISSET(cpu, cpus))
@@ -239,7 +239,7 @@ static int burn_verify_reverted(const struct fault_run *run, struct error *error
 
     if (run->parameters)
         return burner_are_left() ? error_set(error, EBUSY, "burners of this order still run") : 0;
-    count = burner_count_named(own_burner_name(run->order, name), error);
+    count = own_burners_count(own_burner_name(run->order, name), error);
     if (count > 0)
         return error_set(error, EBUSY, "%d burners of this order still run", count);
     return count;
@@ -251,7 +251,7 @@ static void burn_release(struct fault_run *run)
     run->state = NULL;
 }
 
-/* No record of how to undo it: burners die with their parent and by their own timers. */
+/* Burners die with their parent and by their own timers; by the record others know whom to look for. */
 const struct fault fault_cpu_burn = {
     .name = "cpu.burn",
     .summary = "CPUs are kept busy",

@@ -23,7 +23,6 @@
 #include "common/hands.h"
 #include "common/io.h"
 #include "common/kill-timer.h"
-#include "common/own-process.h"
 #include "common/times.h"
 
 #define PERIOD_NSEC (10 * NSEC_PER_MSEC)
@@ -188,24 +187,4 @@ bool burner_are_left(void)
     siginfo_t info;
 
     return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-}
-
-struct count {
-    const char *name;
-    int count;
-};
-
-static void look_at_process(void *context, pid_t pid, const char *name)
-{
-    struct count *count = context;
-
-    count->count += !strcmp(name, count->name);
-}
-
-int burner_count_named(const char *name, struct error *error)
-{
-    struct count count = {name, 0};
-    int r = own_process_list(look_at_process, &count, error);
-
-    return r < 0 ? r : count.count;
 }

@@ -51,6 +51,3 @@ void burner_reap(struct burner *burner);
 
 /** burner_are_left() - has this process a child that it has not reaped? */
 bool burner_are_left(void);
-/** burner_count_named() - running processes called @name: what a dead parent may have left. Return: count or
- * -errno */
-int burner_count_named(const char *name, struct error *error);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/io.h"
+#include "common/own-process.h"
 #include "link.h"
 #include "nft.h"
 
@@ -51,10 +52,11 @@ const char *undo_link_name(const char *order, char direction, char ret[UNDO_LINK
 
 void undo_guess(struct record *record)
 {
-    char name[UNDO_NAME_MAX], link[UNDO_LINK_MAX], argument[UNDO_NAME_MAX + 8];
+    char name[UNDO_NAME_MAX], link[UNDO_LINK_MAX], burner[OWN_NAME_MAX], argument[UNDO_NAME_MAX + 8];
 
     for (const char *direction = LINK_ENDS; *direction; direction++)
         record_add_undo(record, -1, "link", undo_link_name(record->order, *direction, link), NULL);
+    record_add_undo(record, -1, "burners", own_burner_name(record->order, burner), NULL);
     undo_object_name(record->order, name);
     for (size_t i = 0; i < NFT_FAMILIES; i++) {
         snprintf(argument, sizeof(argument), "%s %s", nft_families[i].name, name);
@@ -127,9 +129,33 @@ static int link_is_done(const char *argument, struct error *error)
     return r < 0 ? r : !r;
 }
 
+static int check_burners(const char *argument, struct error *error)
+{
+    return own_is_burner_name(argument) ? 0
+                                        : error_set(error, EINVAL, "burners '%s' are none of ours (%s...)",
+                                                    argument, OWN_BURNER_PREFIX);
+}
+
+static int burners_undo(const char *argument, struct error *error)
+{
+    int r = check_burners(argument, error);
+
+    return r < 0 ? r : own_burners_kill(argument, error);
+}
+
+static int burners_are_done(const char *argument, struct error *error)
+{
+    int r = check_burners(argument, error);
+
+    if (r == 0)
+        r = own_burners_count(argument, error);
+    return r < 0 ? r : !r;
+}
+
 static const struct undo_kind kinds[] = {
     {"nft-table", table_undo, table_is_done},
     {"link", link_remove, link_is_done, true},
+    {"burners", burners_undo, burners_are_done},
 };
 
 static const struct undo_kind *find_kind(const struct undo *undo, struct error *error)

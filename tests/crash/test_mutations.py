@@ -1,5 +1,6 @@
 """Each hand that ends a fault has a test that turns red without it: builds with the hand taken away, same scenarios."""
 
+import signal
 import subprocess
 
 import pytest
@@ -87,18 +88,30 @@ def test_points_see(tmp_path, monkeypatch):
         PointRig(made).run(Point("sweep", "network.shape", None, 0, None), False)
 
 
-# Who can't undo it, so that a word too early is seen; what becomes of the holder; what must be told; what is a lie.
+def leave_alone(rig):
+    pass
+
+
+def hide_burners(rig):
+    """As a holder would that was taken over: its record, which is its own word, names none."""
+    rig.host.sh(f"sed -i /^undo/d /run/grivet/active/{rig.order}")
+    rig.send_signal(rig.holder_pid(), signal.SIGKILL)
+
+
+# Who can't undo it, so that a word too early is seen; what becomes of the holder, and then; what must be told; what is a lie.
 LOOKS = {
-    "at the end": (["revert", "undo"], Point("holder", "network.shape", None, 0, None), "fault.failed", "fault.reverted"),
-    "after a failure": (["revert", "undo"], Point("holder", "network.shape", "ppoll", 1, "EIO"), "fault.failed", "fault.failed"),
-    "by the executor": (["parent"], Point("holder", "cpu.burn", "ppoll", 1, "KILL"), "fault.interrupted", "fault.reverted"),
+    "at the end": (["revert", "undo"], Point("holder", "network.shape", None, 0, None), leave_alone, "fault.failed",
+                   "fault.reverted"),
+    "after a failure": (["revert", "undo"], Point("holder", "network.shape", "ppoll", 1, "EIO"), leave_alone, "fault.failed",
+                        "fault.failed"),
+    "by the executor": (["parent"], Point("holder", "cpu.burn", None, 0, None), hide_burners, "fault.interrupted", "fault.reverted"),
 }
 
 
 @pytest.mark.parametrize("name", LOOKS)
 def test_looks(tmp_path, monkeypatch, name):
     """An undo that does nothing is no lie; not to look afterwards is one, and the points see it."""
-    hands, point, told, lie = LOOKS[name]
+    hands, point, meddle, told, lie = LOOKS[name]
 
     def live():
         with lab.host.Lab(logs=tmp_path / "logs") as made:
@@ -107,6 +120,7 @@ def test_looks(tmp_path, monkeypatch, name):
             rig.wait_ready()
             deadline_ns = rig.begin(point)
             rig.wait_armed(deadline_ns)
+            meddle(rig)
             rig.wait_gone(deadline_ns + (GRACE_MS + GATE_MS) * NSEC_PER_MSEC)
             rig.tracer.finish()
             return rig.check_said(False)

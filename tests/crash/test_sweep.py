@@ -204,6 +204,17 @@ def test_processes_of_others_are_let_live(host, name, user, before):
     assert host.status("named")["state"] == "active"
 
 
+def test_burners_that_a_record_names(host):
+    """They outlived their holder: said to be reverted is what burns no more."""
+    name = f"burn-{ORDER[-10:]}"
+    start_named(host, name, "grivet-holder")
+    host.service("sweep", ["grivet-sweep", "--watch"])
+    put(host, record(0).replace(f"nft-table inet {TABLE}", f"burners {name}"))
+    host.wait_for(lambda: result(host), 5, "a result")
+    assert not host.run(["pgrep", "-x", "--runstates", "R,S,D,T", name], check=False).stdout
+    assert host.status("named")["state"] == "exited"
+
+
 def test_what_a_holder_appended_does_not_hide_it(host):
     """Its head is the executor's: who is to be killed stands there, whatever the holder wrote behind it."""
     pid, ticks = start_named(host, "grivet-holder")

@@ -7,7 +7,6 @@
 
 #include "common/own-process.h"
 #include "common/record.h"
-#include "faults/kernel/burner.h"
 #include "unit.h"
 
 static struct rlimit before;
@@ -44,7 +43,7 @@ START_TEST(others_are_not_ours)
 
     ck_assert_int_eq(own_process_read(getpid(), name), 0);
     ck_assert_int_eq(own_process_read(0x7ffffff0, name), 0);
-    ck_assert_int_eq(burner_count_named("burn-0123456789", NULL), 0);
+    ck_assert_int_eq(own_burners_count("burn-0123456789", NULL), 0);
 }
 END_TEST
 
@@ -57,7 +56,7 @@ START_TEST(without_descriptors)
     int counted, found, read;
 
     leave_descriptors(1); /* for the list */
-    counted = burner_count_named("burn-0123456789", &error);
+    counted = own_burners_count("burn-0123456789", &error);
     give_descriptors();
     leave_descriptors(0);
     found = own_process_read(getpid(), name);
