@@ -76,8 +76,8 @@ int lines_append(struct lines *lines, const char *text, struct error *error)
     waiting = realloc(lines->waiting, lines->n_waiting + length + 1);
     if (!waiting)
         return error_oom(error);
-    memcpy(waiting + lines->n_waiting, text, length);
-    waiting[lines->n_waiting + length] = '\n';
+    memcpy(waiting + lines->n_waiting, text, length + 1);
+    waiting[lines->n_waiting + length] = '\n'; /* in the place of the NUL */
     lines->waiting = waiting;
     lines->n_waiting += length + 1;
     return 0;
