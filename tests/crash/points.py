@@ -196,7 +196,11 @@ class PointRig(ExecutorRig):
         return event["kind"] in ENDS and (event["body"].get("is_reverted", True) or self.fault[0] in IRREVERSIBLE)
 
     def forget_events(self):
-        events = self.courier.events(self.seen)
+        try:
+            events = self.courier.events(self.seen)
+        except OSError:  # the executor had no memory for its last word to us, and hung up
+            self.wait_ready()
+            events = self.courier.events(self.seen)
         self.seen = events[-1]["sequence"] if events else self.seen
 
     # ---- points
