@@ -67,7 +67,8 @@ static int check_message(const struct header *header, size_t got, const struct c
 }
 
 /* There is room for one fd: the kernel closes any more, and says so by MSG_CTRUNC (unix(7)), as it does where
- * there is no descriptor left for the first. */
+ * there is no descriptor left for the first. ECONNRESET is said once, of a peer that died before it had read
+ * everything: its last words come behind it. */
 static ssize_t receive_raw(int socket, struct iovec *part, int *ret_fd, int *ret_flags)
 {
     union {
@@ -81,7 +82,7 @@ static ssize_t receive_raw(int socket, struct iovec *part, int *ret_fd, int *ret
     message.msg_controllen = CMSG_LEN(sizeof(int));
     do
         got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
+    while (got < 0 && (errno == EINTR || errno == ECONNRESET));
     header = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
     if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
         memcpy(ret_fd, CMSG_DATA(header), sizeof(*ret_fd));
@@ -105,7 +106,7 @@ int channel_receive(int socket, enum channel_role role, const struct channel_row
 
     got = receive_raw(socket, &part, &fd, &flags);
     if (got < 0)
-        return errno == EAGAIN ? 0 : error_errno(error, errno == ECONNRESET ? EPIPE : errno, "channel");
+        return errno == EAGAIN ? 0 : error_errno(error, errno, "channel");
     if (got == 0)
         return error_set(error, EPIPE, "channel: the peer is gone");
     if (flags & MSG_CTRUNC && fd < 0)

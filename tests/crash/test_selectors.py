@@ -58,9 +58,11 @@ def test_block_of_one_service(agent):
     assert answer["is_accepted"], answer
     assert answer["summary"][0].endswith(", only of the cgroup /system.slice/web.service")
     effect = agent.courier.wait_event("fault.exercised", order=order)["body"]["effect"]
-    assert effect["directions"]["out"] == "exercised" and effect["cgroup"] == "/system.slice/web.service"
+    assert effect["cgroup"] == "/system.slice/web.service"
+    agent.host.wait_for(lambda: "10.1.0.1 . 80" in agent.host.run(["nft", "list", "ruleset"]).stdout, what="a packet that is dropped")
     agent.host.run(["touch", "/run/grivet/halt"])
     effect = agent.courier.wait_event("fault.reverted", order=order)["body"]["effect"]
+    assert effect["directions"]["out"] == "exercised"
     assert effect["waiting"] == ["10.1.0.1:80"] and not effect["cgroup_is_gone"]
 
 

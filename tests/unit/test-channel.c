@@ -89,6 +89,23 @@ START_TEST(delivers)
 }
 END_TEST
 
+/* The kernel tells first that it died with something unread. */
+START_TEST(last_words_are_heard)
+{
+    struct seen seen = {0};
+    struct error error = {0};
+
+    setup();
+    ck_assert_int_eq(channel_send(pair[0], CHANNEL_STATUS, "unread", 6, -1), 0);
+    ck_assert_int_eq(channel_send(pair[1], CHANNEL_NONCE, "words", 5, -1), 0);
+    close(pair[1]);
+    ck_assert_int_eq(channel_receive(pair[0], CHANNEL_COURIER, rows, &seen, &error), 1);
+    ck_assert_str_eq(seen.body, "words");
+    ck_assert_int_eq(channel_receive(pair[0], CHANNEL_COURIER, rows, &seen, &error), -EPIPE);
+    close(pair[0]);
+}
+END_TEST
+
 START_TEST(largest_body)
 {
     _cleanup_free_ char *body = calloc(1, CHANNEL_BODY_MAX + 1);
@@ -206,8 +223,13 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {
-        delivers, largest_body, refuses_what_fits_no_row, refuses_raw_packets, listens_and_connects, NULL};
+    const TTest *const tests[] = {delivers,
+                                  last_words_are_heard,
+                                  largest_body,
+                                  refuses_what_fits_no_row,
+                                  refuses_raw_packets,
+                                  listens_and_connects,
+                                  NULL};
 
     return unit_run("channel", tests);
 }
