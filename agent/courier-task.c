@@ -147,6 +147,12 @@ bool task_is_idle(const struct task *task)
     return !task->request && !evtimer_pending(task->timer, NULL);
 }
 
+void task_hurry(struct task *task)
+{
+    if (task->failures && task->step == task->begin && evtimer_pending(task->timer, NULL))
+        task_go(task, task->begin);
+}
+
 void task_stop(struct task *task)
 {
     web_request_free(TAKE_PTR(task->request));

@@ -38,6 +38,9 @@ static int courier_on_news(void *context, struct message *message, struct error 
 {
     struct courier *courier = context;
 
+    /* Often the end of a fault, which may have been what stood between us and them. */
+    task_hurry(&courier->events.task);
+    task_hurry(&courier->poll.task);
     events_on_news(&courier->events);
     return 0;
 }

@@ -126,6 +126,8 @@ int task_ask(struct task *task, const char *path, const char *body, long timeout
              int (*take)(struct task *task, const struct web_call *call, json_t *answer, struct error *error),
              struct error *error);
 bool task_is_idle(const struct task *task);
+/** task_hurry() - what waits after a failure is tried now */
+void task_hurry(struct task *task);
 /** task_stop() - forget the request and the timer */
 void task_stop(struct task *task);
 void task_clear(struct task *task);
