@@ -198,9 +198,12 @@ def test_no_more_tasks(machine):
 
 
 @pytest.mark.parametrize("fault, parameters", [("network.block", {"cidrs": [f"{FAR}/32"]}), ("network.shape", SHAPE),
-                                               ("cpu.burn", {"load_percent": 50})])
+                                               ("cpu.burn", {"load_percent": 50, "mode": "contend"})])
 def test_no_more_memory(machine, fault, parameters):
-    """MemoryMax= is below what the unit has locked: the kernel gives it not one page more, and finds nobody to kill."""
+    """MemoryMax= is below what the unit has locked: the kernel gives it not one page more, and finds nobody to kill.
+
+    Meanwhile the unit takes the only processor: load of the mode `background` would not even get its share to die in.
+    """
     machine.begin(fault, parameters, 6)
     deadline = machine.record_deadline()
     limit(machine, MemoryMax="3M")
