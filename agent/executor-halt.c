@@ -12,8 +12,6 @@
 
 #include "executor.h"
 
-#define HALT_AHEAD_USEC (60 * USEC_PER_SEC) /* how far the clock of who halts may run ahead of ours */
-
 size_t executor_end_all(struct executor *executor, const char *run, enum supervisor_end end,
                         const char *scope, const char *by)
 {

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@
 #include "faults/kernel/undo.h"
 
 #define LEAST_NSEC (100 * NSEC_PER_MSEC) /* less than this is left: not worth starting */
+#define AGAIN_NSEC NSEC_PER_SEC          /* so long an undo is tried; whoever ends us otherwise comes later */
+#define RETRY_MSEC 20
 
 /* Files are closed by the end of the process. */
 static void holder_clear(struct holder *holder)
@@ -182,11 +185,15 @@ static int holder_revert(struct holder *holder, struct error *error)
     return has_look && fault->verify_reverted ? fault->verify_reverted(&holder->run, error) : 0;
 }
 
-/* The record is the executor's to remove: before that, somebody else has to be able to do this for us. */
+/* The record is the executor's to remove: before that, somebody else has to be able to do this for us. What
+ * stands in the way of a look (a host without memory) may pass, and no event tells when. */
 static int holder_end(struct holder *holder, struct error *error)
 {
-    int r = holder_revert(holder, error);
+    int64_t until_nsec = time_boot_nsec() + AGAIN_NSEC;
+    int r;
 
+    while ((r = holder_revert(holder, error)) < 0 && time_boot_nsec() < until_nsec)
+        poll(NULL, 0, RETRY_MSEC);
     if (holder->is_harming)
         say_interrupted(holder);
     if (r == 0)

@@ -183,7 +183,7 @@ static void slot_take_result(struct slot *slot, const struct record *result)
     if (slot->has_ended || !(slot->fault->flags & FAULT_REVERSIBLE))
         return; /* what can't be reverted fails when its holder's death is seen */
     if (verify_reverted(slot, NULL) < 0)
-        return; /* the sweep knows of undo steps only: we look again, and tell it then */
+        return; /* it goes by the record, which is the holder's word: we look again, and tell it then */
     if (result->revert_error_nsec < 0 && slot->end == SUPERVISOR_NOT_ENDED)
         say_interrupted(slot, result->reason);
     say_reverted(slot, result->reverted_usec, json_msec(result->revert_error_nsec), "sweep");

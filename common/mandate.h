@@ -123,6 +123,8 @@ struct ask {
 int ask_parse(struct ask **ret, const void *payload, size_t length, struct error *error);
 DEFINE_PAYLOAD(ask)
 
+#define HALT_AHEAD_USEC (60 * USEC_PER_SEC) /* how far the clock of who halts may run ahead */
+
 /** struct halt - decoded `grivet.halt/1`; @scope "fleet", "run" (@run set) or "host" (@host set) */
 struct halt {
     struct document *document;

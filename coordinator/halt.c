@@ -10,8 +10,7 @@
 
 #include "runs.h"
 
-#define HALT_AGE_USEC   (600 * USEC_PER_SEC)
-#define HALT_AHEAD_USEC (60 * USEC_PER_SEC) /* how far an operator's clock may run ahead */
+#define HALT_AGE_USEC (600 * USEC_PER_SEC)
 
 struct halt_host {
     char id[64];

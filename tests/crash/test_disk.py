@@ -73,6 +73,15 @@ def by_signature(agent):
     agent.courier.send(HALT, data=agent.papers.halt_bundle())
 
 
+def end_at_once(agent, halt):
+    at = time.monotonic()
+    halt(agent)
+    agent.host.wait_for(lambda: not agent.records(), what="the undo")
+    took = time.monotonic() - at
+    print(f"undone after {took * 1000:.0f} ms")
+    assert took < UNDONE_S
+
+
 @pytest.mark.parametrize("agent", ["fdatasync", "write"], indirect=True)
 @pytest.mark.parametrize("halt,step", [(by_file, {}), (by_command, {}), (by_signature, {}), (by_signature, SHAPE)])
 def test_halt_while_the_disk_hangs(agent, halt, step):
@@ -81,12 +90,7 @@ def test_halt_while_the_disk_hangs(agent, halt, step):
                         "the fault")
     assert time.monotonic() - since > HANG_S, "it started before the memory of it was durable"
     durable = status(agent)["journal"]["last"]
-    at = time.monotonic()
-    halt(agent)
-    agent.host.wait_for(lambda: not agent.records(), what="the undo")
-    took = time.monotonic() - at
-    print(f"undone after {took * 1000:.0f} ms")
-    assert took < UNDONE_S
+    end_at_once(agent, halt)
     assert status(agent)["journal"]["last"] == durable, "the disk did not hang meanwhile: this proves nothing"
     reverted = agent.courier.wait_event("fault.reverted", 15, order=order["id"])
     assert reverted["body"]["ended_by"] == "halt"
@@ -115,12 +119,7 @@ def test_halt_while_the_next_segment_is_made(agent):
     before = refused()
     agent.order(people=[])
     agent.host.wait_for(lambda: refused() > before, what="an event for the next segment")
-    at = time.monotonic()
-    by_signature(agent)
-    agent.host.wait_for(lambda: not agent.records(), what="the undo")
-    took = time.monotonic() - at
-    print(f"undone after {took * 1000:.0f} ms")
-    assert took < UNDONE_S
+    end_at_once(agent, by_signature)
     assert status(agent)["journal"]["last"] == durable, "the disk did not hang meanwhile: this proves nothing"
     wait_event(agent, "fault.reverted", order, durable)
     assert agent.host.path(segment(durable + 1)).exists()
@@ -132,12 +131,7 @@ def test_halt_while_a_segment_is_removed(agent):
     wait_event(agent, "order.refused", agent.order(people=[]), durable)
     last = agent.host.read(segment(1)).splitlines()[-1]
     agent.courier.send(ACK, data=agent.papers.ack_bundle(durable, digest(last.encode())))
-    at = time.monotonic()
-    by_signature(agent)
-    agent.host.wait_for(lambda: not agent.records(), what="the undo")
-    took = time.monotonic() - at
-    print(f"undone after {took * 1000:.0f} ms")
-    assert took < UNDONE_S
+    end_at_once(agent, by_signature)
     assert agent.host.path(segment(1)).exists(), "the disk did not hang meanwhile: this proves nothing"
     wait_event(agent, "fault.reverted", order, durable)
     assert not agent.host.path(segment(1)).exists()

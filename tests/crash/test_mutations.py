@@ -7,6 +7,7 @@ import pytest
 
 import lab.host
 from executor_rig import ExecutorRig
+from lab.host import wait_until
 from many import Late
 from points import NSEC_PER_MSEC, WHOLE_MS, Left, Point, PointRig
 from rig import GATE_MS, GRACE_MS
@@ -96,6 +97,16 @@ def hide_burners(rig):
     """As a holder would that was taken over: its record, which is its own word, names none."""
     rig.host.sh(f"sed -i /^undo/d /run/grivet/active/{rig.order}")
     rig.send_signal(rig.holder_pid(), signal.SIGKILL)
+
+
+def test_a_look_that_fails_is_done_again(tmp_path):
+    """No descriptor, no memory for a moment: what is undone is not told as a failure."""
+    with lab.host.Lab(logs=tmp_path / "logs") as made:
+        rig = PointRig(made)
+        calls, _ = rig.list_calls(Point("holder", "network.block", None, 0, None))
+        last = Point("holder", "network.block", "socket", calls.count("socket"), "EMFILE")
+        _, said = wait_until(lambda: found if (found := rig.run(last, False))[0][0] else None, 20, "a run of as many calls")
+    assert "fault.reverted" in said and "fault.failed" not in said, said
 
 
 # Who can't undo it, so that a word too early is seen; what becomes of the holder, and then; what must be told; what is a lie.

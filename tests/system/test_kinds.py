@@ -239,7 +239,7 @@ def box(machine):
     yield
     machine.sh("ip netns del box; ip link del br0; nft delete table inet docker; ip -n far route del 10.3.0.0/24;"
                "sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=0")
-    machine.wait_for(lambda: "b0" not in machine.sh("ip -o link"), what="the end of the box's wire")
+    machine.wait_for(lambda: " b0@" not in machine.sh("ip -o link"), what="the end of the box's wire")
 
 
 def median_of(machine, name=None):
