@@ -26,15 +26,6 @@ void run_halt(struct run *run, const char *by, int64_t now_usec)
 
 enum outlook { OUTLOOK_NO = -1, OUTLOOK_OPEN, OUTLOOK_YES };
 
-/* A host whose lifeline is cut can't say that it is armed before that ends: only then does its silence tell.
- */
-static int64_t silence_usec(const struct step *step)
-{
-    const char *isolate = node_string(step->parameters, "isolate");
-
-    return isolate && !strcmp(isolate, "full") ? step->duration_msec * USEC_PER_MSEC : 0;
-}
-
 /* Does every step (of those with orders: every one that started last; else: every one that is due) get as
  * many hosts as the mandate requires? @host_outlook: does this one take part? Nothing is open from @late_usec
  * on, and nothing else is decided before all have spoken. */
@@ -47,7 +38,7 @@ static enum outlook outlook(const struct run *run, int64_t now_usec, int64_t lat
 
     for (size_t i = 0; i < run->mandate->n_steps; i++) {
         const struct step *step = &run->mandate->steps[i];
-        bool is_late = now_usec >= late_usec + (has_orders ? silence_usec(step) : 0);
+        bool is_late = now_usec >= late_usec + (has_orders ? run_step_silence_usec(step) : 0);
         size_t counts[3] = {}, *count = &counts[1];
 
         if (has_orders ? !run_step_is_last(run, step) : !run_step_is_due(run, step, now_usec))
@@ -95,9 +86,9 @@ static int order(struct run *run, const char *host, const struct step *step, int
 static int order_observers(struct run *run, int64_t now_usec, struct error *error)
 {
     int64_t margin_usec =
-        run->mandate->settle_msec * USEC_PER_MSEC + RUN_CHECK_USEC + RUN_PROOF_USEC + RUN_FLOW_USEC;
+        run->mandate->settle_msec * USEC_PER_MSEC + RUN_CHECK_USEC + run_proof_usec(run) + RUN_FLOW_USEC;
     int64_t length_usec = run->mandate->warmup_msec * USEC_PER_MSEC +
-                          mandate_way_usec(run->mandate, NULL, margin_usec) + RUN_PROOF_USEC;
+                          mandate_way_usec(run->mandate, NULL, margin_usec) + run_proof_usec(run);
     int r;
 
     EACH_HOST (run, host) {
@@ -280,7 +271,7 @@ static bool is_at_rest(const struct run *run, int64_t from_usec, int64_t now_use
 
     EACH_FAULT (run, fault)
         is_active |= run_fault_is_active(fault);
-    return !is_active || now_usec >= later(from_usec, run->loaded_usec) + RUN_PROOF_USEC;
+    return !is_active || now_usec >= later(from_usec, run->loaded_usec) + run_proof_usec(run);
 }
 
 /* A step that waits for others starts, or ends the run, once their time for proofs is over at the latest. */
@@ -336,7 +327,7 @@ static void advance_settling(struct run *run, int64_t now_usec)
     EACH_HOST (run, host)
         has_heads &= host->is_head_fresh;
     if (run->finishing_usec &&
-        (has_heads || now_usec >= later(run->finishing_usec, run->loaded_usec) + RUN_PROOF_USEC)) {
+        (has_heads || now_usec >= later(run->finishing_usec, run->loaded_usec) + run_proof_usec(run))) {
         run_enter(run, RUN_DONE, now_usec);
         finish(run, now_usec);
     }

@@ -16,6 +16,7 @@
 #define RUN_CHECK_USEC  (10 * USEC_PER_SEC)  /* for answers to asks, and for a step to arm */
 #define RUN_FLOW_USEC   (5 * USEC_PER_SEC)   /* after the warm-up: for the first samples */
 #define RUN_PROOF_USEC  (5 * USEC_PER_SEC)   /* after an end or a halt: for proofs and fresh heads */
+#define RUN_REJOIN_USEC (15 * USEC_PER_SEC)  /* more of that where the lifeline was cut: TCP backs off */
 #define RUN_RETURN_USEC (5 * USEC_PER_SEC)   /* after a restart: couriers wait so long between attempts */
 #define RUN_WINDOW_USEC (30 * USEC_PER_SEC)  /* an order starts within this or not at all */
 #define RUN_PAPER_USEC  (600 * USEC_PER_SEC) /* asks and halts hold for so long at most */
@@ -189,6 +190,13 @@ void run_take_event(struct run *run, const struct host_event *event);
 
 /* run-steps.c */
 struct run_step *run_step(const struct run *run, const struct step *step);
+/** run_step_silence_usec() - so long a host can't say that it is armed, since @step cuts its lifeline; mostly
+ * 0 */
+int64_t run_step_silence_usec(const struct step *step);
+/** run_step_proof_usec() - how long after the end of @step its proof may take */
+int64_t run_step_proof_usec(const struct step *step);
+/** run_proof_usec() - the same of all steps; of a run without any as well */
+int64_t run_proof_usec(const struct run *run);
 /** run_step_is_last() - is it one of those that started last? */
 bool run_step_is_last(const struct run *run, const struct step *step);
 /** run_step_may_start() - Return: 1; 0 = not yet, or it has started; -ECANCELED = it never may, and why */

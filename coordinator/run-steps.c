@@ -93,6 +93,27 @@ int64_t run_step_ended_usec(const struct run *run, const struct step *step)
     return last_usec;
 }
 
+int64_t run_step_silence_usec(const struct step *step)
+{
+    const char *isolate = node_string(step->parameters, "isolate");
+
+    return isolate && !strcmp(isolate, "full") ? step->duration_msec * USEC_PER_MSEC : 0;
+}
+
+int64_t run_step_proof_usec(const struct step *step)
+{
+    return RUN_PROOF_USEC + (run_step_silence_usec(step) ? RUN_REJOIN_USEC : 0);
+}
+
+int64_t run_proof_usec(const struct run *run)
+{
+    int64_t most_usec = RUN_PROOF_USEC;
+
+    for (size_t i = 0; i < run->mandate->n_steps; i++)
+        most_usec = later(most_usec, run_step_proof_usec(&run->mandate->steps[i]));
+    return most_usec;
+}
+
 int64_t run_expected_end_usec(const struct run *run)
 {
     const struct mandate *mandate = run->mandate;
@@ -124,7 +145,7 @@ static int check_ended(const struct run *run, const struct step *step, int64_t n
         if (fault->step != step)
             continue;
         if (run_fault_is_active(fault) || run_host(run, fault->host)->is_suspect) {
-            if (now_usec < later(fault->deadline_usec, run->loaded_usec) + RUN_PROOF_USEC)
+            if (now_usec < later(fault->deadline_usec, run->loaded_usec) + run_step_proof_usec(step))
                 return 0;
             return error_set(error, ECANCELED, "there is no proof that %s ended on %s", step->name,
                              fault->host);

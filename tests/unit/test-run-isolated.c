@@ -42,6 +42,25 @@ START_TEST(test_they_come_back)
 }
 END_TEST
 
+/* A host that comes back takes longer to say its last word than one that was there all the time. */
+START_TEST(test_a_last_word_may_take_longer)
+{
+    start_isolating();
+    for (size_t i = 0; i < HOSTS; i++) {
+        fixture_arm(run, fixture_hosts[i], T0);
+        fixture_exercise(run, fixture_hosts[i], T0);
+        fixture_revert(run, fixture_hosts[i], BACK_AT, 1);
+    }
+    run_advance(run, BACK_AT + SEC(10));
+    run_advance(run, BACK_AT + SEC(10) + run->mandate->settle_msec * USEC_PER_MSEC);
+    run_advance(run, run->finishing_usec + RUN_PROOF_USEC + RUN_REJOIN_USEC - 1);
+    ck_assert_str_eq(run_state_names[run->state], "settling");
+    run_advance(run, run->finishing_usec + RUN_PROOF_USEC + RUN_REJOIN_USEC);
+    ck_assert_str_eq(run_state_names[run->state], "done");
+    drop();
+}
+END_TEST
+
 START_TEST(test_they_do_not)
 {
     start_isolating();
@@ -69,7 +88,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_they_come_back, test_they_do_not, test_one_refuses, NULL};
+    const TTest *const tests[] = {test_they_come_back, test_a_last_word_may_take_longer, test_they_do_not,
+                                  test_one_refuses, NULL};
 
     return unit_run("run-isolated", tests);
 }
