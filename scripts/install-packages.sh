@@ -8,7 +8,7 @@ build="gcc libc6-dev meson ninja-build pkg-config libevent-dev libnl-3-dev libnl
 libsystemd-dev libcap-dev libseccomp-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev check"
 # haproxy itself is only unpacked (unpack-haproxy.sh): its package would start it. These are the libraries it loads.
 lab="python3 curl iproute2 iputils-ping nftables util-linux openssl liblua5.3-0 libopentracing-c-wrapper0 libpcre2-8-0"
-test="python3-pytest strace jq sqlite3 busybox dropbear-bin clang-format-14"
+test="python3-pytest python3-pytest-xdist strace jq sqlite3 busybox dropbear-bin clang-format-14"
 system="qemu-system-x86 mmdebstrap e2fsprogs util-linux" # a virtual machine; KVM helps where it works, and is not needed
 bench="ipset iptables stress-ng" # what Grivet is measured beside
 full="clang-14 clang-tidy-14 libclang-rt-14-dev cppcheck" # analysers and fuzzers

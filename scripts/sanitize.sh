@@ -18,7 +18,7 @@ echo "== sanitizers: executor, network namespaces, a rehearsal"
 $as_root rm -rf "$logs"
 mkdir -p "$logs"
 $as_root env GRIVET_BUILD="$PWD/build-asan" /usr/bin/python3 -m pytest -q -c tests/pytest.ini tests/crash/test_executor.py \
-    tests/crash/test_executor_files.py tests/netns --basetemp="$logs/tests"
+    tests/crash/test_executor_files.py tests/netns --basetemp="$logs/tests" --numprocesses=4 --dist=loadgroup
 $as_root env GRIVET_BUILD="$PWD/build-asan" /usr/bin/python3 tests/lab/gameday.py run "$logs/gameday" zone-outage no \
     >"$logs/gameday.log" 2>&1 || { tail -n 40 "$logs/gameday.log" >&2; exit 1; }
 # A service's log has the report of a program that the tests themselves did not miss: a leak at exit, for one.

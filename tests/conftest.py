@@ -11,9 +11,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from lab.host import BUILD, Host, Lab  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items):
     if items and os.geteuid() != 0:
         raise pytest.UsageError("these tests make namespaces: run them as root")
+    for item in items:
+        shared = [made for each in item._fixtureinfo.name2fixturedefs.values() for made in each if made.scope == "module"]
+        if shared:  # what shares a fleet stays with it, in order, where tests run side by side
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
 
 
 def pytest_make_parametrize_id(val):

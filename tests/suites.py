@@ -18,6 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 COUNTS, SKIPS = ROOT / "tests/counts", ROOT / "tests/skips"
 TIMEOUT_S = {"unit": 300, "netns": 900, "crash": 1500, "lab": 900, "system": 2400}
 QUICK = ("unit", "netns")
+WORKERS_PER_CPU = {"netns": 3, "crash": 2, "lab": 2}  # most of their tests wait; there is one virtual machine for all
+WORKERS_MAX = 16
 FULL_CRASH_S = 4 * 3600  # some 48,000 points of tests/crash/test_points.py, 0.1 s of CPU each
 
 
@@ -65,10 +67,12 @@ def run_unit(result):
 def run_pytest(result):
     # What a virtual machine gets is what users get: without the lab's hooks.
     build = ROOT / ("build" if result.suite == "system" else "build-hooks")
+    workers = min(WORKERS_PER_CPU.get(result.suite, 0) * len(os.sched_getaffinity(0)), WORKERS_MAX)
     with tempfile.TemporaryDirectory(prefix="grivet-verify-") as folder:
         report = pathlib.Path(folder, "report.xml")
         code = run([sys.executable, "-m", "pytest", "-q", "-c", "tests/pytest.ini", f"tests/{result.suite}",
-                    f"--junitxml={report}", f"--basetemp={folder}/tmp"], result.suite,
+                    f"--junitxml={report}", f"--basetemp={folder}/tmp", f"--numprocesses={workers}", "--dist=loadgroup"],
+                   result.suite,
                    GRIVET_BUILD=os.environ.get("GRIVET_BUILD", str(build)))
         if not report.exists():
             return code or 1
@@ -112,6 +116,7 @@ def main(arguments):
     if "--full" in arguments:
         os.environ["GRIVET_FULL"] = "1"
         TIMEOUT_S["crash"] = FULL_CRASH_S
+        WORKERS_PER_CPU["crash"] = 0  # the points take all there is
     for suite in QUICK if "--quick" in arguments else TIMEOUT_S:
         if suite != "unit" and not list((ROOT / "tests" / suite).glob("test_*.py")) and suite not in counts:
             continue

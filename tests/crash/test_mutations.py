@@ -14,6 +14,9 @@ from rig import GATE_MS, GRACE_MS
 from scenarios import kill, stop, unsigned
 from test_rollback_faults import cell
 
+pytestmark = pytest.mark.xdist_group("mutations")  # one build folder
+
+FOLDER = lab.host.BUILD / "mutations"
 TARGETS = ["agent/grivetd", "agent/grivet-sweep"]
 STOPPED, KILLED = stop("executor", "holder"), kill("executor", "holder")
 ORPHANED = kill("executor", stopped=("holder",))
@@ -40,13 +43,12 @@ def burners_at_once(rig):
 
 
 def build_without(hands):
-    """The build folder for mutations, kept inside the build folder, without these hands."""
-    folder = lab.host.BUILD / "mutations"
-    again = ["--reconfigure"] if (folder / "build.ninja").exists() else []
+    """The build folder for mutations, without these hands."""
+    again = ["--reconfigure"] if (FOLDER / "build.ninja").exists() else []
     options = [f"-Dmutations={','.join(hands)}", "-Dtests=false", "-Dtest_hooks=true"]  # points are let through by the hooks
-    for command in (["meson", "setup", *again, folder, lab.host.SOURCE, *options], ["ninja", "-C", folder, *TARGETS]):
+    for command in (["meson", "setup", *again, FOLDER, lab.host.SOURCE, *options], ["ninja", "-C", FOLDER, *TARGETS]):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return folder
+    return FOLDER
 
 
 # hands taken away, scenario, does the sweep run?, what the failure says (None = another hand does the work)
