@@ -12,6 +12,13 @@
 
 #include "executor.h"
 
+/* Orders of what was halted may still be on their way. */
+static void remember_until(struct halts *halts, int64_t usec)
+{
+    if (usec > halts->until_usec)
+        halts->until_usec = usec;
+}
+
 size_t executor_end_all(struct executor *executor, const char *run, enum supervisor_end end,
                         const char *scope, const char *by)
 {
@@ -19,6 +26,8 @@ size_t executor_end_all(struct executor *executor, const char *run, enum supervi
     const struct slot *fault = NULL;
 
     executor_halt_orders(executor, run);
+    if (end == SUPERVISOR_HALT && !run)
+        remember_until(&executor->halts, time_now_usec());
     if (end == SUPERVISOR_HALT)
         executor_record(executor, "halt.received", run, NULL, NULL,
                         json_pack("{s:s s:s}", "scope", scope, "by", by));
@@ -61,16 +70,15 @@ bool executor_is_halted(const struct executor *executor, const struct order *ord
     return false;
 }
 
-/* Orders of what was halted may still be on their way; one from the future keeps no later ones away. */
+/* One from the future keeps no later orders away. */
 static void remember(struct halts *halts, const struct halt *halt)
 {
-    int64_t latest = time_now_usec() + HALT_AHEAD_USEC,
-            until = halt->issued_usec < latest ? halt->issued_usec : latest;
+    int64_t latest = time_now_usec() + HALT_AHEAD_USEC;
 
     if (halt->run)
         snprintf(halts->runs[halts->n_runs++ % EXECUTOR_HALTED_MAX], UUID_TEXT_MAX, "%s", halt->run);
-    else if (until > halts->until_usec)
-        halts->until_usec = until;
+    else
+        remember_until(halts, halt->issued_usec < latest ? halt->issued_usec : latest);
 }
 
 static int read_halt(struct executor *executor, const struct message *message, struct halt **ret,
@@ -96,6 +104,7 @@ int executor_on_halt(void *context, struct message *message, struct error *error
     if (r == -ENOMEM) {
         supervisor_end(executor->supervisor, NULL, SUPERVISOR_HALT);
         executor_halt_orders(executor, NULL);
+        remember_until(&executor->halts, time_now_usec());
         return 0;
     }
     if (r < 0) {

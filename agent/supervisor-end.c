@@ -175,18 +175,26 @@ static struct slot *slot_find(struct supervisor *supervisor, const char *order)
 }
 
 /* Both of us may have ended it at the same moment: only an order that is under way has an end to tell, and
- * only one. The holder's own words, if there are any, are better. */
+ * only one. The holder's own words, if there are any, are better. What it ended before the deadline, and
+ * unasked by us, was due when a clock was set or a file was made: nobody knows. A record that it couldn't
+ * read had no deadline to count from. */
 static void slot_take_result(struct slot *slot, const struct record *result)
 {
+    int64_t done_nsec = result->deadline_boot_nsec ? result->deadline_boot_nsec + result->revert_error_nsec
+                                                   : time_boot_nsec();
+    bool was_asked = slot->end != SUPERVISOR_NOT_ENDED && slot->over_boot_nsec <= done_nsec;
+    int64_t due_nsec = was_asked ? slot->over_boot_nsec : slot->deadline_boot_nsec;
+
     if (slot->channel >= 0)
         slot_hear(slot, NULL);
     if (slot->has_ended || !(slot->fault->flags & FAULT_REVERSIBLE))
         return; /* what can't be reverted fails when its holder's death is seen */
     if (verify_reverted(slot, NULL) < 0)
         return; /* it goes by the record, which is the holder's word: we look again, and tell it then */
-    if (result->revert_error_nsec < 0 && slot->end == SUPERVISOR_NOT_ENDED)
+    if (done_nsec < due_nsec && slot->end == SUPERVISOR_NOT_ENDED)
         say_interrupted(slot, result->reason);
-    say_reverted(slot, result->reverted_usec, json_msec(result->revert_error_nsec), "sweep");
+    say_reverted(slot, result->reverted_usec,
+                 done_nsec < due_nsec ? json_null() : json_msec(done_nsec - due_nsec), "sweep");
 }
 
 static void take_result(void *context, const char *name)

@@ -26,6 +26,16 @@ def pytest_make_parametrize_id(val):
     return repr(val)[:60] + "..." if isinstance(val, (str, bytes)) and len(val) > 60 else None
 
 
+@pytest.fixture
+def tell(capsys, record_property):
+    """Says it on the terminal, or at the end of ./verify, whose tests side by side have none."""
+    def say(text):
+        record_property("told", text)
+        with capsys.disabled():
+            print(f"\n{text}", flush=True)
+    return say
+
+
 @pytest.fixture(scope="session")
 def build():
     return BUILD

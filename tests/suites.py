@@ -78,6 +78,8 @@ def run_pytest(result):
             return code or 1
         for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
             kinds = {child.tag for child in case}
+            for told in case.iter("property") if workers else ():
+                print(told.get("value"))
             if kinds & {"failure", "error"}:
                 result.failed += 1
             elif "skipped" in kinds:

@@ -87,7 +87,7 @@ def run(rig, double):
     return all(pids.values()), "fault.armed" in said
 
 
-def test_double_kills(tmp_path, capsys):
+def test_double_kills(tmp_path, tell):
     random, seed = chance()
     failures, ways, armed, missed = [], collections.Counter(), 0, 0
     while (left := COUNT - sum(ways.values()) - len(failures)) > 0:
@@ -100,8 +100,7 @@ def test_double_kills(tmp_path, capsys):
                 armed += result[1]
             elif double:
                 missed += 1
-    with capsys.disabled():
-        print(f"\n{COUNT} double kills (GRIVET_SEED={seed}): {dict(ways)}, {armed} of a fault that was armed, "
-              f"{missed} more did not find both, {len(failures)} left something")
+    tell(f"{COUNT} double kills (GRIVET_SEED={seed}): {dict(ways)}, {armed} of a fault that was armed, "
+         f"{missed} more did not find both, {len(failures)} left something")
     assert not failures, "\n".join(failures)
     assert missed < COUNT / 2

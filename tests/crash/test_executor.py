@@ -8,6 +8,8 @@ import signal
 import sys
 import time
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from agent_rig import Agent, agent  # noqa: E402, F401
@@ -213,6 +215,27 @@ def test_late_order_of_a_halted_run(agent):
     agent.courier.send(HALT, data=agent.papers.halt_bundle(scope="run", run=run))
     order = agent.order(mandate, run=run)
     assert "halt" in agent.courier.wait_event("order.refused", order=order["id"])["body"]["reason"]
+
+
+def by_root(agent):
+    agent.host.run(["grivet", "halt"])
+
+
+def by_file(agent):
+    agent.host.write("/run/grivet/halt", "")
+    agent.courier.wait_event("halt.received")
+    agent.host.run(["rm", "/run/grivet/halt"])
+
+
+@pytest.mark.parametrize("halt", [by_root, by_file])
+def test_late_order_of_what_root_halted(agent, halt):
+    mandate = agent.papers.mandate()
+    late = agent.papers.order_payload(mandate)
+    halt(agent)
+    agent.courier.send(ORDER, data=agent.papers.order_bundle(mandate, late))
+    refused = agent.courier.wait_event("order.refused", order=json.loads(late)["id"])
+    assert refused["body"]["reason"] == "host: a halt came after this order's step had been started"
+    agent.courier.wait_event("fault.armed", order=agent.order()["id"])
 
 
 def test_holder_killed(agent):

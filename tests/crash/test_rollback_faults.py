@@ -134,3 +134,17 @@ def test_halt_by_root_when_nobody_is_left_to_hear_of_it(lab, has_sweep):
     rig.signal("executor", number=signal.SIGCONT)
     assert_clean(rig)
     assert_told(rig)
+
+
+def test_nobody_knows_when_it_was_due(lab):
+    """The sweep ends it before its deadline, and the executor never heard of the file: no figure is better than a wrong one."""
+    rig = ExecutorRig(lab)
+    rig.use("network.shape", FAULTS["network.shape"])
+    rig.start(LONG_MS)
+    rig.signal("executor", "holder", number=signal.SIGSTOP)
+    rig.host.write("/run/grivet/halt", "")
+    rig.host.wait_for(lambda: not left(rig), 5, "what the sweep does")
+    rig.host.run(["rm", "/run/grivet/halt"])
+    rig.signal("executor", number=signal.SIGCONT)
+    told = rig.told()
+    assert (told["ended_by"], told["revert_error_ms"]) == ("sweep", None)

@@ -21,7 +21,7 @@ from test_coordinator import BUILD, PORT, POLL, ZERO, Coordinator, namespace, op
 from test_runs import EXPERIMENT, now  # noqa: E402
 
 HOSTS = 100
-GOAL_S, GATE_S = 1, 5  # what is promised; and what a slow computer that does other things too must still keep
+GOAL_S, GATE_S = 1, 5  # until the last one has heard of it; and until the command says so on a computer that does more
 sodium = ctypes.CDLL(ctypes.util.find_library("sodium"))
 assert sodium.sodium_init() >= 0
 
@@ -211,7 +211,7 @@ async def halt_all(folder, scope):
 @pytest.mark.parametrize("scope", [["--fleet"], ["--run", "{run}"]])
 def test_a_hundred_hosts_are_gone_at_once(tmp_path, scope):
     reached_s, said_s = asyncio.run(halt_all(tmp_path, scope))
-    assert reached_s < said_s < GATE_S
+    assert reached_s < GOAL_S and said_s < GATE_S
 
 
 def test_one_host_of_a_hundred(tmp_path):
