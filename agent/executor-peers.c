@@ -113,15 +113,23 @@ struct peer *executor_peer(struct executor *executor, enum channel_role role)
     return NULL;
 }
 
-static void keep_spare(struct executor *executor)
+/* The first before the next: see drop_spare(). */
+static void keep_spares(struct executor *executor)
 {
-    executor->spare_fd = fcntl(executor->listen_fd, F_DUPFD_CLOEXEC, 0);
+    for (size_t i = 0; i < EXECUTOR_SPARE_FDS; i++)
+        if (executor->spare_fds[i] < 0)
+            executor->spare_fds[i] = fcntl(executor->listen_fd, F_DUPFD_CLOEXEC, 0);
 }
 
-static void drop_spare(struct executor *executor)
+/* Gives one up, the last that there is, but for the first @kept. */
+static void drop_spare(struct executor *executor, size_t kept)
 {
-    cleanup_close(&executor->spare_fd);
-    executor->spare_fd = -1;
+    size_t i = EXECUTOR_SPARE_FDS;
+
+    while (i > kept && executor->spare_fds[i - 1] < 0)
+        i--;
+    if (i > kept)
+        close(TAKE_FD(executor->spare_fds[i - 1]));
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)
@@ -131,14 +139,14 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     struct error error = {0};
     int r;
 
-    drop_spare(executor);
+    drop_spare(executor, 0);
     r = channel_receive(fd, peer->role, rows, peer, &error);
-    keep_spare(executor);
-    if (r >= 0 || !peer->role)
-        return;
-    if (r != -EPIPE)
-        executor_say(LOG_LEVEL_WARNING, "closed a peer: %s", error.text);
-    peer_close(peer);
+    if (r < 0 && peer->role) {
+        if (r != -EPIPE)
+            executor_say(LOG_LEVEL_WARNING, "closed a peer: %s", error.text);
+        peer_close(peer);
+    }
+    keep_spares(executor);
 }
 
 static enum channel_role role_of(const struct executor *executor, int fd)
@@ -170,11 +178,10 @@ static struct peer *find_place(struct executor *executor, enum channel_role role
     return NULL;
 }
 
-static void on_listen(evutil_socket_t listen_fd, short what, void *context)
+static void take_peer(struct executor *executor, int accepted_fd)
 {
-    struct executor *executor = context;
-    _cleanup_close_ int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    enum channel_role role = fd < 0 ? 0 : role_of(executor, fd);
+    _cleanup_close_ int fd = accepted_fd;
+    enum channel_role role = role_of(executor, fd);
     struct peer *peer = role ? find_place(executor, role) : NULL;
     struct event *readable =
         peer ? event_new(executor->base, fd, EV_READ | EV_PERSIST, on_readable, peer) : NULL;
@@ -190,14 +197,43 @@ static void on_listen(evutil_socket_t listen_fd, short what, void *context)
         executor_tell_courier(executor);
 }
 
+/* Who comes may have the last spare descriptor but one: a halt that a peer brings needs that. Where even so
+ * none is free, whoever waits would wake us again and again. */
+static void on_listen(evutil_socket_t listen_fd, short what, void *context)
+{
+    static const struct timeval pause = {.tv_usec = 100 * USEC_PER_MSEC};
+    struct executor *executor = context;
+    int fd;
+
+    drop_spare(executor, 1);
+    fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0) {
+        take_peer(executor, fd);
+    } else if (errno != EAGAIN) {
+        event_del(executor->on_listen);
+        event_add(executor->on_listen_again, &pause);
+    }
+    keep_spares(executor);
+}
+
+static void on_listen_again(evutil_socket_t fd, short what, void *context)
+{
+    struct executor *executor = context;
+
+    event_add(executor->on_listen, NULL);
+}
+
 int executor_open_peers(struct executor *executor, struct error *error)
 {
     executor->listen_fd = channel_listen(EXECUTOR_SOCKET, 0666, error);
     if (executor->listen_fd < 0)
         return executor->listen_fd;
-    if (!executor_event(executor, executor->listen_fd, EV_READ | EV_PERSIST, on_listen, NULL))
+    executor->on_listen_again = executor_event(executor, -1, 0, on_listen_again, NULL);
+    executor->on_listen =
+        executor_event(executor, executor->listen_fd, EV_READ | EV_PERSIST, on_listen, NULL);
+    if (!executor->on_listen || !executor->on_listen_again)
         return error_oom(error);
-    keep_spare(executor);
+    keep_spares(executor);
     return 0;
 }
 
@@ -205,5 +241,6 @@ void executor_close_peers(struct executor *executor)
 {
     for (size_t i = 0; i < EXECUTOR_PEERS_MAX; i++)
         peer_close(&executor->peers[i]);
-    drop_spare(executor);
+    for (size_t i = 0; i < EXECUTOR_SPARE_FDS; i++)
+        drop_spare(executor, 0);
 }

@@ -20,6 +20,7 @@
 #define EXECUTOR_SOCKET       RUN_FOLDER "/agent.sock"
 #define EXECUTOR_EVENTS_MAX   16 /* of libevent, that live as long as we do */
 #define EXECUTOR_PEERS_MAX    12
+#define EXECUTOR_SPARE_FDS    2
 #define EXECUTOR_WATCHES_MAX  8
 #define EXECUTOR_HALTED_MAX   32
 #define EXECUTOR_UNJUDGED_MAX 16
@@ -141,7 +142,9 @@ struct executor {
 
     struct supervisor *supervisor;
     int listen_fd;
-    int spare_fd; /* so that a halt, which comes as a descriptor, can be had when no other is free */
+    int spare_fds[EXECUTOR_SPARE_FDS]; /* when no other is free: for a halt, which comes as a descriptor, and
+                                          for who comes to halt */
+    struct event *on_listen, *on_listen_again;
     struct peer peers[EXECUTOR_PEERS_MAX];
     struct events events;
     struct waiting *waiting; /* in the order in which they came */

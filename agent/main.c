@@ -262,7 +262,7 @@ static int executor_run(struct executor *executor, struct error *error)
 static int executor_main(void)
 {
     _cleanup_(executor_close) struct executor executor = {
-        .listen_fd = -1, .spare_fd = -1, .halts.inotify_fd = -1};
+        .listen_fd = -1, .spare_fds = {-1, -1}, .halts.inotify_fd = -1};
     struct error error = {0};
 
     if (executor_run(&executor, &error) == 0)

@@ -2,14 +2,17 @@
 deadline all the same, and is told."""
 
 import itertools
+import json
 import os
 import re
 import resource
 import signal
 import subprocess
+import time
 
 import pytest
 
+from executor_client import CONTACT, READY, STATUS, STATUS_IS, WAIT_READY, Channel
 from executor_rig import ExecutorRig
 from lab.host import die_with_parent, wait_until
 from rig import GATE_MS, GRACE_MS, boot_ns
@@ -200,3 +203,54 @@ def test_halt_of_an_executor_without_descriptors(lab):
     resource.prlimit(executor, resource.RLIMIT_NOFILE, before)
     assert rig.told()["ended_by"] == "halt"
     assert_clean(rig)
+
+
+@pytest.fixture
+def exhausted(lab):
+    """A fault, and an executor that can't have one more descriptor."""
+    rig = ExecutorRig(lab)
+    rig.start(20000)
+    executor = rig.host.outside_pid("grivetd")
+    before = resource.prlimit(executor, resource.RLIMIT_NOFILE)
+    resource.prlimit(executor, resource.RLIMIT_NOFILE, (lowest_free(executor), before[1]))
+    yield rig
+    resource.prlimit(executor, resource.RLIMIT_NOFILE, before)
+    assert rig.told()["ended_by"] == "halt"
+    assert_clean(rig)
+
+
+def test_halt_by_root_of_an_executor_without_descriptors(exhausted):
+    """Root comes on a connection of its own."""
+    at = boot_ns()
+    said = exhausted.host.run(["grivet", "halt"])
+    assert "ended 1 fault" in said.stdout and said.stderr == ""
+    wait_gone(exhausted, "zone.block, halted by root", at)
+
+
+def test_signed_halt_beside_who_took_the_last_descriptor(exhausted):
+    exhausted.courier.send(CONTACT, {})
+    callers = [Channel(exhausted.host, "root") for _ in range(3)]
+    callers[0].send(WAIT_READY)
+    assert callers[0].expect(READY, 1)["is_ready"]
+    wait_gone(exhausted, "zone.block, halted by the courier", exhausted.halt())
+
+
+def cpu_seconds(pid):
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_an_executor_without_descriptors_rests(lab):
+    """Whoever wants to be let in waits, and gets in as soon as there is a descriptor; nobody turns in a circle for them."""
+    rig = ExecutorRig(lab)
+    executor = rig.host.outside_pid("grivetd")
+    before = resource.prlimit(executor, resource.RLIMIT_NOFILE)
+    resource.prlimit(executor, resource.RLIMIT_NOFILE, (0, before[1]))  # what it has in reserve can't be had either
+    caller = Channel(rig.host, "root")
+    spent = cpu_seconds(executor)
+    time.sleep(1)  # that nothing is done can only be seen by letting time pass
+    spent = cpu_seconds(executor) - spent
+    resource.prlimit(executor, resource.RLIMIT_NOFILE, before)
+    assert spent < 0.2
+    caller.send(STATUS)
+    assert json.loads(caller.expect(STATUS_IS, 1))["host"] == "victim"
