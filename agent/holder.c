@@ -229,16 +229,19 @@ static int holder_live(struct holder *holder, struct error *error)
 }
 
 /* Of what is still to be undone the record tells: executor and sweep go on trying. What can't be undone is
- * neither reverted nor left. */
+ * neither reverted nor left, and nobody else can tell what it was. */
 static int holder_fail(struct holder *holder, const struct error *error)
 {
     bool is_reverted = !holder->run.order || holder_revert(holder, NULL) == 0;
     bool is_done = holder->run.state && !(holder->fault->flags & FAULT_REVERSIBLE);
 
+    if (is_done && holder->fault->measure)
+        holder->fault->measure(&holder->run, holder->effect, NULL);
     holder_say("failed",
-               json_pack("{s:s s:o}", "reason", error->text, "is_reverted",
-                         is_done ? json_null() : json_boolean(is_reverted)),
-               "reason");
+               json_pack("{s:s s:o s:O*}", "reason", error->text, "is_reverted",
+                         is_done ? json_null() : json_boolean(is_reverted), "effect",
+                         is_done ? holder->effect : NULL),
+               is_done ? "effect" : "reason");
     return 1;
 }
 

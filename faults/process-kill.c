@@ -10,9 +10,8 @@
 #include "common/passwd.h"
 #include "fault.h"
 #include "kernel/listener.h"
-#include "kernel/process.h"
+#include "kernel/victims.h"
 
-#define COUNT_MAX    1000
 #define SUMMARY_LIST 8
 
 enum pick {
@@ -49,7 +48,7 @@ static const struct fault_parameter kill_table[] = {
      "TCP or UDP port that it has a socket open on (kernel 5.14)", offsetof(struct kill_parameters, port)},
     {"pick", PARAMETER_CHOICE, NULL, 0, 0, "one", false, picks,
      "how many of those that match, chosen at random", offsetof(struct kill_parameters, pick)},
-    {"count", PARAMETER_INTEGER, "processes", 0, COUNT_MAX, "0", false, NULL, "how many with `pick: n`",
+    {"count", PARAMETER_INTEGER, "processes", 0, VICTIMS_MAX, "0", false, NULL, "how many with `pick: n`",
      offsetof(struct kill_parameters, count)},
     {"percent", PARAMETER_INTEGER, "%", 0, 100, "0", false, NULL,
      "how many with `pick: percent`: of those that match, rounded up",
@@ -57,18 +56,6 @@ static const struct fault_parameter kill_table[] = {
     {"signal", PARAMETER_CHOICE, NULL, 0, 0, "KILL", false, signals, "how",
      offsetof(struct kill_parameters, signal)},
     {},
-};
-
-/* One process that was signalled. */
-struct victim {
-    struct process process;
-    int pidfd;
-    bool is_gone;
-};
-
-struct kill_state {
-    size_t count;
-    struct victim victims[];
 };
 
 static int kill_check(const void *parameters, const struct mandate *mandate, struct error *error)
@@ -84,7 +71,7 @@ static int kill_check(const void *parameters, const struct mandate *mandate, str
     if (own->exe && own->exe[0] != '/' && own->exe[0] != '*')
         return error_set(error, EINVAL, "exe is matched against the whole path: begin it with / or *");
     if ((own->pick == PICK_N) != (own->count > 0))
-        return error_set(error, EINVAL, "count (1 to %d) belongs to `pick: n`, and only to it", COUNT_MAX);
+        return error_set(error, EINVAL, "count (1 to %d) belongs to `pick: n`, and only to it", VICTIMS_MAX);
     if ((own->pick == PICK_PERCENT) != (own->percent > 0))
         return error_set(error, EINVAL, "percent (1 to 100) belongs to `pick: percent`, and only to it");
     return 0;
@@ -188,11 +175,30 @@ static int no_match(const struct process_list *list, struct error *error)
     return error_set(error, ESRCH, "no process matches (%zu that do are protected)", list->n_protected);
 }
 
+/* Those that match, and how many of them are meant: refused while nobody has been signalled. */
+static int find_victims(const struct kill_parameters *parameters, const struct fault_host *host,
+                        struct process_list *ret, size_t *ret_wanted, struct error *error)
+{
+    int r = find_matches(parameters, host, ret, error);
+
+    if (r < 0)
+        return r;
+    *ret_wanted = how_many(parameters, ret->count);
+    if (*ret_wanted > VICTIMS_MAX)
+        return error_set(
+            error, E2BIG,
+            "%zu of %zu matching processes are meant, and at most %d can be killed at once: match "
+            "fewer of them, or take fewer with `pick: n`",
+            *ret_wanted, ret->count, VICTIMS_MAX);
+    return 0;
+}
+
 static int kill_plan(const void *parameters, const struct mandate *mandate, const struct fault_host *host,
                      struct fault_plan *plan, struct error *error)
 {
     _cleanup_(process_list_clear) struct process_list list = {0};
-    int r = find_matches(parameters, host, &list, error);
+    size_t wanted;
+    int r = find_victims(parameters, host, &list, &wanted, error);
 
     if (r < 0)
         return r;
@@ -214,84 +220,57 @@ static void shuffle(struct process_list *list, size_t wanted)
     }
 }
 
-/* Who ended by himself meanwhile is passed over. */
-static int signal_all(struct kill_state *state, const struct process_list *list, size_t wanted, int signal,
-                      struct error *error)
+static void kill_release(struct fault_run *run)
 {
-    for (size_t i = 0; i < list->count && state->count < wanted; i++) {
-        int fd = process_open(&list->processes[i], error);
-        int r = fd < 0 ? fd : process_signal(fd, signal);
-
-        if (r == 0) {
-            state->victims[state->count++] = (struct victim){list->processes[i], fd, false};
-            continue;
-        }
-        if (fd >= 0)
-            close(fd);
-        if (r != -ESRCH)
-            return error_errno(error, -r, "can't signal process %d (%s)", list->processes[i].pid,
-                               list->processes[i].exe);
-    }
-    return state->count ? 0 : error_set(error, ESRCH, "every process that matched has ended by itself");
+    run->state = victims_free(run->state);
 }
 
+/* A failure that keeps its state has signalled somebody. */
 static int kill_inject(struct fault_run *run, struct error *error)
 {
     const struct kill_parameters *parameters = run->parameters;
     _cleanup_(process_list_clear) struct process_list list = {0};
-    struct kill_state *state;
+    struct victims *victims;
     size_t wanted;
-    int r = find_matches(parameters, run->host, &list, error);
+    int r = find_victims(parameters, run->host, &list, &wanted, error);
 
     if (r < 0)
         return r;
     if (!list.count)
         return no_match(&list, error);
-    wanted = how_many(parameters, list.count);
-    state = calloc(1, sizeof(*state) + wanted * sizeof(state->victims[0]));
-    if (!state)
+    victims = victims_new(wanted);
+    if (!victims)
         return error_oom(error);
-    run->state = state;
+    run->state = victims;
     shuffle(&list, wanted);
-    return signal_all(state, &list, wanted, signal_numbers[parameters->signal], error);
+    r = victims_signal(victims, &list, signal_numbers[parameters->signal], error);
+    if (!victims->n_signalled)
+        kill_release(run);
+    return r;
 }
 
 static int kill_measure(struct fault_run *run, json_t *effect, struct error *error)
 {
-    struct kill_state *state = run->state;
-    json_t *list = json_array();
+    size_t n_more;
+    json_t *list = victims_list(run->state, &n_more);
+    int r = json_object_set_new(effect, "processes", list);
 
-    for (size_t i = 0; i < state->count; i++) {
-        struct victim *victim = &state->victims[i];
-
-        victim->is_gone = process_is_gone(victim->pidfd);
-        json_array_append_new(list, json_pack("{s:i, s:s, s:b}", "pid", victim->process.pid, "exe",
-                                              victim->process.exe, "is_gone", victim->is_gone));
-    }
-    return json_object_set_new(effect, "processes", list) < 0 ? error_oom(error) : 0;
+    if (n_more)
+        r |= json_object_set_new(effect, "more_processes", json_integer((json_int_t)n_more));
+    return r < 0 ? error_oom(error) : 0;
 }
 
 static int kill_exercise(struct fault_run *run, json_t *effect, struct error *error)
 {
-    const struct kill_state *state = run->state;
+    const struct victims *victims = run->state;
     size_t n_gone = 0;
     int r = kill_measure(run, effect, error);
 
-    for (size_t i = 0; i < state->count; i++)
-        n_gone += state->victims[i].is_gone;
-    if (r == 0 && n_gone < state->count)
-        r = error_set(error, EAGAIN, "%zu of %zu processes have ended", n_gone, state->count);
+    for (size_t i = 0; i < victims->n_signalled; i++)
+        n_gone += victims->victims[i].is_gone;
+    if (r == 0 && n_gone < victims->n_signalled)
+        r = error_set(error, EAGAIN, "%zu of %zu processes have ended", n_gone, victims->n_signalled);
     return r;
-}
-
-static void kill_release(struct fault_run *run)
-{
-    struct kill_state *state = run->state;
-
-    for (size_t i = 0; state && i < state->count; i++)
-        close(state->victims[i].pidfd);
-    free(state);
-    run->state = NULL;
 }
 
 static int kill_supported(const void *parameters, struct error *error)

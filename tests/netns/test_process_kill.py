@@ -1,5 +1,6 @@
 """process.kill: how many it takes, whom it spares, and what it calls exercised."""
 
+import json
 import os
 import pathlib
 import signal
@@ -107,6 +108,42 @@ def test_kills_who_listens(net, start, processes, kind, family):
     assert plan["summary"][0] == "send SIGKILL to 1 of 1 matching processes"
     assert "listens_on: sockets in a container's own network are not seen" in plan["limits"]
     assert is_killed(processes[0]) and all(one.poll() is None for one in processes[1:])
+
+
+@pytest.mark.parametrize("more, count", [({"pick": "all"}, 501), ({"pick": "percent", "percent": 99}, 496),
+                                         ({"pick": "n", "count": 500}, 500)])
+def test_more_than_can_be_held_are_refused(net, start, processes, more, count):
+    """Before anybody is signalled. As many as can be are killed and told."""
+    processes += spawn(501)
+    parameters = {**own_parameters("process.kill"), **more}
+    wait_until(lambda: all(os.readlink(f"/proc/{one.pid}/exe") == "/usr/bin/sleep" for one in processes), 5)
+    driver = start("process.kill", parameters)
+    if count == 501:
+        assert driver.read("error") == "501 of 501 matching processes are meant, and at most 500 can be killed at once: " \
+            "match fewer of them, or take fewer with `pick: n`"
+        assert all(one.poll() is None for one in processes)
+        return
+    driver.arm()
+    effect = wait_until(lambda: (e := driver.ask("exercise")) and "error" not in e and e, 10)
+    told = len(effect["processes"]) + effect.get("more_processes", 0)
+    assert told == count == len([one for one in processes if one.poll() is not None])
+    assert 5000 < len(json.dumps(effect)) < 32768
+
+
+def test_what_one_event_has_no_room_for_is_counted(net, start, processes, tmp_path):
+    """A program with a long path, and another whose name is no text."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    for name in (b"sleep", b"sl\xffep"):
+        pathlib.Path(os.fsdecode(bytes(folder) + b"/" + name)).write_bytes(pathlib.Path("/usr/bin/sleep").read_bytes())
+        os.chmod(bytes(folder) + b"/" + name, 0o755)
+        processes += [subprocess.Popen([bytes(folder) + b"/" + name, "60"]) for _ in range(1 if b"\xff" in name else 200)]
+    driver = start("process.kill", {"exe": f"{tmp_path}/*", "pick": "all"})
+    driver.arm()
+    effect = wait_until(lambda: (e := driver.ask("exercise")) and "error" not in e and e, 10)
+    assert len(effect["processes"]) + effect["more_processes"] == 201 and effect["more_processes"] > 50
+    assert 20000 < len(json.dumps(effect, separators=(",", ":"))) < 32768 - 4000
+    assert all(one.poll() is not None for one in processes)
 
 
 def test_nobody_listens(net, start):

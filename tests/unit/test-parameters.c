@@ -128,12 +128,12 @@ START_TEST(refuses_processes_with_the_place)
         {"process.kill", "{\"cmdline\": \"\"}", "cmdline: 0 bytes long; expected 1 to 256"},
         {"process.kill", "{\"cmdline\": \"a(\"}", "cmdline: not a regular expression"},
         {"process.kill", "{\"exe\": \"/a\", \"signal\": \"STOP\"}", "expected one of KILL, TERM, INT, HUP"},
-        {"process.kill", "{\"exe\": \"/a\", \"pick\": \"n\"}", "count (1 to 1000) belongs to"},
-        {"process.kill", "{\"exe\": \"/a\", \"count\": 2}", "count (1 to 1000) belongs to"},
+        {"process.kill", "{\"exe\": \"/a\", \"pick\": \"n\"}", "count (1 to 500) belongs to"},
+        {"process.kill", "{\"exe\": \"/a\", \"count\": 2}", "count (1 to 500) belongs to"},
         {"process.kill", "{\"exe\": \"/a\", \"pick\": \"percent\"}", "percent (1 to 100) belongs to"},
         {"process.kill", "{\"exe\": \"/a\", \"percent\": 20}", "percent (1 to 100) belongs to"},
         {"process.kill", "{\"exe\": \"/a\", \"pick\": \"percent\", \"percent\": 20, \"count\": 1}",
-         "count (1 to 1000) belongs to"},
+         "count (1 to 500) belongs to"},
         {"process.kill", "{\"exe\": \"/a\", \"pick\": \"percent\", \"percent\": 101}",
          "percent: 101 is out of range; expected 0 to 100"},
         {"process.kill", "{\"listens_on\": 0}", "listens_on: 0 is out of range; expected 1 to 65535"},
@@ -147,8 +147,8 @@ START_TEST(refuses_processes_with_the_place)
         {"process.kill", "{\"unit\": \"nginx\"}", "unit: expected a unit's whole name"},
         {"process.kill", "{\"unit\": \"system.slice/nginx.service\"}", "unit: expected a unit's whole name"},
         {"process.kill", "{\"unit\": \"a.service\", \"cgroup\": \"a.service\"}", "give one of them"},
-        {"process.kill", "{\"exe\": \"/a\", \"pick\": \"n\", \"count\": 1001}",
-         "count: 1001 is out of range; expected 0 to 1000"},
+        {"process.kill", "{\"exe\": \"/a\", \"pick\": \"n\", \"count\": 501}",
+         "count: 501 is out of range; expected 0 to 500"},
     };
 
     assert_refused(bad, ARRAY_SIZE(bad));
