@@ -15,7 +15,7 @@
 #include "executor.h"
 #include "sandbox.h"
 
-#define ASKS_BURST       30
+#define ASKS_BURST_NSEC  (30 * NSEC_PER_SEC)
 #define ANSWER_SECONDS   5
 #define ANSWER_BYTES_MAX (512 * 1024)
 #define ANSWER_UID       65534 /* nobody */
@@ -181,7 +181,7 @@ static void judge_ask(struct executor *executor, int fd)
         executor_say(LOG_LEVEL_WARNING, "ask refused: %s", why.text);
         return;
     }
-    if (!executor_is_within_rate(&executor->asks_nsec, ASKS_BURST))
+    if (!executor_is_within_rate(&executor->asks_nsec, NSEC_PER_SEC, ASKS_BURST_NSEC))
         r = error_set(&why, EBUSY, "host: too many asks; try again later");
     else
         r = start(executor, &admission, ask, bundle.documents[1], &why);

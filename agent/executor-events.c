@@ -50,6 +50,13 @@ void executor_record(struct executor *executor, const char *kind, const char *ru
     json_decref(body);
 }
 
+bool executor_has_room(const struct executor *executor)
+{
+    const struct journal *journal = executor->events.journal;
+
+    return journal && journal_waiting_bytes(journal) < LINES_WAITING_MAX / 2;
+}
+
 /* ---- making durable */
 
 void executor_tell_courier(struct executor *executor)

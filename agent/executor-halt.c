@@ -12,6 +12,8 @@
 
 #include "executor.h"
 
+#define HALTS_BURST_NSEC (60 * NSEC_PER_SEC)
+
 /* Orders of what was halted may still be on their way. */
 static void remember_until(struct halts *halts, int64_t usec)
 {
@@ -28,7 +30,7 @@ size_t executor_end_all(struct executor *executor, const char *run, enum supervi
     executor_halt_orders(executor, run);
     if (end == SUPERVISOR_HALT && !run)
         remember_until(&executor->halts, time_now_usec());
-    if (end == SUPERVISOR_HALT)
+    if (end == SUPERVISOR_HALT && scope)
         executor_record(executor, "halt.received", run, NULL, NULL,
                         json_pack("{s:s s:s}", "scope", scope, "by", by));
     while (end == SUPERVISOR_EXECUTOR && (fault = supervisor_next(executor->supervisor, fault)))
@@ -99,6 +101,7 @@ int executor_on_halt(void *context, struct message *message, struct error *error
     struct executor *executor = ((struct peer *)context)->executor;
     _cleanup_(halt_freep) struct halt *halt = NULL;
     struct error why = {0};
+    bool is_told;
     int r = read_halt(executor, message, &halt, &why);
 
     if (r == -ENOMEM) {
@@ -113,7 +116,9 @@ int executor_on_halt(void *context, struct message *message, struct error *error
     }
     if (halt->host && strcmp(halt->host, executor->policy->host))
         return 0;
-    executor_end_all(executor, halt->run, SUPERVISOR_HALT, halt->scope, "signed halt");
+    /* A courier may bring the same one again and again. */
+    is_told = executor_is_within_rate(&executor->halts_nsec, NSEC_PER_SEC, HALTS_BURST_NSEC);
+    executor_end_all(executor, halt->run, SUPERVISOR_HALT, is_told ? halt->scope : NULL, "signed halt");
     executor_watch_end(executor, halt->run);
     remember(&executor->halts, halt);
     return 0;

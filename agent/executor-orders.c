@@ -5,15 +5,15 @@
 
 #include "executor.h"
 
-#define REFUSALS_BURST 60
+#define REFUSALS_BURST_NSEC (60 * NSEC_PER_SEC)
 
-bool executor_is_within_rate(int64_t *level_nsec, int64_t burst)
+bool executor_is_within_rate(int64_t *level_nsec, int64_t cost_nsec, int64_t burst_nsec)
 {
     int64_t now = time_boot_nsec(), level = *level_nsec > now ? *level_nsec : now;
 
-    if (level - now > (burst - 1) * NSEC_PER_SEC)
+    if (level - now > burst_nsec - cost_nsec)
         return false;
-    *level_nsec = level + NSEC_PER_SEC;
+    *level_nsec = level + cost_nsec;
     return true;
 }
 
@@ -64,7 +64,7 @@ static void refuse(struct executor *executor, const struct order *order, const s
 
     executor_say(LOG_LEVEL_WARNING, "order refused: %s", reason);
     /* A courier gone bad may not fill the disk with its refusals. */
-    if (executor_is_within_rate(&executor->refusals_nsec, REFUSALS_BURST))
+    if (executor_is_within_rate(&executor->refusals_nsec, NSEC_PER_SEC, REFUSALS_BURST_NSEC))
         executor_record(executor, "order.refused", order ? order->run : NULL, order ? order->id : NULL,
                         order ? order->step : NULL,
                         json_pack("{s:s s:s%}", "reason", reason, "document", reason,

@@ -6,7 +6,10 @@
 
 #include "executor.h"
 
-#define SAMPLES_MAX 2000
+#define SAMPLES_MAX   2000
+#define ASKED_PER_SEC 20 /* by a probe at most: interval_ms in probes/probe.c */
+#define EVENT_SAMPLES 16 /* an event without any takes as much room as so many samples */
+#define BURST_NSEC    (20 * NSEC_PER_SEC)
 
 static const char *text_of(const struct watch *watch, const char *key)
 {
@@ -118,6 +121,35 @@ static int check_samples(const json_t *samples, struct error *error)
     return 0;
 }
 
+/* What each probe heard in a second comes at once, after a time without us up to 1024 samples of it, by 64
+ * (agent/prober-watch.c). Twice as much is more than any watch gives. */
+static bool is_of_a_watch(struct watch *watch, size_t n_samples)
+{
+    int64_t per_sec = 2 * (ASKED_PER_SEC + EVENT_SAMPLES) *
+                      (int64_t)json_array_size(json_object_get(watch->body, "probes"));
+
+    return per_sec > 0 &&
+           executor_is_within_rate(&watch->samples_nsec,
+                                   NSEC_PER_SEC * (int64_t)(n_samples + EVENT_SAMPLES) / per_sec, BURST_NSEC);
+}
+
+/* They may be missing, which shows as a gap; an event of a fault may not. */
+static void record_samples(struct watch *watch, const char *probe, json_t *samples)
+{
+    struct executor *executor = watch->executor;
+
+    if (executor_has_room(executor) && is_of_a_watch(watch, json_array_size(samples))) {
+        executor_record(executor, "probe.samples", text_of(watch, "run"), text_of(watch, "order"),
+                        MANDATE_OBSERVE, json_pack("{s:s s:O}", "probe", probe, "samples", samples));
+        return;
+    }
+    if (!watch->has_dropped)
+        executor_say(LOG_LEVEL_WARNING,
+                     "order %s: samples are dropped: more than a watch can give, or than the disk takes",
+                     text_of(watch, "order"));
+    watch->has_dropped = true;
+}
+
 int executor_on_samples(void *context, struct message *message, struct error *error)
 {
     struct executor *executor = ((struct peer *)context)->executor;
@@ -132,11 +164,10 @@ int executor_on_samples(void *context, struct message *message, struct error *er
         return error_set(error, EINVAL, "message: probe: not a name");
     /* Samples may cross with the end of their order on the way: they are late, not wrong. */
     for (size_t i = 0; i < EXECUTOR_WATCHES_MAX; i++) {
-        const struct watch *watch = &executor->watches[i];
+        struct watch *watch = &executor->watches[i];
 
         if (watch->body && !strcmp(text_of(watch, "order"), order))
-            executor_record(executor, "probe.samples", text_of(watch, "run"), order, MANDATE_OBSERVE,
-                            json_pack("{s:s s:O}", "probe", probe, "samples", samples));
+            record_samples(watch, probe, samples);
     }
     return 0;
 }

@@ -93,11 +93,13 @@ struct answer {
 };
 
 /** struct watch - executor-watch.c: an `observe` order; a free place while @body, what the prober is told, is
- * NULL */
+ * NULL; @samples_nsec: see executor_is_within_rate(); @has_dropped: samples, and that was said */
 struct watch {
     struct executor *executor;
     json_t *body;
     struct event *timer;
+    int64_t samples_nsec;
+    bool has_dropped;
 };
 
 /** struct halts - executor-halt.c: what was halted, since orders of it may still be on their way */
@@ -149,7 +151,7 @@ struct executor {
     struct events events;
     struct waiting *waiting; /* in the order in which they came */
     struct answer answers[EXECUTOR_ANSWERS_MAX];
-    int64_t asks_nsec, refusals_nsec; /* see executor_is_within_rate() */
+    int64_t asks_nsec, refusals_nsec, halts_nsec; /* see executor_is_within_rate() */
     struct watch watches[EXECUTOR_WATCHES_MAX];
     struct clock clock;
     struct halts halts;
@@ -198,6 +200,9 @@ void executor_close_events(struct executor *executor);
 /** executor_record() - an event, now; @body is taken; strings may be NULL */
 void executor_record(struct executor *executor, const char *kind, const char *run, const char *order,
                      const char *step, json_t *body);
+/** executor_has_room() - for an event that may be missing: what waits for the disk leaves enough for the
+ * words of faults */
+bool executor_has_room(const struct executor *executor);
 /** executor_sync() - have written what waits, orders and events together, if nothing is under way */
 void executor_sync(struct executor *executor);
 /** executor_tell_courier() - which events are durable */
@@ -214,9 +219,9 @@ void executor_halt_orders(struct executor *executor, const char *run);
 void executor_close_orders(struct executor *executor);
 /** executor_make_admission() - what a decision rests on now; borrows from @executor */
 struct admission executor_make_admission(struct executor *executor);
-/** executor_is_within_rate() - a peer may make us do something once a second, and @burst times at once.
- * @level_nsec: BOOTTIME at which nothing of the burst is used any more */
-bool executor_is_within_rate(int64_t *level_nsec, int64_t burst);
+/** executor_is_within_rate() - a peer may make us do something each @cost_nsec, and as often at once as
+ * @burst_nsec has room for. @level_nsec: BOOTTIME at which nothing of the burst is used any more */
+bool executor_is_within_rate(int64_t *level_nsec, int64_t cost_nsec, int64_t burst_nsec);
 
 /* ---- executor-clock.c */
 
@@ -247,7 +252,7 @@ size_t executor_watch_count(const struct executor *executor);
 
 int executor_open_halts(struct executor *executor, struct error *error);
 /** executor_end_all() - END to every holder of @run (NULL = all) first, everything else afterwards.
- * @scope: of halt.received; @by: who did it. Return: how many it reached */
+ * @scope: of halt.received, NULL = without it; @by: who did it. Return: how many it reached */
 size_t executor_end_all(struct executor *executor, const char *run, enum supervisor_end end,
                         const char *scope, const char *by);
 /** executor_look_for_halt() - is /run/grivet/halt there now? If so, everything ends */

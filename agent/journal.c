@@ -198,6 +198,11 @@ int journal_append(struct journal *journal, json_t *event, struct error *error)
     return append(journal, event, error) < 0 ? error_wrap(error, "event journal") : 0;
 }
 
+size_t journal_waiting_bytes(const struct journal *journal)
+{
+    return journal->newest.n_waiting;
+}
+
 /* A group stays together: the old segment is durable when the next one begins. */
 static int find_room(struct journal *journal, struct error *error)
 {

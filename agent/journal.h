@@ -41,6 +41,8 @@ DEFINE_CLEANUP(struct journal *, journal_free)
  * Return: 0, -EBUSY when too much waits for the disk, -errno: nothing was added
  */
 int journal_append(struct journal *journal, json_t *event, struct error *error);
+/** journal_waiting_bytes() - of events that are not durable yet */
+size_t journal_waiting_bytes(const struct journal *journal);
 /**
  * journal_group_begin() - what is to be written so that everything appended so far may be fetched
  * @ret: for lines_group_write()

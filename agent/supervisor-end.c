@@ -38,6 +38,12 @@ static const struct state_row *state_find(const char *name)
     return NULL;
 }
 
+/* Each word is said once: a holder that has been taken over may not fill the journal with its own, either. */
+static bool is_expected(const struct slot *slot, const struct state_row *row)
+{
+    return slot->state != SLOT_OVER && (row->next ? row->next > slot->state : !slot->has_failed);
+}
+
 /* The body is passed on as it stands: a holder that has been taken over may lie about its own fault only. */
 static void slot_on_said(struct slot *slot, const struct state_row *row, json_t *body)
 {
@@ -69,7 +75,7 @@ static int slot_on_state(void *context, struct message *message, struct error *e
     const struct state_row *row = state_find(json_string_value(json_object_get(said, "state")));
     int r = 0;
 
-    if (row && json_is_object(body) && slot->state != SLOT_OVER && (!row->next || row->next >= slot->state))
+    if (row && json_is_object(body) && is_expected(slot, row))
         slot_on_said(slot, row, body);
     else
         r = error_set(error, EPROTO, "holder of order %s: unexpected state", slot->order);
