@@ -150,9 +150,10 @@ def rate_of(machine):
 def test_delay(machine):
     shape(machine, delay_ms=100)
     taken = sorted(ms for _, ms in answers(machine, 100))
-    print(f"100 ms ordered: {taken[0]:.2f} to {taken[-1]:.2f} ms, median {taken[50]:.2f} ms")
-    # Who is late because this computer is busy says nothing; a tenth of them is in time.
-    assert len(taken) == 100 and abs(taken[10] - 100) < 2 and taken[0] > 99
+    print(f"100 ms ordered: {taken[0]:.2f} to {taken[-1]:.2f} ms, median {taken[50]:.2f} ms, 9 of 10 below {taken[90]:.2f} ms")
+    # An emulated clock counts instructions, so that half of them are in time however busy this computer is. The last tenth
+    # waited for others in the machine, or, under KVM, in this computer.
+    assert len(taken) == 100 and abs(taken[50] - 100) < 2 and taken[0] > 99
     halt(machine)
     assert sorted(ms for _, ms in answers(machine, 20))[10] < 50
 
@@ -170,23 +171,79 @@ def within_chance(hits, count, chance):
     return abs(hits - count * chance) < 2.576 * math.sqrt(count * chance * (1 - chance)) + 1
 
 
+def holds(measure):
+    """What is right misses one of its 99 % intervals now and then, but not twice in a row; what is wrong does."""
+    return measure() or measure()
+
+
 def test_loss(machine):
+    count, lost = 3000, []
     shape(machine, loss_ppm=200000)
-    count = 3000
-    lost = count - len(answers(machine, count, 0.001))
-    effect = halt(machine)["effect"]
-    print(f"20 % of {count} ordered: {lost} lost, {effect['out_lost']} told")
-    assert within_chance(lost, count, 0.2) and abs(effect["out_lost"] - lost) < 10
+
+    def measure():
+        lost.append(count - len(answers(machine, count, 0.001)))
+        print(f"20 % of {count} ordered: {lost[-1]} lost")
+        return within_chance(lost[-1], count, 0.2)
+
+    assert holds(measure)
+    told = halt(machine)["effect"]["out_lost"]
+    print(f"{told} told")
+    assert abs(told - sum(lost)) < 10
+
+
+def bad_datagrams(machine):
+    """How many have come to the namespace `far` of which a checksum or a length told that they were damaged."""
+    names, values = machine.sh("ip netns exec far grep ^Udp: /proc/net/snmp").splitlines()
+    return int(values.split()[names.split().index("InErrors")])
 
 
 def test_duplicates_and_damage(machine):
-    shape(machine, duplicate_ppm=100000, corrupt_ppm=100000)
-    numbers = [number for number, _ in answers(machine, 2000, 0.001)]
+    """One bit anywhere in a frame: only in the sender's address of Ethernet's header does nobody look at it."""
+    count, size, share = 2000, 100, 0.1
+    frame = 14 + 20 + 8 + size  # the headers of Ethernet, IP and UDP
+    is_told = share * (frame - 6) / frame
+    # Each of two copies is damaged, or not, by itself: who was doubled is missing only when both were.
+    is_missing, is_twice = (1 - share) * is_told + share * is_told ** 2, share * (1 - is_told) ** 2
+    shape(machine, duplicate_ppm=round(share * 1e6), corrupt_ppm=round(share * 1e6))
+
+    def measure():
+        before = bad_datagrams(machine)
+        numbers = [number for number, _ in answers(machine, count, 0.001, size)]
+        bad, missing, twice = bad_datagrams(machine) - before, count - len(set(numbers)), len(numbers) - len(set(numbers))
+        print(f"10 % each of {count} ordered: {missing} missing, {twice} came twice, {bad} damaged behind the header of IP")
+        return (within_chance(missing, count, is_missing) and within_chance(twice, count, is_twice)
+                and within_chance(bad, count * (1 + share), share * (8 + size) / frame))
+
+    assert holds(measure)
     halt(machine)
-    missing, twice = 2000 - len(set(numbers)), len(numbers) - len(set(numbers))
-    print(f"10 % each of 2000 ordered: {missing} damaged (a checksum tells), {twice} came twice")
-    assert within_chance(missing, 2000, 0.1) or missing < 240  # a bit of the padding flipped in one of two copies does no harm
-    assert 100 < twice < 240
+
+
+def overtaking(numbers):
+    """How many have come before one that was sent earlier."""
+    count, least = 0, math.inf
+    for number in reversed(numbers):
+        count, least = count + (number > least), min(number, least)
+    return count
+
+
+def test_order(machine):
+    """Packets follow each other by 2 ms and are late by 50: whoever is not delayed overtakes 25."""
+    count, share = 1500, 0.2
+
+    def numbers_of(**parameters):
+        shape(machine, delay_ms=50, **parameters)
+        numbers = [number for number, _ in answers(machine, count, 0.002)]
+        halt(machine)
+        assert sorted(numbers) == list(range(count)), "some are lost"
+        return numbers
+
+    def measure():
+        overtakers = overtaking(numbers_of(reorder_ppm=round(share * 1e6)))
+        print(f"{share:.0%} of {count} ordered: {overtakers} overtake")
+        return within_chance(overtakers, count, share)
+
+    assert overtaking(numbers_of()) == 0, "nobody was ordered to overtake"
+    assert holds(measure)
 
 
 def test_rate(machine):
