@@ -10,9 +10,10 @@
 #include "fault.h"
 #include "kernel/burner.h"
 
-#define LOOK_NSEC (300 * NSEC_PER_MSEC) /* the kernel counts idle time in ticks of 1 to 10 ms */
-#define ENOUGH    0.9                   /* of what was wanted */
-#define STAT_MAX  (4 * 1024 * 1024)
+#define LOOK_NSEC   (300 * NSEC_PER_MSEC) /* the kernel counts idle time in ticks of 1 to 10 ms */
+#define ENOUGH      0.9                   /* of what was wanted */
+#define VERIFY_NSEC (900 * NSEC_PER_MSEC)
+#define STAT_MAX    (4 * 1024 * 1024)
 
 enum burn_mode {
     BURN_BACKGROUND,
@@ -35,9 +36,10 @@ static const struct fault_parameter burn_table[] = {
     {},
 };
 
-/* @looked_*: the first look that the next ones are compared with */
+/* @looked_boot_nsec, @idle_nsec: the first look, that measuring compares with; @verified_boot_nsec: the last
+ * one at the burners' progress */
 struct burn_state {
-    int64_t looked_boot_nsec, idle_nsec;
+    int64_t looked_boot_nsec, idle_nsec, verified_boot_nsec;
     size_t count;
     struct burner burners[];
 };
@@ -87,25 +89,38 @@ static int burn_plan(const void *raw, const struct mandate *mandate, const struc
     return r < 0 ? error_oom(error) : 0;
 }
 
-/* Sum over the burners' CPUs: columns 4 and 5 of a line "cpuN" are idle and iowait, in ticks (proc(5)). */
-static int read_idle(const struct burn_state *state, int64_t *ret_nsec, struct error *error)
+/* Columns 4 and 5 of a line "cpuN" are idle and iowait, in ticks (proc(5)). */
+static int find_idle(const char *text, int cpu, int64_t *ret_nsec, struct error *error)
+{
+    unsigned long long idle, wait;
+    const char *line;
+    char key[24];
+
+    snprintf(key, sizeof(key), "\ncpu%d ", cpu);
+    line = strstr(text, key);
+    if (!line || sscanf(line + strlen(key), "%*u %*u %*u %llu %llu", &idle, &wait) != 2)
+        return error_set(error, ENODATA, "/proc/stat: CPU %d is missing", cpu);
+    *ret_nsec = (int64_t)(idle + wait) * (NSEC_PER_SEC / sysconf(_SC_CLK_TCK));
+    return 0;
+}
+
+static int read_idle(struct burn_state *state, struct error *error)
 {
     _cleanup_free_ char *text = NULL;
-    unsigned long long idle, wait, ticks = 0;
-    char key[24];
     int r = io_read_file("/proc/stat", STAT_MAX, &text, NULL, error);
 
-    for (size_t i = 0; r == 0 && i < state->count; i++) {
-        const char *line;
-
-        snprintf(key, sizeof(key), "\ncpu%d ", state->burners[i].cpu);
-        line = strstr(text, key);
-        if (!line || sscanf(line + strlen(key), "%*u %*u %*u %llu %llu", &idle, &wait) != 2)
-            return error_set(error, ENODATA, "/proc/stat: CPU %d is missing", state->burners[i].cpu);
-        ticks += idle + wait;
-    }
-    *ret_nsec = (int64_t)ticks * (NSEC_PER_SEC / sysconf(_SC_CLK_TCK));
+    for (size_t i = 0; r == 0 && i < state->count; i++)
+        r = find_idle(text, state->burners[i].cpu, &state->burners[i].idle_nsec, error);
     return r;
+}
+
+static int64_t sum_idle(const struct burn_state *state)
+{
+    int64_t sum_nsec = 0;
+
+    for (size_t i = 0; i < state->count; i++)
+        sum_nsec += state->burners[i].idle_nsec;
+    return sum_nsec;
 }
 
 static int start_burners(struct fault_run *run, const cpu_set_t *cpus, struct error *error)
@@ -132,27 +147,66 @@ static int start_burners(struct fault_run *run, const cpu_set_t *cpus, struct er
     return r;
 }
 
-/* One of our children that has ended: asked without a look through /proc. */
+/* Our children are asked for without a look through /proc, and without memory. */
+static int check_burners(const struct burn_state *state, struct error *error)
+{
+    for (size_t i = 0; i < state->count; i++) {
+        enum burner_state found = burner_state(&state->burners[i]);
+
+        if (found != BURNER_RUNS)
+            return error_set(error, FAULT_CHANGED, "the burner on CPU %d %s", state->burners[i].cpu,
+                             found == BURNER_GONE ? "is gone" : "was stopped by a signal");
+    }
+    return 0;
+}
+
+/* Looks that follow close upon each other are one. */
+static int check_progress(struct fault_run *run, struct error *error)
+{
+    const struct burn_parameters *parameters = run->parameters;
+    struct burn_state *state = run->state;
+    int64_t now = time_boot_nsec(), passed = now - state->verified_boot_nsec;
+    int r = passed < VERIFY_NSEC ? 0 : read_idle(state, error);
+
+    if (r < 0 || passed < VERIFY_NSEC)
+        return r;
+    state->verified_boot_nsec = now;
+    for (size_t i = 0; i < state->count; i++) {
+        struct burner *burner = &state->burners[i];
+
+        if (burner_progress_look(&burner->progress, passed, burner_cpu_nsec(burner), burner->idle_nsec,
+                                 (int)parameters->load_percent, parameters->mode == BURN_BACKGROUND))
+            r = error_set(error, FAULT_CHANGED, "the burner on CPU %d is kept from running", burner->cpu);
+    }
+    return r;
+}
+
 static int burn_verify(struct fault_run *run, struct error *error)
 {
-    const struct burn_state *state = run->state;
+    int r = check_burners(run->state, error);
 
-    for (size_t i = 0; i < state->count; i++)
-        if (!burner_is_alive(&state->burners[i]))
-            return error_set(error, FAULT_CHANGED, "the burner on CPU %d is gone", state->burners[i].cpu);
-    return 0;
+    return r < 0 ? r : check_progress(run, error);
 }
 
 static int burn_revert(struct fault_run *run, struct error *error)
 {
     struct burn_state *state = run->state;
 
-    burn_verify(run, &run->interference);
+    check_burners(state, &run->interference);
     for (size_t i = 0; i < state->count; i++)
         burner_kill(&state->burners[i]);
     for (size_t i = 0; i < state->count; i++)
         burner_reap(&state->burners[i]);
     return 0;
+}
+
+/* What the first looks are compared with. */
+static void begin_looks(struct burn_state *state)
+{
+    state->looked_boot_nsec = state->verified_boot_nsec = time_boot_nsec();
+    state->idle_nsec = sum_idle(state);
+    for (size_t i = 0; i < state->count; i++)
+        state->burners[i].progress.idle_nsec = state->burners[i].idle_nsec;
 }
 
 static int burn_inject(struct fault_run *run, struct error *error)
@@ -169,19 +223,18 @@ static int burn_inject(struct fault_run *run, struct error *error)
     run->state = state;
     r = start_burners(run, &cpus, error);
     if (r == 0)
-        r = read_idle(state, &state->idle_nsec, error);
-    state->looked_boot_nsec = time_boot_nsec();
+        r = read_idle(state, error);
+    begin_looks(state);
     if (r < 0)
         burn_revert(run, NULL);
     return r;
 }
 
 /* Shares of the time since they started, 0..1. */
-static int measure_shares(const struct burn_state *state, double *ret_own, double *ret_idle,
-                          struct error *error)
+static int measure_shares(struct burn_state *state, double *ret_own, double *ret_idle, struct error *error)
 {
-    int64_t now = time_boot_nsec(), used = 0, passed = 0, idle = 0;
-    int r = read_idle(state, &idle, error);
+    int64_t now = time_boot_nsec(), used = 0, passed = 0;
+    int r = read_idle(state, error);
 
     for (size_t i = 0; i < state->count; i++) {
         int64_t nsec = burner_cpu_nsec(&state->burners[i]);
@@ -190,15 +243,15 @@ static int measure_shares(const struct burn_state *state, double *ret_own, doubl
         passed += now - state->burners[i].born_boot_nsec;
     }
     *ret_own = (double)used / (double)passed;
-    *ret_idle =
-        (double)(idle - state->idle_nsec) / ((double)(now - state->looked_boot_nsec) * (double)state->count);
+    *ret_idle = (double)(sum_idle(state) - state->idle_nsec) /
+                ((double)(now - state->looked_boot_nsec) * (double)state->count);
     return r;
 }
 
 static int burn_measure(struct fault_run *run, json_t *effect, struct error *error)
 {
     const struct burn_parameters *parameters = run->parameters;
-    const struct burn_state *state = run->state;
+    struct burn_state *state = run->state;
     double own = 0, idle = 0;
     int r = measure_shares(state, &own, &idle, error);
 
@@ -211,17 +264,20 @@ static int burn_measure(struct fault_run *run, json_t *effect, struct error *err
     return r < 0 ? error_oom(error) : 0;
 }
 
-/* Reached is what was wanted, or all that others left: then the CPUs are as busy as they were to be. */
+/* Reached is what was wanted, or all that others left: then the CPUs are as busy as they were to be, by
+ * burners that want their share. What they got of it is told. */
 static int burn_exercise(struct fault_run *run, json_t *effect, struct error *error)
 {
-    const struct burn_state *state = run->state;
+    struct burn_state *state = run->state;
     const struct burn_parameters *parameters = run->parameters;
     double wanted = (double)parameters->load_percent / 100, own, idle;
     int r;
 
     if (time_boot_nsec() < state->looked_boot_nsec + LOOK_NSEC)
         return error_set(error, EAGAIN, "too early to tell");
-    r = measure_shares(state, &own, &idle, error);
+    r = check_burners(state, error);
+    if (r == 0)
+        r = measure_shares(state, &own, &idle, error);
     if (r < 0)
         return r;
     if (own < wanted * ENOUGH && 1 - idle < wanted * ENOUGH)

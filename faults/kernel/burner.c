@@ -151,12 +151,17 @@ int burner_start(const struct burner_order *order, struct burner *ret, struct er
     return error_errno(error, -r, "can't start a burner on CPU %d", order->cpu);
 }
 
-bool burner_is_alive(const struct burner *burner)
+/* What its parent is told of it: no /proc has to show it. */
+enum burner_state burner_state(const struct burner *burner)
 {
+    const int news = WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT;
     siginfo_t info = {0};
 
-    return burner->pid && waitid(P_PID, (id_t)burner->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_pid == 0;
+    if (!burner->pid || waitid(P_PID, (id_t)burner->pid, &info, news) < 0)
+        return BURNER_GONE;
+    if (info.si_pid == 0)
+        return BURNER_RUNS;
+    return info.si_code == CLD_STOPPED || info.si_code == CLD_CONTINUED ? BURNER_STOPPED : BURNER_GONE;
 }
 
 int64_t burner_cpu_nsec(const struct burner *burner)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "burner-progress.h"
 #include "common/error.h"
 
 /**
@@ -24,11 +25,19 @@ struct burner_order {
     const char *name;
 };
 
-/** struct burner - @pid: our child, 0 once it was reaped */
+/** struct burner - @pid: our child, 0 once it was reaped; @idle_nsec: what its CPU had left over when it was
+ * last read */
 struct burner {
     int cpu;
     pid_t pid;
-    int64_t born_boot_nsec;
+    int64_t born_boot_nsec, idle_nsec;
+    struct burner_progress progress;
+};
+
+enum burner_state {
+    BURNER_RUNS,
+    BURNER_STOPPED, /* by a signal, now or for a while since it started */
+    BURNER_GONE,
 };
 
 /**
@@ -38,8 +47,8 @@ struct burner {
  */
 int burner_start(const struct burner_order *order, struct burner *ret, struct error *error);
 
-/** burner_is_alive() - is it still there? */
-bool burner_is_alive(const struct burner *burner);
+/** burner_state() - nothing of /proc is asked */
+enum burner_state burner_state(const struct burner *burner);
 
 /** burner_cpu_nsec() - CPU time that it has used so far, or -errno when it is gone */
 int64_t burner_cpu_nsec(const struct burner *burner);

@@ -47,6 +47,12 @@ def kill_burners(rig):
     rig.host.wait_for(lambda: rig.host.run(["pgrep", "-r", "R,S,D", "^burn-"], check=False).returncode == 1, 5, "their death")
 
 
+def stop_burner(rig):
+    """One of them; on a busy CPU it may have to wait until it gets to stop."""
+    rig.host.sh("kill -STOP $(pgrep ^burn- | tail -1)")
+    rig.host.wait_for(lambda: rig.host.run(["pgrep", "-r", "T", "^burn-"], check=False).returncode == 0, 5, "it to be stopped")
+
+
 def events(rig, kind):
     return [event["body"] for event in rig.courier.events() if event["kind"] == kind and event.get("order") == rig.order]
 
@@ -83,6 +89,24 @@ def test_burners_killed_and_a_halt_at_once(rig):
     kill_burners(rig)
     rig.halt()
     assert_interfered(rig, "the burner on CPU 0 is gone", "halt")
+
+
+@pytest.mark.parametrize("mode", ["contend", "background"])
+@pytest.mark.parametrize("is_halted", [False, True], ids=["deadline", "halt"])
+def test_a_burner_was_stopped(rig, mode, is_halted):
+    """The others go on. With a halt at once it is the undo that finds it."""
+    begin(rig, ("cpu.burn", {**BURN[1], "mode": mode}), LONG_MS if is_halted else SHORT_MS)
+    stop_burner(rig)
+    if is_halted:
+        rig.halt()
+    assert_interfered(rig, r"the burner on CPU \d was stopped by a signal", "halt" if is_halted else "deadline")
+
+
+def test_a_burner_was_stopped_between_two_looks(rig):
+    begin(rig, BURN, SHORT_MS)
+    stop_burner(rig)
+    rig.host.sh("kill -CONT $(pgrep ^burn-)")
+    assert_interfered(rig, r"the burner on CPU \d was stopped by a signal", "deadline")
 
 
 @pytest.mark.parametrize("name", HARMS)

@@ -11,6 +11,7 @@ import pytest
 
 from lab.host import wait_until
 from netns.fault_rig import burners, net, start  # noqa: F401
+from netns.services import services  # noqa: F401
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -66,15 +67,39 @@ def test_background_yields_to_a_rival(net, start, rival):
     assert "error" not in effect and effect["achieved_percent"] < 20 and effect["idle_percent"] < 20
 
 
+@pytest.mark.parametrize("mode", ["contend", "background"])
+def test_to_wait_for_others_is_no_interference(net, start, rival, mode):
+    driver, _, pid = burn(start, load_percent=100, mode=mode)
+    for _ in range(5):
+        shares(pid, rival.pid, seconds=1)
+        assert "error" not in driver.ask("verify")
+
+
+def test_a_burner_that_never_runs_is_interference(net, services, start):
+    driver, _, pid = burn(start, load_percent=20, mode="contend")
+    frozen = services.top / "frozen"
+    frozen.mkdir()
+    (frozen / "cgroup.procs").write_text(str(pid))
+    assert "error" not in driver.ask("verify")
+    (frozen / "cgroup.freeze").write_text("1")
+    begun = time.monotonic()
+    found = wait_until(lambda: driver.ask("verify").get("error"), 6)
+    assert found == f"the burner on CPU {min(os.sched_getaffinity(0))} is kept from running"
+    assert time.monotonic() - begun > 2.5, "one look tells nothing"
+    driver.end()
+    wait_until(lambda: not (frozen / "cgroup.procs").read_text(), 5, "the cgroup to be empty")
+
+
 def test_what_it_does_not_reach_is_not_exercised(net, start):
     driver, _, pid = burn(start, load_percent=100, mode="contend")
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.4)  # the least time after which it judges
-    # The rest of the machine may be busy enough by itself: then the CPU is as busy as it was to be.
-    effect = driver.ask("exercise")
-    assert "error" in effect or effect["idle_percent"] < 11
+    name = f"the burner on CPU {min(os.sched_getaffinity(0))}"
+    stopped = f"{name} was stopped by a signal"
+    assert wait_until(lambda: driver.ask("verify").get("error"), 2) == stopped
+    # The rest of the machine may be busy enough by itself.
+    assert wait_until(lambda: (e := driver.ask("exercise"))["error"] != "too early to tell" and e, 2)["error"] == stopped
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: driver.ask("verify").get("error"), 2).startswith("the burner on CPU")
+    assert wait_until(lambda: driver.ask("verify").get("error"), 2) == f"{name} is gone"
 
 
 def test_its_own_timer_ends_it_at_the_deadline(net, start):
