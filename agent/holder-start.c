@@ -85,7 +85,10 @@ int holder_confine(struct holder *holder, struct error *error)
         r = scope_enter(holder->job->order, holder->fault->slice(holder->parameters), end_boot_nsec, error);
     if (r < 0)
         return r;
-    r = privileges_drop(&holder->account, holder->fault->capabilities, error);
+    /* The one file that it can write to is its record, in a folder whose room all share. */
+    r = sandbox_limit_files(RECORD_BYTES_MAX, error);
+    if (r == 0)
+        r = privileges_drop(&holder->account, holder->fault->capabilities, error);
     if (r == 0)
         r = die_with_parent(error);
     return r < 0 ? r : sandbox_filter_enter(&holder->filters[holder->fault->mechanisms], error);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -314,4 +315,12 @@ int sandbox_enter(unsigned int parts, struct error *error)
     int r = sandbox_filter_make(&filter, parts, error);
 
     return r < 0 ? r : sandbox_filter_enter(&filter, error);
+}
+
+int sandbox_limit_files(size_t most_bytes, struct error *error)
+{
+    const struct rlimit most = {most_bytes, most_bytes};
+
+    return setrlimit(RLIMIT_FSIZE, &most) < 0 ? error_errno(error, errno, "can't limit the size of files")
+                                              : 0;
 }

@@ -55,3 +55,7 @@ void sandbox_filter_clear(struct sandbox_filter *filter);
  * Sets no_new_privs. Allocates. Return: 0, -errno where the kernel has no such filters
  */
 int sandbox_enter(unsigned int parts, struct error *error);
+
+/** sandbox_limit_files() - a write that would make a file longer than @most_bytes kills (SIGXFSZ), children
+ * as well. Before a filter is on */
+int sandbox_limit_files(size_t most_bytes, struct error *error);

@@ -16,6 +16,7 @@ import subprocess
 import pytest
 
 import test_every_fault
+import test_pressure
 from lab import agent
 from lab.host import BUILD, LAB, PROGRAMS, PYTHON, SOURCE, die_with_parent, wait_until
 
@@ -212,6 +213,34 @@ def test_holder_can_not_read_the_signing_key(rows, host, fault):
     assert opened == dict.fromkeys(paths, "EACCES")
     others = attempt(fault, "openat", AT_FDCWD, f"{victim}/fdinfo", os.O_RDONLY, host=host)
     assert others == ("done" if fault == "process.kill" else "EACCES")  # which socket is whose
+
+
+RECORD_BYTES = 16384  # RECORD_BYTES_MAX of common/record.h
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if MECHANISMS[fault.partition(".")[0]] == "netlink"])
+def test_holder_can_not_fill_the_folder_of_records(rows, tmp_path, fault):
+    """Who appends to a record can append so much, and is killed for more."""
+    def append(to_bytes):
+        path = tmp_path / "record"
+        path.write_bytes(bytes(to_bytes))
+        driver = BUILD / "tests/netns/sandbox-driver"
+        with path.open("ab") as record:
+            return subprocess.run([driver, fault, "write", "0", "/undo", "5"], stdin=record, check=False).returncode
+    assert append(RECORD_BYTES - 5) == 0 and append(RECORD_BYTES) == -signal.SIGXFSZ
+
+
+rig = test_pressure.rig
+
+
+def test_holder_has_no_room_but_its_record(rows, rig):
+    """Nor have its burners."""
+    test_pressure.start(rig)
+    children = pathlib.Path(f"/proc/{rig.holder}/task/{rig.holder}/children").read_text().split()
+    assert (len(children) > 0) == (rig.fault[0] == "cpu.burn")
+    limits = [pathlib.Path(f"/proc/{pid}/limits").read_text() for pid in (rig.holder, *children)]
+    assert all(re.search(rf"^Max file size +{RECORD_BYTES} +{RECORD_BYTES} +bytes", text, re.M) for text in limits)
+    test_pressure.ends_at_deadline(rig, "with a limit to its files")
 
 
 def caught(pid):

@@ -15,6 +15,7 @@
 #include "agent/privileges.h"
 #include "agent/sandbox.h"
 #include "common/cleanup.h"
+#include "common/record.h"
 #include "faults/fault.h"
 
 static const struct {
@@ -70,6 +71,8 @@ static int confine(const char *name, struct error *error)
     if (fault && privileges_find("grivet-holder", &account, error) < 0 && error->code != ESRCH)
         return -error->code; /* outside of a lab's hosts there is none, and root stays root */
     if (fault && privileges_drop(&account, fault->capabilities, error) < 0)
+        return -error->code;
+    if (fault && sandbox_limit_files(RECORD_BYTES_MAX, error) < 0)
         return -error->code;
     return sandbox_enter(bits, error);
 }
