@@ -380,10 +380,10 @@ int main(int argc, char **argv)
     struct error error = {0};
     int r;
 
-    if (argc > 1 && !is_watch) {
-        fprintf(stderr, "usage: grivet-sweep [--watch]\n");
-        return 2;
-    }
+    if (argc == 2 && !strcmp(argv[1], "--version"))
+        return puts("grivet-sweep " GRIVET_VERSION), 0;
+    if (argc > 1 && !is_watch)
+        return fputs("usage: grivet-sweep [--watch | --version]\n", stderr), 2;
     /* What fails from here on is no reason to leave a fault standing. */
     if (is_watch && watchdog_open(&sweep.watchdog, &error) < 0)
         say("%s", error.text);

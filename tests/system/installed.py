@@ -63,6 +63,12 @@ def installed_tree():
     return folder, pathlib.Path(folder.name + prefix)
 
 
+def strip(program, path):
+    """A copy without what only a debugger reads."""
+    pathlib.Path(path).parent.mkdir(exist_ok=True)
+    subprocess.run(["strip", "-o", path, program], check=True)
+
+
 class GuestChannel(Channel):
     """A connection to the guest's executor."""
 
@@ -92,6 +98,8 @@ class Installed(Machine):
     def __init__(self, folder, **options):
         with tempfile.TemporaryDirectory(dir=folder) as tree:
             shutil.copytree(installed_tree()[1], f"{tree}/usr", symlinks=True)
+            for name in ("grivetd", "grivet-sweep"):
+                strip(BUILD / "tests/system" / name, f"{tree}/next/{name}")
             super().__init__(folder, tree, **options)
         self.papers = Papers()
 
@@ -109,6 +117,10 @@ class Installed(Machine):
     def install(self):
         """As README.md says."""
         self.sh("cp -R --remove-destination /run/carried/usr/. /usr; systemd-sysusers; systemd-tmpfiles --create; systemctl daemon-reload")
+
+    def upgrade(self):
+        """The same with the agent of another version; what runs goes on."""
+        self.sh("cp -R --remove-destination /run/carried/next/. /usr/sbin; systemctl daemon-reload")
 
     def configure(self):
         """Our own policy and keys: the test is the coordinator."""

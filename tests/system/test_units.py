@@ -148,17 +148,44 @@ def test_stop_in_mid_fault(machine):
     assert [body["ended_by"] for body in machine.told()] == ["executor"]
 
 
+def version(machine, name):
+    """What the program says that runs, whatever file has its name by now."""
+    return machine.sh(f"/proc/{machine.pid(name)}/exe --version").strip()
+
+
 def test_upgrade_in_mid_fault(machine):
+    old = version(machine, "grivetd")
     machine.block(60)
-    machine.install()
+    machine.upgrade()
     assert machine.is_cut(), "new files alone end nothing"
     machine.run(["systemctl", "restart", "grivetd", "grivet-sweep"])
     assert not machine.left()
     machine.connect()
     assert [body["ended_by"] for body in machine.told()] == ["executor"]
     assert machine.seen("fault.interrupted")
-    for name in ("grivetd", "grivet-sweep"):
-        assert machine.sh(f"readlink /proc/{machine.pid(name)}/exe") == f"/usr/sbin/{name}\n"
+    assert version(machine, "grivetd") == f"{old}+next" and version(machine, "grivet-sweep").endswith("+next")
+    versions = [event["body"]["version"] for event in machine.courier.events() if event["kind"] == "agent.started"]
+    assert versions == [word.removeprefix("grivetd ") for word in (old, f"{old}+next")], "one journal for both"
+
+
+def test_new_sweep_beside_an_old_executor(machine):
+    """It reads what that one has recorded, and touches nothing before it is due."""
+    old = version(machine, "grivetd")
+    machine.begin("network.shape", SHAPE, 8)
+    machine.upgrade()
+    machine.run(["systemctl", "restart", "grivet-sweep"])
+    assert version(machine, "grivet-sweep").endswith("+next") and version(machine, "grivetd") == old
+    (told,) = machine.told()
+    assert told["ended_by"] == "deadline" and 0 <= told["revert_error_ms"] < 1000, told
+    machine.begin("network.shape", SHAPE, 4)
+    deadline = machine.record_deadline()
+    machine.signal("STOP", "grivetd", "holder")
+    machine.wait_for(lambda: not machine.left(), what="what the sweep does")
+    assert deadline + GRACE <= machine.now() < deadline + GRACE + SECOND
+    machine.signal("CONT", "grivetd")
+    (told,) = machine.told()
+    said = machine.sh("journalctl --no-pager --output=cat --unit=grivet-sweep")
+    assert told["ended_by"] == "sweep" and "(deadline and grace were past)" in said, said
 
 
 def test_executor_outlives_an_oom_kill_in_its_unit(machine):
