@@ -144,6 +144,7 @@ static int plan_words(const struct kill_parameters *parameters, const struct pro
                       struct fault_plan *plan)
 {
     int r = plan_limits(parameters, plan->limits);
+    char exe[PROCESS_EXE_MAX];
 
     r |= json_array_append_new(
         plan->summary,
@@ -154,8 +155,8 @@ static int plan_words(const struct kill_parameters *parameters, const struct pro
                            how_many(parameters, list->count), list->count));
 
     for (size_t i = 0; i < list->count && i < SUMMARY_LIST; i++)
-        r |= json_array_append_new(
-            plan->summary, json_sprintf("matches: %d %s", list->processes[i].pid, list->processes[i].exe));
+        r |= json_array_append_new(plan->summary, json_sprintf("matches: %d %s", list->processes[i].pid,
+                                                               process_exe_text(&list->processes[i], exe)));
     if (list->count > SUMMARY_LIST)
         r |= json_array_append_new(plan->summary,
                                    json_sprintf("matches: %zu more", list->count - SUMMARY_LIST));

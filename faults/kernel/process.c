@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -240,18 +241,30 @@ int process_find(const struct process_query *query, struct process_list *ret, st
     return 0;
 }
 
+const char *process_exe_text(const struct process *process, char ret[PROCESS_EXE_MAX])
+{
+    json_t *text = json_string(process->exe);
+
+    snprintf(ret, PROCESS_EXE_MAX, "%s", process->exe);
+    for (char *byte = ret; !text && *byte; byte++)
+        if (*byte & 0x80)
+            *byte = '?';
+    json_decref(text);
+    return ret;
+}
+
 /* The pidfd first, then the second look: from then on the pid can't be reused unseen. */
 int process_open(const struct process *process, struct error *error)
 {
     _cleanup_close_ int fd = syscall(SYS_pidfd_open, process->pid, 0);
-    char exe[PROCESS_EXE_MAX];
+    char exe[PROCESS_EXE_MAX], text[PROCESS_EXE_MAX];
 
     if (fd < 0)
-        return error_errno(error, errno, "process %d (%s)", process->pid, process->exe);
+        return error_errno(error, errno, "process %d (%s)", process->pid, process_exe_text(process, text));
     if (process_start_ticks(process->pid) != process->start_ticks || read_exe(process->pid, exe) < 0 ||
         strcmp(exe, process->exe) != 0)
         return error_set(error, ESRCH, "process %d (%s) has ended and another one has its pid", process->pid,
-                         process->exe);
+                         process_exe_text(process, text));
     return TAKE_FD(fd);
 }
 

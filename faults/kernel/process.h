@@ -17,6 +17,10 @@ struct process {
     char exe[PROCESS_EXE_MAX]; /* "" when it may not be read */
 };
 
+/** process_exe_text() - @process->exe in @ret for people and JSON: where it is no UTF-8, with a ? for each
+ * byte beyond ASCII. Return: @ret */
+const char *process_exe_text(const struct process *process, char ret[PROCESS_EXE_MAX]);
+
 /**
  * struct process_query - whom to find; all that is given must match
  * @exe: glob over the whole path; @cmdline: over the arguments with blanks between; @cgroup: end of the path

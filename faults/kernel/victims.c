@@ -29,7 +29,10 @@ struct victims *victims_free(struct victims *victims)
 
 static int cant_signal(const struct process *process, int r, struct error *error)
 {
-    return error_errno(error, -r, "can't signal process %d (%s)", process->pid, process->exe);
+    char exe[PROCESS_EXE_MAX];
+
+    return error_errno(error, -r, "can't signal process %d (%s)", process->pid,
+                       process_exe_text(process, exe));
 }
 
 /* As many as are still wanted, from @next on. Signal 0 is not sent: it tells whether another could be. */
@@ -93,12 +96,13 @@ json_t *victims_list(struct victims *victims, size_t *ret_n_more)
     *ret_n_more = 0;
     for (size_t i = 0; i < victims->n_signalled; i++) {
         struct victim *victim = &victims->victims[i];
+        char exe[PROCESS_EXE_MAX];
         size_t own_length;
         json_t *entry;
 
         victim->is_gone = process_is_gone(victim->pidfd);
-        entry = json_pack("{s:i, s:s, s:b}", "pid", victim->process.pid, "exe", victim->process.exe,
-                          "is_gone", victim->is_gone);
+        entry = json_pack("{s:i, s:s, s:b}", "pid", victim->process.pid, "exe",
+                          process_exe_text(&victim->process, exe), "is_gone", victim->is_gone);
         own_length = json_dumpb(entry, NULL, 0, JSON_COMPACT) + strlen(",");
         if (entry && length + own_length <= LIST_BYTES_MAX && json_array_append(list, entry) == 0)
             length += own_length;

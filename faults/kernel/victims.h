@@ -33,6 +33,6 @@ int victims_signal(struct victims *victims, const struct process_list *list, int
 
 /**
  * victims_list() - look who has exited, and name those who were signalled: [{pid, exe, is_gone}]
- * @ret_n_more: those whom one event has no room for, or whose program's name is no UTF-8
+ * @ret_n_more: those whom one event has no room for
  */
 json_t *victims_list(struct victims *victims, size_t *ret_n_more);
