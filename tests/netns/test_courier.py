@@ -73,7 +73,9 @@ class Courier:
 
     def go_on(self, *kinds):
         """Answers fetches with nothing and nonces with heads until one of `kinds` comes; returns it."""
+        until = time.monotonic() + 30
         while True:
+            assert time.monotonic() < until, f"none of {kinds} comes"
             message = self.executor.receive()
             assert message, "the courier is gone"
             if message.kind in kinds:
