@@ -182,9 +182,12 @@ void burner_kill(const struct burner *burner)
 
 void burner_reap(struct burner *burner)
 {
-    while (burner->pid && waitpid(burner->pid, NULL, 0) < 0 && errno == EINTR)
+    pid_t r = 0;
+
+    while (burner->pid && (r = waitpid(burner->pid, NULL, 0)) < 0 && errno == EINTR)
         continue;
-    burner->pid = 0;
+    if (r >= 0 || errno == ECHILD)
+        burner->pid = 0; /* else the next attempt reaps it */
 }
 
 bool burner_are_left(void)
